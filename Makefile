@@ -1,0 +1,140 @@
+# actorstore: build, install, test.
+#
+# To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
+# To try it:    make demo, make demo-stop         (install what is missing; touch no server of the system)
+# To change it: make check, make bench            (likewise)
+#               make floors, make checkver, make WERROR=1
+
+PG_CONFIG ?= pg_config
+export PG_CONFIG
+
+# ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
+
+NEWCOMER = demo demo-stop check bench
+
+ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
+
+SUBMAKE = $(MAKE) --no-print-directory
+PREPARE = scripts/install-deps && scripts/as-user --owner $(SUBMAKE) private-server
+
+.PHONY: $(MAKECMDGOALS)
+.NOTPARALLEL:
+
+demo:
+	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) examples/flights/replay && scripts/as-user bash scripts/demo
+
+demo-stop:
+	@scripts/throwaway demo stop
+
+check:
+	@$(PREPARE) && scripts/as-user bash scripts/check $(KINDS)
+
+bench:
+	@$(PREPARE) && scripts/as-user --owner bench/run
+
+# Any other goal on the same command line.
+$(filter-out $(NEWCOMER),$(MAKECMDGOALS)):
+	@$(SUBMAKE) $@
+
+else
+
+# ---- The extension ---------------------------------------------------------------------------------------------------
+
+EXTENSION  = actorstore
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(srcdir)/actorstore.control)
+DATA       = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/actorstore--*.sql))
+MODULE_big = actorstore
+PGFILEDESC = "actorstore - durable actors"
+
+# Bottom floor first: a file includes only what lies below it (make floors).
+OBJS = \
+	src/lib/key_hash.o \
+	src/lib/table_name.o \
+	src/state/catalog.o \
+	src/state/type.o \
+	src/state/partition.o \
+	src/state/partition_find.o \
+	src/state/merge_patch.o \
+	src/state/actor_row.o \
+	src/state/actor_executor.o \
+	src/state/actor_write.o \
+	src/state/actor_many.o \
+	src/state/rights.o \
+	src/state/handler.o \
+	src/state/type_ddl.o \
+	src/api/args.o \
+	src/api/state.o \
+	src/api/state_sets.o \
+	src/api/types.o \
+	src/actorstore.o
+
+# Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,
+# callbacks, and inline functions in the server's own headers. So -Wextra goes without unused-parameter.
+#
+# The server's flags and pg_config.h were made for the compiler that built it, mostly gcc: clang does not know all of
+# the flags, nor the attribute gnu_printf.
+CLANG_NOISE = -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
+PG_CPPFLAGS = -I$(srcdir)/src
+PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter
+PG_CFLAGS  += $(if $(findstring clang,$(shell $(CC) --version)),$(CLANG_NOISE))
+PG_CFLAGS  += $(if $(filter 1,$(WERROR)),-Werror)
+
+# No bitcode for the JIT compiler: nothing here is inlined into expressions, and clang is not needed to build.
+override with_llvm = no
+
+# `make installcheck` tests an installed extension in a running server with test/actorstore.conf's settings.
+REGRESS_FILES  = $(filter-out $(addprefix $(srcdir)/,$(DATA)),$(sort $(wildcard $(srcdir)/sql/*.sql)))
+REGRESS        = $(REGRESS_FILES:$(srcdir)/sql/%.sql=%)
+REGRESS_OPTS   = --load-extension=actorstore
+ISOLATION      = $(patsubst $(srcdir)/test/specs/%.spec,%,$(sort $(wildcard $(srcdir)/test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=actorstore
+TAP_TESTS      = 1
+PROVE_TESTS    = test/t/*.pl
+EXTRA_CLEAN    = examples/flights/replay tmp/check
+
+.DEFAULT_GOAL := all
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+
+# PGXS knows nothing of headers: any change of one builds everything again.
+$(OBJS): $(srcdir)/Makefile $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+
+# Built outside of the source tree, the objects need their directories.
+$(OBJS): | $(sort $(dir $(OBJS)))
+$(sort $(dir $(OBJS))):
+	@mkdir -p $@
+
+# A copy of the server under tmp/, with the extension in it.
+.PHONY: private-server
+private-server:
+	@echo "actorstore: building"
+	@$(MAKE) -s all
+	@tree=$$(scripts/private-server) && $(MAKE) -s install DESTDIR="$$tree"
+
+# The demo's client program.
+examples/flights/replay: examples/flights/replay.c
+	$(CC) $(CFLAGS) -I$(includedir) $< -o $@ -L$(libdir) -lpq
+
+else
+
+.PHONY: all install installcheck uninstall clean private-server examples/flights/replay
+all install installcheck uninstall clean private-server examples/flights/replay:
+	@echo "$(PG_CONFIG) leads to no PGXS, PostgreSQL's files for building extensions." >&2
+	@echo "Install them (Debian: postgresql-server-dev-NN; scripts/install-deps does), or set PG_CONFIG." >&2
+	@exit 1
+
+endif
+
+# ---- Checks of the source ------------------------------------------------------------------------------------------
+
+.PHONY: floors checkver
+floors:
+	@scripts/floors
+
+checkver:
+	@scripts/checkver '$(EXTVERSION)'
+
+endif

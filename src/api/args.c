@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * args.c
+ *	  See args.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "api/args.h"
+
+#include "catalog/pg_type.h"
+#include "state/actor.h"
+#include "state/type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+static text *
+arg_name(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be NULL", what)));
+	name = PG_GETARG_TEXT_PP(n);
+	as_check_name(what, name);
+	return name;
+}
+
+text *
+as_arg_type(FunctionCallInfo fcinfo, int n)
+{
+	return arg_name(fcinfo, n, "actor_type");
+}
+
+text *
+as_arg_id(FunctionCallInfo fcinfo, int n)
+{
+	return arg_name(fcinfo, n, "actor_id");
+}
+
+void
+as_reject_null(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be NULL", what)));
+}
+
+Datum
+as_arg_value(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the value of an actor must not be NULL"),
+				 errhint("JSON null is a value: 'null'::jsonb.")));
+	as_check_value_size(PG_GETARG_DATUM(n));
+	return PG_GETARG_DATUM(n);
+}
+
+int64
+as_arg_version(FunctionCallInfo fcinfo, int n)
+{
+	as_reject_null(fcinfo, n, "expected_version");
+	return PG_GETARG_INT64(n);
+}
+
+static Datum *
+arg_array(FunctionCallInfo fcinfo, int n, const char *what, Oid type,
+		  bool **nulls, int *nelems)
+{
+	ArrayType  *array;
+	Datum	   *elems;
+
+	as_reject_null(fcinfo, n, what);
+	array = PG_GETARG_ARRAYTYPE_P(n);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a one-dimensional array", what)));
+	deconstruct_array(array, type, -1, false, TYPALIGN_INT, &elems, nulls,
+					  nelems);
+	return elems;
+}
+
+text **
+as_arg_ids(FunctionCallInfo fcinfo, int n, int *nids)
+{
+	bool	   *nulls;
+	Datum	   *elems = arg_array(fcinfo, n, "actor_ids", TEXTOID, &nulls, nids);
+	text	  **ids = palloc(Max(*nids, 1) * sizeof(text *));
+
+	for (int i = 0; i < *nids; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("actor_id must not be NULL")));
+		ids[i] = DatumGetTextPP(elems[i]);
+		as_check_name("actor_id", ids[i]);
+	}
+	return ids;
+}
+
+Datum *
+as_arg_values(FunctionCallInfo fcinfo, int n, int nids)
+{
+	bool	   *nulls;
+	int			nvalues;
+	Datum	   *values = arg_array(fcinfo, n, "new_values", JSONBOID, &nulls,
+								   &nvalues);
+
+	if (nvalues != nids)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("actor_ids and new_values must have the same length"),
+				 errdetail("There are %d ids and %d values.", nids, nvalues)));
+	for (int i = 0; i < nvalues; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("the value of an actor must not be NULL")));
+		as_check_value_size(values[i]);
+	}
+	return values;
+}
+
+int
+as_compare_ids(const text *a, const text *b)
+{
+	Size		len_a = VARSIZE_ANY_EXHDR(a);
+	Size		len_b = VARSIZE_ANY_EXHDR(b);
+	int			result = memcmp(VARDATA_ANY(a), VARDATA_ANY(b),
+								Min(len_a, len_b));
+
+	if (result != 0)
+		return result;
+	return len_a < len_b ? -1 : len_a > len_b;
+}

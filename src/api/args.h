@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * args.h
+ *	  Checked arguments of the SQL functions.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_ARGS_H
+#define AS_ARGS_H
+
+#include "actorstore.h"
+
+/* An actor_type or actor_id: 22023 if it is NULL, empty or too long. */
+extern text *as_arg_type(FunctionCallInfo fcinfo, int n);
+extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
+
+/* A value: 22004 if it is NULL, 54000 if it is too large. */
+extern Datum as_arg_value(FunctionCallInfo fcinfo, int n);
+
+/* A version: 22004 if it is NULL. */
+extern int64 as_arg_version(FunctionCallInfo fcinfo, int n);
+
+/* Raise 22004 for a NULL argument. */
+extern void as_reject_null(FunctionCallInfo fcinfo, int n, const char *what);
+
+/*
+ * The ids in a text[], each checked, in the order given; *n is their number.
+ * 22004 for a NULL array, 22023 for one of several dimensions.
+ */
+extern text **as_arg_ids(FunctionCallInfo fcinfo, int n, int *nids);
+
+/* The same for a jsonb[]; it must have nids elements: 22023. */
+extern Datum *as_arg_values(FunctionCallInfo fcinfo, int n, int nids);
+
+/* Compare ids in the order of the C collation; for qsort of text *. */
+extern int	as_compare_ids(const text *a, const text *b);
+
+#endif							/* AS_ARGS_H */

@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The one place for differences between PostgreSQL 15, 16, 17 and 18.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_COMPAT_H
+#define AS_COMPAT_H
+
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "commands/dbcommands.h"
+#include "executor/executor.h"
+#include "utils/acl.h"
+#include "utils/relcache.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "actorstore supports PostgreSQL 15 to 18"
+#endif
+
+/* 16: one function for the rights on all kinds of objects */
+#if PG_VERSION_NUM >= 160000
+#define as_database_aclcheck(oid, role, mode) \
+	object_aclcheck(DatabaseRelationId, (oid), (role), (mode))
+#define as_function_aclcheck(oid, role, mode) \
+	object_aclcheck(ProcedureRelationId, (oid), (role), (mode))
+#else
+#define as_database_aclcheck(oid, role, mode) \
+	pg_database_aclcheck((oid), (role), (mode))
+#define as_function_aclcheck(oid, role, mode) \
+	pg_proc_aclcheck((oid), (role), (mode))
+#endif
+
+/* 18: says whether a deferrable primary key will do */
+#if PG_VERSION_NUM >= 180000
+#define as_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#else
+#define as_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* 16: rights checked apart from the range table; 18: pruning */
+#if PG_VERSION_NUM >= 180000
+#define as_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte), NIL, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define as_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte), NIL)
+#else
+#define as_init_range_table(estate, rte) \
+	ExecInitRangeTable((estate), list_make1(rte))
+#endif
+
+/*
+ * table_tuple_update() without a crosscheck snapshot, waiting for concurrent
+ * writers.  *needs_index says whether index entries are due; 16 tells more
+ * (summarizing indexes), which matters to no caller here.
+ */
+static inline TM_Result
+as_table_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
+					  CommandId cid, Snapshot snapshot, TM_FailureData *tmfd,
+					  bool *needs_index)
+{
+	LockTupleMode lockmode;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update_indexes;
+	TM_Result	result;
+
+	result = table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
+								true, tmfd, &lockmode, &update_indexes);
+	*needs_index = (result == TM_Ok && update_indexes != TU_None);
+	return result;
+#else
+	return table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
+							  true, tmfd, &lockmode, needs_index);
+#endif
+}
+
+#endif							/* AS_COMPAT_H */

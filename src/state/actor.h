@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * actor.h
+ *	  Reading and writing the rows of actors.
+ *
+ * Everything here works on an open partition and in the current transaction.
+ * Writes look at what is committed by now (READ COMMITTED) or at the
+ * transaction's snapshot (above that: 40001 when somebody was faster), wait
+ * for concurrent writers of the same row, and advance the command counter, so
+ * that the next call sees them.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_ACTOR_H
+#define AS_ACTOR_H
+
+#include "actorstore.h"
+
+#include "access/htup.h"
+#include "nodes/lockoptions.h"
+#include "state/partition.h"
+#include "utils/jsonb.h"
+
+typedef enum AsOutcome
+{
+	AS_DONE,
+	AS_MISSING,					/* there is no such actor */
+	AS_MISMATCH					/* it has another version than expected */
+} AsOutcome;
+
+typedef struct AsWrite
+{
+	/* what to do */
+	Datum		value;			/* jsonb; not for a deletion */
+	bool		merge;			/* value is a merge patch */
+	bool		versioned;		/* only if the version is the expected one */
+	int64		expected_version;
+
+	/*
+	 * The row as it is now; after a deletion, as it was; after AS_MISMATCH,
+	 * as somebody else made it; undefined after AS_MISSING.
+	 */
+	HeapTuple	row;
+} AsWrite;
+
+/* Raise 54000 for a jsonb above actorstore.max_value_size. */
+extern void as_check_value_size(Datum value);
+
+/* Insert an actor at version 0; 23505 if it exists.  Returns its row. */
+extern HeapTuple as_actor_insert(AsPartition *partition, text *id,
+								 Datum value);
+
+/* Give an actor its next version. */
+extern AsOutcome as_actor_update(AsPartition *partition, text *id,
+								 AsWrite *write);
+
+/* Insert the actor or give it its next version; returns its row. */
+extern HeapTuple as_actor_put(AsPartition *partition, text *id, Datum value);
+
+extern AsOutcome as_actor_delete(AsPartition *partition, text *id,
+								 AsWrite *write);
+
+/*
+ * Lock the newest version of an actor's row and leave it in
+ * partition->slot; false if there is none.
+ */
+extern bool as_actor_lock(AsPartition *partition, text *id,
+						  LockTupleMode mode);
+
+/*
+ * Write many actors; ids must be in ascending order (C collation) and
+ * without NULLs.  A repeated id raises 23505 or 21000.
+ */
+extern void as_actor_insert_many(AsPartition *partition, int n, text **ids,
+								 Datum *values);
+extern void as_actor_put_many(AsPartition *partition, int n, text **ids,
+							  Datum *values);
+
+/* A row of the partition as a datum of type actorstore.actor. */
+extern Datum as_actor_datum(AsPartition *partition, HeapTuple row);
+
+/* Its columns */
+extern int64 as_row_version(AsPartition *partition, HeapTuple row);
+extern Datum as_row_value(AsPartition *partition, HeapTuple row);
+
+/* The result of applying an RFC 7396 merge patch. */
+extern Jsonb *as_merge_patch(Jsonb *target, Jsonb *patch);
+
+/*-------------------------------------------------------------------------
+ * For actor_*.c only
+ *-------------------------------------------------------------------------
+ */
+
+/* The first row of an actor. */
+extern HeapTuple as_row_first(AsPartition *partition, text *id, Datum value);
+
+/* The next version of a row. */
+extern HeapTuple as_row_next(AsPartition *partition, text *id, HeapTuple old,
+							 Datum value);
+
+/* Put the primary key's entry for a row in. */
+extern bool as_index_row(AsPartition *partition, text *id, ItemPointer place,
+						 int unique_check, bool unchanged);
+
+/*
+ * The same writes through the executor's machinery, for partitions with
+ * further indexes, triggers or constraints.  The row to update or delete must
+ * be locked.  Both return the row as it was stored.
+ */
+extern HeapTuple as_executor_insert(AsPartition *partition, HeapTuple row);
+extern HeapTuple as_executor_update(AsPartition *partition, ItemPointer place,
+									HeapTuple row);
+extern void as_executor_delete(AsPartition *partition, ItemPointer place);
+
+/*
+ * Insert through the executor, or return NULL if that fails with 23505 and
+ * the actor may exist by now; *error is then what happened.
+ */
+extern HeapTuple as_executor_try_insert(AsPartition *partition, HeapTuple row,
+										ErrorData **error);
+
+#endif							/* AS_ACTOR_H */

@@ -1,0 +1,189 @@
+/*-------------------------------------------------------------------------
+ *
+ * actor_executor.c
+ *	  Writing actors through the executor's machinery.
+ *
+ * An administrator may hang indexes, triggers and constraints on a type's
+ * partition.  Then a write must do all that an INSERT, UPDATE or DELETE does,
+ * and we leave it to the functions that logical replication applies changes
+ * with.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/actor.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+typedef struct Execution
+{
+	EState	   *estate;
+	ResultRelInfo *target;
+	EPQState	epq;
+	TupleTableSlot *slot;		/* the new row */
+	TupleTableSlot *old_slot;	/* says where the old row is */
+} Execution;
+
+static void
+begin_execution(Execution *execution, AsPartition *partition)
+{
+	EState	   *estate = CreateExecutorState();
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleDesc	desc = RelationGetDescr(partition->rel);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(partition->rel);
+	rte->relkind = partition->rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	as_init_range_table(estate, rte);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	estate->es_snapshot = GetActiveSnapshot();
+	estate->es_output_cid = GetCurrentCommandId(true);
+	InitResultRelInfo(target, partition->rel, 1, NULL, 0);
+	estate->es_opened_result_relations = list_make1(target);
+	AfterTriggerBeginQuery();
+
+	execution->estate = estate;
+	execution->target = target;
+	execution->slot = ExecInitExtraTupleSlot(estate, desc, &TTSOpsHeapTuple);
+	execution->old_slot = ExecInitExtraTupleSlot(estate, desc,
+												 table_slot_callbacks(partition->rel));
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(&execution->epq, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(&execution->epq, estate, NULL, NIL, -1);
+#endif
+	ExecOpenIndices(target, false);
+}
+
+static void
+end_execution(Execution *execution)
+{
+	AfterTriggerEndQuery(execution->estate);
+	EvalPlanQualEnd(&execution->epq);
+	ExecCloseIndices(execution->target);
+	ExecResetTupleTable(execution->estate->es_tupleTable, false);
+	PopActiveSnapshot();
+	FreeExecutorState(execution->estate);
+}
+
+static void
+raise_suppressed(AsPartition *partition)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger on table \"%s\" suppressed the write of an actor",
+					RelationGetRelationName(partition->rel))));
+}
+
+/* The row as triggers may have made it, and where it stands. */
+static HeapTuple
+stored_row(AsPartition *partition, Execution *execution)
+{
+	MemoryContext context = execution->estate->es_query_cxt;
+	MemoryContext old;
+	HeapTuple	row;
+
+	if (!ItemPointerIsValid(&execution->slot->tts_tid))
+		raise_suppressed(partition);
+	old = MemoryContextSwitchTo(MemoryContextGetParent(context));
+	row = ExecCopySlotHeapTuple(execution->slot);
+	MemoryContextSwitchTo(old);
+	row->t_self = execution->slot->tts_tid;
+	return row;
+}
+
+HeapTuple
+as_executor_insert(AsPartition *partition, HeapTuple row)
+{
+	Execution	execution;
+
+	begin_execution(&execution, partition);
+	ExecStoreHeapTuple(row, execution.slot, false);
+	ItemPointerSetInvalid(&execution.slot->tts_tid);
+	ExecSimpleRelationInsert(execution.target, execution.estate,
+							 execution.slot);
+	row = stored_row(partition, &execution);
+	end_execution(&execution);
+	return row;
+}
+
+HeapTuple
+as_executor_update(AsPartition *partition, ItemPointer place, HeapTuple row)
+{
+	Execution	execution;
+
+	begin_execution(&execution, partition);
+	execution.old_slot->tts_tid = *place;
+	ExecStoreHeapTuple(row, execution.slot, false);
+	ItemPointerSetInvalid(&execution.slot->tts_tid);
+	ExecSimpleRelationUpdate(execution.target, execution.estate,
+							 &execution.epq, execution.old_slot,
+							 execution.slot);
+	row = stored_row(partition, &execution);
+	end_execution(&execution);
+	return row;
+}
+
+void
+as_executor_delete(AsPartition *partition, ItemPointer place)
+{
+	Execution	execution;
+
+	begin_execution(&execution, partition);
+	execution.old_slot->tts_tid = *place;
+	ExecSimpleRelationDelete(execution.target, execution.estate,
+							 &execution.epq, execution.old_slot);
+	end_execution(&execution);
+
+	/* a BEFORE trigger that returned NULL leaves the row as it was */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (table_tuple_fetch_row_version(partition->rel, place,
+									  GetActiveSnapshot(), partition->slot))
+		raise_suppressed(partition);
+	PopActiveSnapshot();
+}
+
+HeapTuple
+as_executor_try_insert(AsPartition *partition, HeapTuple row,
+					   ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		row = as_executor_insert(partition, row);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if ((*error)->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(*error);
+		return NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return row;
+}

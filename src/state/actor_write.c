@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * actor_write.c
+ *	  One actor's row: inserted, given its next version, deleted, locked.
+ *
+ * Each write is the loop that the executor's UPDATE runs under READ
+ * COMMITTED: find the version that a fresh snapshot sees, try to replace it,
+ * wait for whoever is replacing it already, and go on with theirs.
+ *
+ * The index entry of a row's next version goes in with UNIQUE_CHECK_NO: the
+ * key is the same, and the old version is ours to replace, so no other live
+ * row can have it; checking would walk over all dead versions of the row.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/actor.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * What to do after an attempt to change the row version at hand: true if it
+ * succeeded; else go on looking, from *place if that is valid.
+ */
+static bool
+succeeded(TM_Result result, TM_FailureData *failure, ItemPointer place)
+{
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+
+		case TM_Updated:
+			if (IsolationUsesXactSnapshot())
+				as_raise_serialization_failure();
+			*place = failure->ctid;
+			return false;
+
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				as_raise_serialization_failure();
+			ItemPointerSetInvalid(place);
+			return false;
+
+		case TM_SelfModified:
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("actor to be changed was already modified by an operation triggered by the current command")));
+			break;
+
+		default:
+			elog(ERROR, "unexpected result %d of changing a row", result);
+	}
+	return false;				/* keep compiler quiet */
+}
+
+/* Lock the version found, at place; a BEFORE trigger may look at it. */
+static TM_Result
+lock_version(AsPartition *partition, ItemPointer place, LockTupleMode mode,
+			 TM_FailureData *failure)
+{
+	ExecClearTuple(partition->slot);
+	return table_tuple_lock(partition->rel, place, GetActiveSnapshot(),
+							partition->slot, GetCurrentCommandId(true), mode,
+							LockWaitBlock, 0, failure);
+}
+
+static TM_Result
+replace_version(AsPartition *partition, text *id, ItemPointer place,
+				HeapTuple *row, TM_FailureData *failure)
+{
+	TM_Result	result;
+	bool		needs_index;
+
+	if (!partition->plain)
+	{
+		result = lock_version(partition, place, LockTupleNoKeyExclusive,
+							  failure);
+		if (result == TM_Ok)
+			*row = as_executor_update(partition, place, *row);
+		return result;
+	}
+
+	ExecStoreHeapTuple(*row, partition->new_slot, true);
+	result = as_table_tuple_update(partition->rel, place, partition->new_slot,
+								   GetCurrentCommandId(true),
+								   GetActiveSnapshot(), failure,
+								   &needs_index);
+	if (result == TM_Ok && needs_index)
+		as_index_row(partition, id, &partition->new_slot->tts_tid,
+					 UNIQUE_CHECK_NO, true);
+	return result;
+}
+
+static TM_Result
+delete_version(AsPartition *partition, ItemPointer place,
+			   TM_FailureData *failure)
+{
+	TM_Result	result;
+
+	if (!partition->plain)
+	{
+		result = lock_version(partition, place, LockTupleExclusive, failure);
+		if (result == TM_Ok)
+			as_executor_delete(partition, place);
+		return result;
+	}
+	return table_tuple_delete(partition->rel, place, GetCurrentCommandId(true),
+							  GetActiveSnapshot(), InvalidSnapshot, true,
+							  failure, false);
+}
+
+AsOutcome
+as_actor_update(AsPartition *partition, text *id, AsWrite *write)
+{
+	ItemPointerData next;
+	bool		done;
+
+	ItemPointerSetInvalid(&next);
+	do
+	{
+		TM_FailureData failure;
+		TM_Result	result;
+		HeapTuple	old;
+		ItemPointerData place;
+		Datum		value = write->value;
+
+		as_partition_push_write_snapshot(partition);
+		if (!as_partition_find(partition, id, GetActiveSnapshot(),
+							   ItemPointerIsValid(&next) ? &next : NULL))
+		{
+			PopActiveSnapshot();
+			return AS_MISSING;
+		}
+		old = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
+		if (write->versioned &&
+			as_row_version(partition, old) != write->expected_version)
+		{
+			write->row = heap_copytuple(old);
+			PopActiveSnapshot();
+			return AS_MISMATCH;
+		}
+		if (write->merge)
+			value = JsonbPGetDatum(as_merge_patch(DatumGetJsonbP(as_row_value(partition, old)),
+												  DatumGetJsonbP(value)));
+		place = old->t_self;
+		write->row = as_row_next(partition, id, old, value);
+		result = replace_version(partition, id, &place, &write->row, &failure);
+		done = succeeded(result, &failure, &next);
+		PopActiveSnapshot();
+	} while (!done);
+
+	as_partition_remember(partition, id, &write->row->t_self);
+	CommandCounterIncrement();
+	return AS_DONE;
+}
+
+AsOutcome
+as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
+{
+	ItemPointerData next;
+	bool		done;
+
+	ItemPointerSetInvalid(&next);
+	do
+	{
+		TM_FailureData failure;
+		TM_Result	result;
+		ItemPointerData place;
+
+		as_partition_push_write_snapshot(partition);
+		if (!as_partition_find(partition, id, GetActiveSnapshot(),
+							   ItemPointerIsValid(&next) ? &next : NULL))
+		{
+			PopActiveSnapshot();
+			return AS_MISSING;
+		}
+		write->row = ExecCopySlotHeapTuple(partition->slot);
+		if (write->versioned &&
+			as_row_version(partition, write->row) != write->expected_version)
+		{
+			PopActiveSnapshot();
+			return AS_MISMATCH;
+		}
+		place = write->row->t_self;
+		result = delete_version(partition, &place, &failure);
+		done = succeeded(result, &failure, &next);
+		PopActiveSnapshot();
+	} while (!done);
+
+	CommandCounterIncrement();
+	return AS_DONE;
+}
+
+bool
+as_actor_lock(AsPartition *partition, text *id, LockTupleMode mode)
+{
+	ItemPointerData next;
+	bool		done;
+
+	ItemPointerSetInvalid(&next);
+	do
+	{
+		TM_FailureData failure;
+		TM_Result	result;
+		ItemPointerData place;
+
+		as_partition_push_write_snapshot(partition);
+		if (!as_partition_find(partition, id, GetActiveSnapshot(),
+							   ItemPointerIsValid(&next) ? &next : NULL))
+		{
+			PopActiveSnapshot();
+			return false;
+		}
+		place = partition->slot->tts_tid;
+		result = lock_version(partition, &place, mode, &failure);
+		done = succeeded(result, &failure, &next);
+		PopActiveSnapshot();
+	} while (!done);
+	return true;
+}
+
+HeapTuple
+as_actor_insert(AsPartition *partition, text *id, Datum value)
+{
+	HeapTuple	row = as_row_first(partition, id, value);
+
+	if (partition->plain)
+	{
+		ExecStoreHeapTuple(row, partition->new_slot, true);
+		table_tuple_insert(partition->rel, partition->new_slot,
+						   GetCurrentCommandId(true), 0, NULL);
+		as_index_row(partition, id, &partition->new_slot->tts_tid,
+					 UNIQUE_CHECK_YES, false);
+	}
+	else
+		row = as_executor_insert(partition, row);
+
+	as_partition_remember(partition, id, &row->t_self);
+	CommandCounterIncrement();
+	return row;
+}
+
+/*
+ * Somebody else has, or is about to have, a row of that key.  Wait until they
+ * have made up their mind.
+ */
+static void
+wait_for_rival(AsPartition *partition, text *id)
+{
+	SnapshotData dirty;
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	bool		found;
+	ItemPointerData place;
+
+	InitDirtySnapshot(dirty);
+	as_partition_scan_keys(partition, id, keys);
+	scan = index_beginscan(partition->rel, partition->pkey, &dirty, 2, 0);
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
+	if (found)
+		place = partition->slot->tts_tid;
+	index_endscan(scan);
+	ExecClearTuple(partition->slot);
+
+	if (!found)
+		return;					/* they have gone */
+	if (!TransactionIdIsValid(dirty.xmin))
+	{
+		/* committed, or our own */
+		if (IsolationUsesXactSnapshot())
+			as_raise_serialization_failure();
+	}
+	else if (dirty.speculativeToken != 0)
+		SpeculativeInsertionWait(dirty.xmin, dirty.speculativeToken);
+	else
+		XactLockTableWait(dirty.xmin, partition->rel, &place,
+						  XLTW_InsertIndex);
+}
+
+/*
+ * Insert a row unless there is one of that key; false if there is.  As
+ * INSERT ... ON CONFLICT does it: the row is put in provisionally, and taken
+ * back where the index shows a rival, before anybody may wait for it.
+ */
+static bool
+insert_if_missing(AsPartition *partition, text *id, HeapTuple row)
+{
+	uint32		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	bool		alone;
+
+	ExecStoreHeapTuple(row, partition->new_slot, true);
+	table_tuple_insert_speculative(partition->rel, partition->new_slot,
+								   GetCurrentCommandId(true), 0, NULL, token);
+	alone = as_index_row(partition, id, &partition->new_slot->tts_tid,
+						 UNIQUE_CHECK_PARTIAL, false);
+	table_tuple_complete_speculative(partition->rel, partition->new_slot,
+									 token, alone);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	return alone;
+}
+
+HeapTuple
+as_actor_put(AsPartition *partition, text *id, Datum value)
+{
+	AsWrite		write = {.value = value};
+	ErrorData  *error = NULL;
+
+	while (as_actor_update(partition, id, &write) == AS_MISSING)
+	{
+		HeapTuple	row = as_row_first(partition, id, value);
+
+		if (error != NULL)
+			ReThrowError(error);	/* it was another unique index, then */
+		if (!partition->plain)
+			row = as_executor_try_insert(partition, row, &error);
+		else if (!insert_if_missing(partition, id, row))
+			row = NULL;
+
+		if (row != NULL)
+		{
+			as_partition_remember(partition, id, &row->t_self);
+			CommandCounterIncrement();
+			return row;
+		}
+		wait_for_rival(partition, id);
+	}
+	return write.row;
+}

@@ -1,0 +1,173 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *	  See catalog.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/catalog.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static AsCatalog catalog;
+static bool catalog_valid = false;
+
+static void
+forget_catalog(Datum arg, int cacheid, uint32 hashvalue)
+{
+	catalog_valid = false;
+}
+
+void
+as_catalog_init(void)
+{
+	/* the extension cannot come or go without its schema */
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, (Datum) 0);
+}
+
+static Oid
+need_relation(const char *name)
+{
+	Oid			oid = get_relname_relid(name, catalog.schema);
+
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"actorstore.%s\" does not exist", name),
+				 errhint("Create the extension anew: CREATE EXTENSION actorstore.")));
+	return oid;
+}
+
+const AsCatalog *
+as_catalog(void)
+{
+	HeapTuple	tuple;
+
+	if (catalog_valid)
+		return &catalog;
+
+	catalog_valid = true;		/* an invalidation below unsets it */
+	catalog.schema = get_namespace_oid("actorstore", false);
+	catalog.actor = need_relation("actor");
+	catalog.actor_rowtype = get_rel_type_id(catalog.actor);
+	catalog.undeclared = need_relation("undeclared");
+	catalog.type = need_relation("type");
+	catalog.type_pkey = need_relation("type_pkey");
+	catalog.grants = need_relation("type_grant");
+	catalog.grants_pkey = need_relation("type_grant_pkey");
+
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(catalog.actor));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", catalog.actor);
+	catalog.owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	return &catalog;
+}
+
+Oid
+as_catalog_relation(const char *name)
+{
+	return get_relname_relid(name, as_catalog()->schema);
+}
+
+bool
+as_catalog_is_registry(Oid relation)
+{
+	return !catalog_valid || !OidIsValid(relation) ||
+		relation == catalog.type || relation == catalog.grants;
+}
+
+void
+as_admin_begin(AsAdmin *admin)
+{
+	GetUserIdAndSecContext(&admin->user, &admin->sec_context);
+	SetUserIdAndSecContext(as_catalog()->owner,
+						   admin->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+
+	admin->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("default_tablespace", "",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+as_admin_end(AsAdmin *admin)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	AtEOXact_GUC(true, admin->guc_level);
+	SetUserIdAndSecContext(admin->user, admin->sec_context);
+}
+
+uint64
+as_admin_execute(const char *sql, int expected, int nargs,
+				 Oid *types, Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	Snapshot	test = InvalidSnapshot;
+	Snapshot	crosscheck = InvalidSnapshot;
+	int			result;
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s",
+			 sql, SPI_result_code_string(SPI_result));
+
+	/* as the foreign-key triggers do */
+	if (IsolationUsesXactSnapshot())
+	{
+		CommandCounterIncrement();
+		test = GetLatestSnapshot();
+		crosscheck = GetTransactionSnapshot();
+	}
+	result = SPI_execute_snapshot(plan, values, nulls, test, crosscheck,
+								  false, true, 0);
+	if (result != expected)
+		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
+			 sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+void
+as_admin_utility(const char *fmt,...)
+{
+	StringInfoData sql;
+	int			result;
+
+	initStringInfo(&sql);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, fmt);
+		needed = appendStringInfoVA(&sql, fmt, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&sql, needed);
+	}
+
+	result = SPI_execute(sql.data, false, 0);
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "SPI_execute failed for \"%s\": %s",
+			 sql.data, SPI_result_code_string(result));
+	pfree(sql.data);
+}

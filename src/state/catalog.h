@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  The extension's own objects: their OIDs, and SQL run as their owner.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_CATALOG_H
+#define AS_CATALOG_H
+
+#include "actorstore.h"
+
+#include "executor/spi.h"
+
+/* Column numbers of actorstore.type */
+#define Anum_type_actor_type	1
+#define Anum_type_owner			2
+#define Anum_type_declared		3
+#define Anum_type_partition		4
+
+/* Column numbers of actorstore.type_grant */
+#define Anum_grant_actor_type	1
+#define Anum_grant_grantee		2
+#define Anum_grant_privilege	3
+
+typedef struct AsCatalog
+{
+	Oid			schema;			/* actorstore */
+	Oid			owner;			/* owner of the tables */
+	Oid			actor;			/* partitioned table actorstore.actor */
+	Oid			actor_rowtype;	/* its row type */
+	Oid			undeclared;		/* its default partition */
+	Oid			type;			/* actorstore.type */
+	Oid			type_pkey;
+	Oid			grants;			/* actorstore.type_grant */
+	Oid			grants_pkey;
+} AsCatalog;
+
+/*
+ * The OIDs in this database.  Valid until the next call.  Raises 55000 if
+ * the extension's tables are gone.
+ */
+extern const AsCatalog *as_catalog(void);
+
+/* The relation of that name in the extension's schema, or InvalidOid. */
+extern Oid	as_catalog_relation(const char *name);
+
+/*
+ * Is this (or may it be) one of the tables that say which types there are?
+ * Reads no catalog.
+ */
+extern bool as_catalog_is_registry(Oid relation);
+
+/* To be called once, when the library is loaded. */
+extern void as_catalog_init(void);
+
+/*
+ * Between these two, SQL runs through SPI as the owner of the extension's
+ * tables, under a search_path and settings that no user controls.  An error
+ * in between restores everything by itself.
+ */
+typedef struct AsAdmin
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} AsAdmin;
+
+extern void as_admin_begin(AsAdmin *admin);
+extern void as_admin_end(AsAdmin *admin);
+
+/*
+ * Run one statement of the kind given (SPI_OK_...) with parameters; returns
+ * the number of rows.  It sees every committed row; where the transaction's
+ * own snapshot does not (REPEATABLE READ and above), changing such a row
+ * raises 40001.
+ */
+extern uint64 as_admin_execute(const char *sql, int expected, int nargs,
+							   Oid *types, Datum *values, const char *nulls);
+
+/* Run a utility statement put together by psprintf(). */
+extern void as_admin_utility(const char *fmt,...) pg_attribute_printf(1, 2);
+
+#endif							/* AS_CATALOG_H */

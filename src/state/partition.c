@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * partition.c
+ *	  Opening a type's partition, and the snapshots to look at it with.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/partition.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * Lock the relation that holds the type's actors.  Waiting for a lock, we may
+ * learn that the type has moved elsewhere, or is gone: look again.
+ */
+static AsType *
+lock_relation(const text *type_name, LOCKMODE lockmode)
+{
+	for (;;)
+	{
+		AsType	   *type = as_type_find(type_name);
+		Oid			relation;
+
+		if (type == NULL)
+			return NULL;
+		relation = type->relation;
+		LockRelationOid(relation, lockmode);
+		if (type->valid)
+			return type;
+		if (as_type_find(type_name) == type && type->relation == relation)
+			return type;
+		UnlockRelationOid(relation, lockmode);
+	}
+}
+
+/* Does the index consist of (actor_type, actor_id)? */
+static bool
+is_actor_key(Form_pg_index index)
+{
+	return index->indnkeyatts == 2 && index->indisvalid &&
+		index->indimmediate &&
+		index->indkey.values[0] == Anum_actor_type &&
+		index->indkey.values[1] == Anum_actor_id;
+}
+
+static bool
+is_plain(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	/* as_primary_key_index() has made the list of indexes valid */
+	return list_length(rel->rd_indexlist) == 1 &&
+		rel->trigdesc == NULL &&
+		(constr == NULL || constr->num_check == 0);
+}
+
+bool
+as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
+{
+	Relation	rel;
+	Oid			pkey;
+
+	partition->type_name = type_name;
+	partition->type = lock_relation(type_name, lockmode);
+	if (partition->type == NULL)
+		return false;
+
+	rel = try_relation_open(partition->type->relation, NoLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table of actor type \"%s\" does not exist",
+						as_type_name(partition->type)),
+				 errhint("Somebody has dropped it by hand; remove the type with actorstore.drop_type().")));
+	pkey = as_primary_key_index(rel);
+	if (RelationGetNumberOfAttributes(rel) != Natts_actor || !OidIsValid(pkey))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has not the columns or the primary key of actorstore.actor",
+						RelationGetRelationName(rel))));
+	partition->rel = rel;
+	partition->pkey = index_open(pkey, lockmode);
+	if (!is_actor_key(partition->pkey->rd_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the primary key of table \"%s\" is not (actor_type, actor_id)",
+						RelationGetRelationName(rel))));
+	partition->plain = is_plain(rel);
+	partition->slot = table_slot_create(rel, NULL);
+	partition->new_slot = lockmode == AccessShareLock ? NULL :
+		MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	return true;
+}
+
+void
+as_partition_open_for(AsPartition *partition, text *type_name,
+					  AsPrivilege privilege, bool declare, LOCKMODE lockmode)
+{
+	do
+	{
+		AsType	   *type = declare ? as_type_get_or_declare(type_name)
+			: as_type_get(type_name);
+
+		as_type_check(type, privilege);
+	} while (!as_partition_open(partition, type_name, lockmode));
+
+	/* the owner may have been another one before we had the lock */
+	as_type_check(partition->type, privilege);
+}
+
+void
+as_partition_close(AsPartition *partition)
+{
+	ExecDropSingleTupleTableSlot(partition->slot);
+	if (partition->new_slot != NULL)
+		ExecDropSingleTupleTableSlot(partition->new_slot);
+	index_close(partition->pkey, NoLock);
+	relation_close(partition->rel, NoLock);
+}
+
+/*
+ * Was the type changed by a transaction that the snapshot does not see?  Then
+ * its rows may have been moved into another table, or been written anew, by
+ * that transaction, and the snapshot would see none of them.
+ */
+static bool
+changed_after(AsType *type, Snapshot snapshot)
+{
+	if (TransactionIdPrecedes(type->changed_by, TransactionXmin))
+	{
+		/* older than any snapshot to come: never mind wrap-around */
+		type->changed_by = FrozenTransactionId;
+		return false;
+	}
+	return !TransactionIdIsCurrentTransactionId(type->changed_by) &&
+		XidInMVCCSnapshot(type->changed_by, snapshot);
+}
+
+static void
+check_snapshot(AsPartition *partition, Snapshot snapshot)
+{
+	if (changed_after(partition->type, snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent change of actor type \"%s\"",
+						as_type_name(partition->type))));
+}
+
+void
+as_partition_push_read_snapshot(AsPartition *partition)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+
+	if (IsolationUsesXactSnapshot())
+		check_snapshot(partition, snapshot);
+	else if (changed_after(partition->type, snapshot))
+		snapshot = GetTransactionSnapshot();
+	PushActiveSnapshot(snapshot);
+}
+
+void
+as_partition_push_write_snapshot(AsPartition *partition)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (IsolationUsesXactSnapshot())
+		check_snapshot(partition, GetActiveSnapshot());
+}
+
+void
+as_raise_serialization_failure(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update")));
+}

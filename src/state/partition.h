@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * partition.h
+ *	  An actor type's partition, opened and locked, and its rows by key.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_PARTITION_H
+#define AS_PARTITION_H
+
+#include "actorstore.h"
+
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "state/type.h"
+#include "storage/itemptr.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+/* Column numbers of actorstore.actor and all its partitions */
+#define Anum_actor_type			1
+#define Anum_actor_id			2
+#define Anum_actor_value		3
+#define Anum_actor_version		4
+#define Anum_actor_created_at	5
+#define Anum_actor_updated_at	6
+#define Natts_actor				6
+
+typedef struct AsPartition
+{
+	AsType	   *type;
+	text	   *type_name;
+	Relation	rel;
+	Relation	pkey;			/* unique index (actor_type, actor_id) */
+
+	/*
+	 * Nothing hangs on the table but its primary key: no further index,
+	 * trigger or check constraint.
+	 */
+	bool		plain;
+
+	TupleTableSlot *slot;		/* for rows that are read */
+	TupleTableSlot *new_slot;	/* for rows that are written */
+} AsPartition;
+
+/*
+ * Open the partition of the type and lock it and its primary key until the
+ * end of the transaction.  False if there is no such type.
+ */
+extern bool as_partition_open(AsPartition *partition, text *type_name,
+							  LOCKMODE lockmode);
+
+/*
+ * The same, but raise 42704 for an unknown type, or declare it implicitly;
+ * raise 42501 if the current role lacks the privilege.
+ */
+extern void as_partition_open_for(AsPartition *partition, text *type_name,
+								  AsPrivilege privilege, bool declare,
+								  LOCKMODE lockmode);
+
+/* Close it again, keeping the locks. */
+extern void as_partition_close(AsPartition *partition);
+
+/*
+ * Push the snapshot that a read of the partition should use: the active one
+ * again, or a newer one if the type was changed (its rows moved or rewritten)
+ * after that was taken.  Raises 40001 if the transaction may not look at a
+ * newer one.  To be popped by PopActiveSnapshot().
+ */
+extern void as_partition_push_read_snapshot(AsPartition *partition);
+
+/* The same for a write, which looks at what is committed by now. */
+extern void as_partition_push_write_snapshot(AsPartition *partition);
+
+/*
+ * Find the version of the actor's row that the snapshot sees and put it,
+ * pinned, into partition->slot.  place, if not NULL, is a place to look
+ * first.  False (and an empty slot) if there is none.
+ */
+extern bool as_partition_find(AsPartition *partition, const text *id,
+							  Snapshot snapshot, ItemPointer place);
+
+/* Fill in the two scan keys of the primary key for an actor. */
+extern void as_partition_scan_keys(AsPartition *partition, const text *id,
+								   ScanKey keys);
+
+/* Remember where the newest version of an actor's row stands now. */
+extern void as_partition_remember(AsPartition *partition, const text *id,
+								  ItemPointer place);
+
+/* Raise 40001 for a row that somebody else changed after our snapshot. */
+extern void as_raise_serialization_failure(void) pg_attribute_noreturn();
+
+/*
+ * Memory for the places shared by all backends, when the library is
+ * preloaded.
+ */
+extern Size as_places_shmem_size(void);
+extern void as_places_shmem_init(void);
+
+#endif							/* AS_PARTITION_H */

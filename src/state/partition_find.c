@@ -1,0 +1,272 @@
+/*-------------------------------------------------------------------------
+ *
+ * partition_find.c
+ *	  Finding an actor's row: by the place where it was last seen, or through
+ *	  the primary key.
+ *
+ * An index leads to every version of a row that vacuum has not removed, and
+ * the older ones stay as long as anybody's snapshot is open.  An actor that
+ * changes often would become slower with each change.  So each backend leaves
+ * a note where it has put or seen the newest version (lib/place_map.h), and
+ * whoever comes next starts there and follows the row's update chain, which
+ * leads only to newer versions.
+ *
+ * A note is never trusted: the row found must bear the actor's key, and each
+ * step along the chain is verified as the heap's own code does, by comparing
+ * xmin with the xmax that led there.  Otherwise the index is asked.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/partition.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "common/hashfn.h"
+#include "lib/key_hash.h"
+#include "lib/place_map.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "storage/bufmgr.h"
+#include "storage/shmem.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* cells of a backend's own map, where the library is not preloaded */
+#define OWN_CELLS	4096
+
+static AsPlaceMapShared *places = NULL;
+
+static uint64
+shared_cells(void)
+{
+	return pg_nextpower2_32((uint32) actorstore_place_cache_size);
+}
+
+Size
+as_places_shmem_size(void)
+{
+	return as_place_map_size(shared_cells());
+}
+
+void
+as_places_shmem_init(void)
+{
+	bool		found;
+
+	places = ShmemInitStruct("actorstore places", as_places_shmem_size(),
+							 &found);
+	if (!found)
+		as_place_map_init(places, shared_cells());
+}
+
+static AsPlaceMapShared *
+place_map(void)
+{
+	if (places == NULL)
+	{
+		places = MemoryContextAlloc(TopMemoryContext,
+									as_place_map_size(OWN_CELLS));
+		as_place_map_init(places, OWN_CELLS);
+	}
+	return places;
+}
+
+/* Where the map keeps the place of the actor: tables differ, too. */
+static uint64
+place_key(AsPartition *partition, const text *id)
+{
+	uint64		table = ((uint64) MyDatabaseId << 32) |
+	RelationGetRelid(partition->rel);
+
+	return as_key_hash(VARDATA_ANY(partition->type_name),
+					   VARSIZE_ANY_EXHDR(partition->type_name),
+					   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) ^
+		(table * UINT64CONST(0x9E3779B97F4A7C15));
+}
+
+void
+as_partition_remember(AsPartition *partition, const text *id,
+					  ItemPointer place)
+{
+	as_place_map_set(place_map(), place_key(partition, id),
+					 ItemPointerGetBlockNumber(place),
+					 ItemPointerGetOffsetNumber(place));
+}
+
+static bool
+same_text(Datum datum, const text *wanted)
+{
+	text	   *got = (text *) DatumGetPointer(datum);
+
+	return VARSIZE_ANY_EXHDR(got) == VARSIZE_ANY_EXHDR(wanted) &&
+		memcmp(VARDATA_ANY(got), VARDATA_ANY(wanted),
+			   VARSIZE_ANY_EXHDR(wanted)) == 0;
+}
+
+/* Is this a row of the actor?  Neither key column is ever toasted. */
+static bool
+is_actor(AsPartition *partition, const text *id, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(partition->rel);
+	bool		isnull;
+
+	return same_text(heap_getattr(tuple, Anum_actor_type, desc, &isnull),
+					 partition->type_name) &&
+		same_text(heap_getattr(tuple, Anum_actor_id, desc, &isnull), id);
+}
+
+/*
+ * Look for the visible version at a place and along the update chain that
+ * starts there.
+ */
+static bool
+find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
+				ItemPointer place)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) partition->slot;
+	HeapTuple	tuple = &slot->base.tupdata;
+	TransactionId prior_xmax = InvalidTransactionId;
+	ItemPointerData tid = *place;
+
+	/* the table may have been truncated since: ask for no block behind it */
+	if (ItemPointerGetBlockNumber(&tid) >=
+		RelationGetNumberOfBlocks(partition->rel))
+		return false;
+
+	for (;;)
+	{
+		Buffer		buffer;
+		bool		visible;
+
+		tuple->t_self = tid;
+		visible = heap_fetch(partition->rel, snapshot, tuple, &buffer, true);
+		if (!BufferIsValid(buffer))
+			return false;		/* no row there any more */
+
+		if (!is_actor(partition, id, tuple) ||
+			(TransactionIdIsValid(prior_xmax) &&
+			 !TransactionIdEquals(HeapTupleHeaderGetXmin(tuple->t_data),
+								  prior_xmax)))
+		{
+			ReleaseBuffer(buffer);
+			return false;
+		}
+		if (visible)
+		{
+			ExecStorePinnedBufferHeapTuple(tuple, partition->slot, buffer);
+			partition->slot->tts_tableOid = RelationGetRelid(partition->rel);
+			return true;
+		}
+
+		/* xmax and ctid must be read together */
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		tid = tuple->t_data->t_ctid;
+		if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) ||
+			HeapTupleHeaderIsOnlyLocked(tuple->t_data) ||
+			HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data) ||
+			HeapTupleHeaderIsSpeculative(tuple->t_data) ||
+			ItemPointerEquals(&tid, &tuple->t_self))
+			prior_xmax = InvalidTransactionId;
+		else
+			prior_xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+		UnlockReleaseBuffer(buffer);
+
+		/* deleted, or never committed, or not yet: the index knows */
+		if (!TransactionIdIsValid(prior_xmax))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+as_partition_scan_keys(AsPartition *partition, const text *id,
+					   ScanKey keys)
+{
+	static ScanKeyData prototype[2];
+	static bool initialized = false;
+
+	if (!initialized)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		ScanKeyInit(&prototype[0], Anum_actor_type, BTEqualStrategyNumber,
+					F_TEXTEQ, (Datum) 0);
+		ScanKeyInit(&prototype[1], Anum_actor_id, BTEqualStrategyNumber,
+					F_TEXTEQ, (Datum) 0);
+		prototype[0].sk_collation = C_COLLATION_OID;
+		prototype[1].sk_collation = C_COLLATION_OID;
+		MemoryContextSwitchTo(old);
+		initialized = true;
+	}
+	memcpy(keys, prototype, sizeof(prototype));
+	keys[0].sk_argument = PointerGetDatum(partition->type_name);
+	keys[1].sk_argument = PointerGetDatum(id);
+}
+
+static bool
+find_by_index(AsPartition *partition, const text *id, Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	bool		found;
+
+	as_partition_scan_keys(partition, id, keys);
+	scan = index_beginscan(partition->rel, partition->pkey, snapshot, 2, 0);
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
+	index_endscan(scan);
+	return found;
+}
+
+/* Is this row version the newest of its row, as far as can be told? */
+static bool
+is_newest(HeapTuple tuple)
+{
+	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0 ||
+		ItemPointerEquals(&tuple->t_data->t_ctid, &tuple->t_self);
+}
+
+bool
+as_partition_find(AsPartition *partition, const text *id, Snapshot snapshot,
+				  ItemPointer place)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) partition->slot)->base.tupdata;
+	uint64		key;
+	uint32		block;
+	uint16		offset;
+
+	ExecClearTuple(partition->slot);
+	if (place != NULL &&
+		find_from_place(partition, id, snapshot, place))
+		return true;
+
+	/*
+	 * A serializable transaction reads through the index, which leaves the
+	 * predicate locks that a scan by the executor would leave.
+	 */
+	if (IsolationIsSerializable())
+		return find_by_index(partition, id, snapshot);
+
+	key = place_key(partition, id);
+	if (as_place_map_get(place_map(), key, &block, &offset))
+	{
+		ItemPointerData remembered;
+
+		ItemPointerSet(&remembered, block, offset);
+		if (find_from_place(partition, id, snapshot, &remembered))
+			return true;
+	}
+	if (!find_by_index(partition, id, snapshot))
+		return false;
+	if (is_newest(tuple))
+		as_partition_remember(partition, id, &tuple->t_self);
+	return true;
+}

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * rights.c
+ *	  Who may do what with an actor type.
+ *
+ * The rights stand in actorstore.type_grant.  Whoever may read a declared
+ * type may also SELECT from its partition, by a real grant on the table.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/type_ddl.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+char *
+as_partition_name(const AsType *type)
+{
+	char	   *name = get_rel_name(type->relation);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table of actor type \"%s\" does not exist",
+						as_type_name(type))));
+	return quote_qualified_identifier("actorstore", name);
+}
+
+void
+as_partition_grant(const AsType *type, Oid grantee, bool grant)
+{
+	const char *role = OidIsValid(grantee) ?
+	quote_identifier(GetUserNameFromId(grantee, false)) : "PUBLIC";
+
+	as_admin_utility("%s SELECT ON %s %s %s", grant ? "GRANT" : "REVOKE",
+					 as_partition_name(type), grant ? "TO" : "FROM", role);
+}
+
+static void
+check_grantee(Oid grantee)
+{
+	/* a regrole may be a number that stands for nobody */
+	if (OidIsValid(grantee))
+		(void) GetUserNameFromId(grantee, false);
+}
+
+/* Write or delete one row of actorstore.type_grant for each privilege. */
+static void
+change_grants(text *name, Oid grantee, int privileges, const char *sql,
+			  int expected)
+{
+	Oid			types[3] = {TEXTOID, OIDOID, TEXTOID};
+	Datum		values[3] = {PointerGetDatum(name), ObjectIdGetDatum(grantee)};
+
+	for (int privilege = AS_PRIV_READ; privilege <= AS_PRIV_ASK; privilege <<= 1)
+	{
+		if ((privileges & privilege) == 0)
+			continue;
+		values[2] = CStringGetTextDatum(as_privilege_name(privilege));
+		as_admin_execute(sql, expected, 3, types, values, NULL);
+	}
+}
+
+void
+as_type_grant(text *name, Oid grantee, int privileges)
+{
+	AsType	   *type = as_type_lock(name);
+	AsAdmin		admin;
+
+	check_grantee(grantee);
+	as_admin_begin(&admin);
+	change_grants(name, grantee, privileges,
+				  "INSERT INTO actorstore.type_grant (actor_type, grantee, privilege)"
+				  " VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+				  SPI_OK_INSERT);
+	if (type->declared && (privileges & AS_PRIV_READ) != 0)
+		as_partition_grant(type, grantee, true);
+	as_admin_end(&admin);
+}
+
+void
+as_type_revoke(text *name, Oid grantee, int privileges)
+{
+	AsType	   *type = as_type_lock(name);
+	AsAdmin		admin;
+
+	as_admin_begin(&admin);
+	change_grants(name, grantee, privileges,
+				  "DELETE FROM actorstore.type_grant"
+				  " WHERE actor_type = $1 AND grantee = $2 AND privilege = $3",
+				  SPI_OK_DELETE);
+	if (type->declared && (privileges & AS_PRIV_READ) != 0 &&
+		grantee != type->owner)
+		as_partition_grant(type, grantee, false);
+	as_admin_end(&admin);
+}

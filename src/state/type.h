@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * type.h
+ *	  Actor types as every call needs them: a cache over actorstore.type.
+ *
+ * The tables actorstore.type and actorstore.type_grant are the truth.  A
+ * backend reads a type's rows once and keeps what it read until one of the
+ * tables changes: a trigger on them sends a relation cache invalidation, so
+ * that every other backend sees the change at its next statement, and this
+ * one at its next command.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_TYPE_H
+#define AS_TYPE_H
+
+#include "actorstore.h"
+
+#include "access/transam.h"
+
+/* What a role may be granted on a type */
+typedef enum AsPrivilege
+{
+	AS_PRIV_READ = 1 << 0,
+	AS_PRIV_WRITE = 1 << 1,
+	AS_PRIV_SEND = 1 << 2,
+	AS_PRIV_ASK = 1 << 3
+} AsPrivilege;
+
+typedef struct AsGrant
+{
+	Oid			grantee;		/* InvalidOid for PUBLIC */
+	int			privileges;		/* of AsPrivilege */
+} AsGrant;
+
+typedef struct AsType
+{
+	/* immutable */
+	uint32		hash;
+	int			name_len;
+	char	   *name;			/* not zero-terminated */
+
+	/* false after an invalidation; what follows is then read again */
+	bool		valid;
+
+	bool		exists;
+	bool		declared;		/* has a partition of its own */
+	Oid			owner;
+	Oid			relation;		/* the partition its actors live in */
+	TransactionId changed_by;	/* who wrote its row in actorstore.type */
+	int			ngrants;
+	AsGrant    *grants;
+} AsType;
+
+/* To be called once, when the library is loaded. */
+extern void as_type_init(void);
+
+/*
+ * The type of that name, or NULL if there is none.  Sees what others have
+ * committed by now.  The struct stays where it is; what it says may change
+ * whenever a relation is locked.
+ */
+extern AsType *as_type_find(const text *name);
+
+/* The same, but an unknown type raises 42704. */
+extern AsType *as_type_get(const text *name);
+
+/*
+ * The same, but an unknown type is declared implicitly: owned by the current
+ * role, its actors in actorstore.undeclared.  Without CREATE on the database
+ * it raises 42704.
+ */
+extern AsType *as_type_get_or_declare(text *name);
+
+/*
+ * Does the current role own the type (or stand for its owner, or is a
+ * superuser)?
+ */
+extern bool as_type_is_mine(const AsType *type);
+
+/* Raise 42501 unless the current role holds the privilege. */
+extern void as_type_check(const AsType *type, AsPrivilege privilege);
+
+/* Raise 42501 unless the current role owns the type. */
+extern void as_type_check_owner(const AsType *type);
+
+/* Raise 22023 unless the name may name a type or an actor. */
+extern void as_check_name(const char *what, const text *name);
+
+/* A copy of the type's name, zero-terminated, for messages. */
+extern char *as_type_name(const AsType *type);
+
+/* The name of a privilege, and back: 22023 if there is none of that name. */
+extern const char *as_privilege_name(AsPrivilege privilege);
+extern AsPrivilege as_privilege_parse(const char *name);
+
+#endif							/* AS_TYPE_H */

@@ -1,0 +1,377 @@
+/*-------------------------------------------------------------------------
+ *
+ * type_ddl.c
+ *	  Declaring, changing and dropping actor types.
+ *
+ * Locks are taken in one order by everybody: the type's row in
+ * actorstore.type, then the table actorstore.actor, then partitions.
+ *
+ * A declared type has a partition of its own.  It is made as a table that
+ * stands alone, filled with the rows that the type has so far in
+ * actorstore.undeclared, and attached: that needs no stronger lock on
+ * actorstore.actor than SHARE UPDATE EXCLUSIVE.
+ *
+ * Rows that only change their table are no changes of actors.  Their WAL
+ * records carry DoNotReplicateId as their replication origin (a reserved
+ * number, nothing is registered under it), by which logical decoding can
+ * leave them out, record by record, whatever else the transaction does.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/type_ddl.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "lib/table_name.h"
+#include "miscadmin.h"
+#include "replication/origin.h"
+#include "state/catalog.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/*
+ * Room for the next version beside the last one, and vacuum before dead rows
+ * are many: actors are updated in place for ever.
+ */
+#define PARTITION_OPTIONS \
+	"fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, " \
+	"autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0"
+
+static void
+check_word(const char *option, Datum value, const char *const *words)
+{
+	char	   *word = TextDatumGetCString(value);
+	StringInfoData hint;
+
+	initStringInfo(&hint);
+	for (int i = 0; words[i] != NULL; i++)
+	{
+		if (strcmp(word, words[i]) == 0)
+			return;
+		appendStringInfo(&hint, "%s\"%s\"", i == 0 ? "" : ", ", words[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", option, word),
+			 errhint("Valid values are: %s.", hint.data)));
+}
+
+static void
+check_positive_int(const char *option, Datum value)
+{
+	if (DatumGetInt32(value) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at least 1", option)));
+}
+
+static void
+check_positive_interval(const char *option, Datum value)
+{
+	Interval	zero = {0};
+
+	if (!DatumGetBool(DirectFunctionCall2(interval_gt, value,
+										  IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be greater than zero", option)));
+}
+
+static void
+check_options(AsTypeOptions *options)
+{
+	static const char *const persistences[] = {"logged", "unlogged", NULL};
+	static const char *const on_full[] = {"error", "wait", "drop", NULL};
+	static const char *const on_exhausted[] =
+	{"dead_letter", "restart", "pause", "stop", "escalate", NULL};
+
+#define GIVEN(option) (!options->nulls[option])
+#define VALUE(option) (options->values[option])
+	if (GIVEN(AS_OPT_PERSISTENCE))
+		check_word("persistence", VALUE(AS_OPT_PERSISTENCE), persistences);
+	if (GIVEN(AS_OPT_MAILBOX_LIMIT))
+		check_positive_int("mailbox_limit", VALUE(AS_OPT_MAILBOX_LIMIT));
+	if (GIVEN(AS_OPT_ON_FULL))
+		check_word("on_full", VALUE(AS_OPT_ON_FULL), on_full);
+	if (GIVEN(AS_OPT_MAX_ATTEMPTS))
+		check_positive_int("max_attempts", VALUE(AS_OPT_MAX_ATTEMPTS));
+	if (GIVEN(AS_OPT_BACKOFF))
+		check_positive_interval("backoff", VALUE(AS_OPT_BACKOFF));
+	if (GIVEN(AS_OPT_BACKOFF_MAX))
+		check_positive_interval("backoff_max", VALUE(AS_OPT_BACKOFF_MAX));
+	if (GIVEN(AS_OPT_TURN_TIMEOUT))
+		check_positive_interval("turn_timeout", VALUE(AS_OPT_TURN_TIMEOUT));
+	if (GIVEN(AS_OPT_ON_EXHAUSTED))
+		check_word("on_exhausted", VALUE(AS_OPT_ON_EXHAUSTED), on_exhausted);
+}
+
+/* Write the options given into the type's row. */
+static void
+store_options(text *name, AsTypeOptions *options)
+{
+	Oid			types[1 + AS_NUM_OPTIONS] =
+	{TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+	INTERVALOID, TEXTOID};
+	Datum		values[1 + AS_NUM_OPTIONS];
+	char		nulls[1 + AS_NUM_OPTIONS];
+
+	values[0] = PointerGetDatum(name);
+	nulls[0] = ' ';
+	for (int i = 0; i < AS_NUM_OPTIONS; i++)
+	{
+		values[1 + i] = options->values[i];
+		nulls[1 + i] = options->nulls[i] ? 'n' : ' ';
+	}
+	as_admin_execute("UPDATE actorstore.type SET"
+					 " persistence = coalesce($2, persistence),"
+					 " mailbox_limit = coalesce($3, mailbox_limit),"
+					 " on_full = coalesce($4, on_full),"
+					 " max_attempts = coalesce($5, max_attempts),"
+					 " backoff = coalesce($6, backoff),"
+					 " backoff_max = coalesce($7, backoff_max),"
+					 " turn_timeout = coalesce($8, turn_timeout),"
+					 " on_exhausted = coalesce($9, on_exhausted)"
+					 " WHERE actor_type = $1",
+					 SPI_OK_UPDATE, 1 + AS_NUM_OPTIONS, types, values, nulls);
+
+	if (as_admin_execute("SELECT FROM actorstore.type"
+						 " WHERE actor_type = $1 AND backoff > backoff_max",
+						 SPI_OK_SELECT, 1, types, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("backoff must not be greater than backoff_max")));
+}
+
+/* Lock the type's row; false if there is none. */
+static bool
+lock_row(text *name)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(name)};
+
+	return as_admin_execute("SELECT FROM actorstore.type"
+							" WHERE actor_type = $1 FOR NO KEY UPDATE",
+							SPI_OK_SELECT, 1, types, values, NULL) > 0;
+}
+
+AsType *
+as_type_lock(text *name)
+{
+	AsType	   *type = as_type_get(name);
+	AsAdmin		admin;
+
+	as_type_check_owner(type);
+	as_admin_begin(&admin);
+	(void) lock_row(name);
+	as_admin_end(&admin);
+
+	/* it may have been dropped, or given to somebody else, before that */
+	type = as_type_get(name);
+	as_type_check_owner(type);
+	return type;
+}
+
+/* A name for the type's table that nothing in our schema has yet. */
+static char *
+choose_table_name(text *type)
+{
+	char	   *name = palloc(NAMEDATALEN);
+
+	for (uint32 attempt = 0;; attempt++)
+	{
+		if (as_table_name(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type), attempt,
+						  name) &&
+			!OidIsValid(as_catalog_relation(name)) &&
+			!OidIsValid(GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+										CStringGetDatum(name),
+										ObjectIdGetDatum(as_catalog()->schema))))
+			return name;
+	}
+}
+
+/*
+ * Run statements that change no actor, out of sight of change data capture.
+ */
+static void
+execute_unseen(const char *sql, int expected, int nargs, Oid *types,
+			   Datum *values)
+{
+	RepOriginId saved = replorigin_session_origin;
+
+	replorigin_session_origin = DoNotReplicateId;
+	PG_TRY();
+	{
+		as_admin_execute(sql, expected, nargs, types, values, NULL);
+	}
+	PG_FINALLY();
+	{
+		replorigin_session_origin = saved;
+	}
+	PG_END_TRY();
+}
+
+/* Make the type's own partition and move its rows there. */
+static void
+make_partition(text *name, bool unlogged, Oid owner)
+{
+	char	   *table = choose_table_name(name);
+	const char *quoted = quote_qualified_identifier("actorstore", table);
+	Oid			types[2] = {TEXTOID, NAMEOID};
+	Datum		values[2] = {PointerGetDatum(name), CStringGetDatum(table)};
+
+	LockRelationOid(as_catalog()->actor, ShareUpdateExclusiveLock);
+	LockRelationOid(as_catalog()->undeclared, AccessExclusiveLock);
+
+	as_admin_utility("CREATE %s TABLE %s (LIKE actorstore.actor) USING heap WITH (%s)",
+					 unlogged ? "UNLOGGED" : "", quoted, PARTITION_OPTIONS);
+	as_admin_utility("ALTER TABLE %s REPLICA IDENTITY FULL", quoted);
+	execute_unseen(psprintf("WITH moved AS (DELETE FROM actorstore.undeclared"
+							" WHERE actor_type = $1 RETURNING *)"
+							" INSERT INTO %s SELECT * FROM moved", quoted),
+				   SPI_OK_INSERT, 1, types, values);
+	as_admin_utility("ALTER TABLE %s ADD PRIMARY KEY (actor_type, actor_id)",
+					 quoted);
+	as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION %s FOR VALUES IN (%s)",
+					 quoted, quote_literal_cstr(text_to_cstring(name)));
+	if (OidIsValid(owner))
+		as_admin_utility("GRANT SELECT ON %s TO %s", quoted,
+						 quote_identifier(GetUserNameFromId(owner, false)));
+	as_admin_execute("UPDATE actorstore.type SET declared = true, partition = $2"
+					 " WHERE actor_type = $1",
+					 SPI_OK_UPDATE, 2, types, values, NULL);
+}
+
+/* Those who may read an implicit type may read its partition. */
+static void
+grant_readers(text *name)
+{
+	AsType	   *type = as_type_get(name);
+
+	for (int i = 0; i < type->ngrants; i++)
+	{
+		if ((type->grants[i].privileges & AS_PRIV_READ) != 0)
+			as_partition_grant(type, type->grants[i].grantee, true);
+	}
+}
+
+void
+as_type_create(text *name, AsTypeOptions *options)
+{
+	Oid			user = GetUserId();
+	Oid			types[2] = {TEXTOID, OIDOID};
+	Datum		values[2] = {PointerGetDatum(name), ObjectIdGetDatum(user)};
+	bool		unlogged;
+	AsType	   *type;
+	AsAdmin		admin;
+
+	as_check_name("actor_type", name);
+	check_options(options);
+	unlogged = !options->nulls[AS_OPT_PERSISTENCE] &&
+		strcmp(TextDatumGetCString(options->values[AS_OPT_PERSISTENCE]),
+			   "unlogged") == 0;
+	if (as_database_aclcheck(MyDatabaseId, user, ACL_CREATE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_DATABASE,
+					   get_database_name(MyDatabaseId));
+
+	as_admin_begin(&admin);
+	as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared)"
+					 " VALUES ($1, $2, false) ON CONFLICT DO NOTHING",
+					 SPI_OK_INSERT, 2, types, values, NULL);
+	as_admin_end(&admin);
+	CommandCounterIncrement();
+
+	type = as_type_lock(name);
+	if (type->declared)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("actor type \"%s\" already exists",
+						as_type_name(type)),
+				 errhint("To change it, use actorstore.alter_type().")));
+
+	as_admin_begin(&admin);
+	store_options(name, options);
+	make_partition(name, unlogged, type->owner);
+	grant_readers(name);
+	as_admin_end(&admin);
+}
+
+void
+as_type_alter(text *name, AsTypeOptions *options)
+{
+	AsType	   *type;
+	AsAdmin		admin;
+
+	check_options(options);
+	type = as_type_lock(name);
+	if (!options->nulls[AS_OPT_PERSISTENCE] && !type->declared)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("actor type \"%s\" has no table of its own",
+						as_type_name(type)),
+				 errhint("Declare it with actorstore.create_type() to choose its persistence.")));
+
+	as_admin_begin(&admin);
+	if (!options->nulls[AS_OPT_PERSISTENCE])
+	{
+		bool		unlogged = strcmp(TextDatumGetCString(options->values[AS_OPT_PERSISTENCE]),
+									  "unlogged") == 0;
+		bool		is_unlogged = get_rel_persistence(type->relation) ==
+		RELPERSISTENCE_UNLOGGED;
+
+		if (unlogged != is_unlogged)
+			as_admin_utility("ALTER TABLE %s SET %s",
+							 as_partition_name(type),
+							 unlogged ? "UNLOGGED" : "LOGGED");
+	}
+	store_options(name, options);
+	as_admin_end(&admin);
+}
+
+void
+as_type_drop(text *name, bool events)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(name)};
+	AsType	   *type = as_type_lock(name);
+	bool		declared = type->declared;
+	Oid			relation = type->relation;
+	const char *quoted;
+	AsAdmin		admin;
+
+	if (declared && !OidIsValid(relation))
+		quoted = NULL;			/* somebody has dropped it already */
+	else
+	{
+		quoted = as_partition_name(type);
+		if (declared)
+			LockRelationOid(as_catalog()->actor, AccessExclusiveLock);
+		LockRelationOid(relation,
+						declared ? AccessExclusiveLock : ExclusiveLock);
+	}
+
+	as_admin_begin(&admin);
+	if (quoted != NULL && (events || !declared))
+	{
+		const char *sql = psprintf("DELETE FROM %s WHERE actor_type = $1",
+								   quoted);
+
+		if (events)
+			as_admin_execute(sql, SPI_OK_DELETE, 1, types, values, NULL);
+		else
+			execute_unseen(sql, SPI_OK_DELETE, 1, types, values);
+	}
+	if (quoted != NULL && declared)
+		as_admin_utility("DROP TABLE %s", quoted);
+
+	/* handlers and grants go with it */
+	as_admin_execute("DELETE FROM actorstore.type WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_admin_end(&admin);
+}
