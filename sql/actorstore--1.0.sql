@@ -51,10 +51,13 @@ REVOKE ALL ON FUNCTION actorstore.registry_changed() FROM PUBLIC;
 
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.type
 	EXECUTE FUNCTION actorstore.registry_changed();
+ALTER TABLE actorstore.type ENABLE ALWAYS TRIGGER registry_changed;
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.handler
 	EXECUTE FUNCTION actorstore.registry_changed();
+ALTER TABLE actorstore.handler ENABLE ALWAYS TRIGGER registry_changed;
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.type_grant
 	EXECUTE FUNCTION actorstore.registry_changed();
+ALTER TABLE actorstore.type_grant ENABLE ALWAYS TRIGGER registry_changed;
 
 --
 -- State

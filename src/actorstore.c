@@ -24,7 +24,7 @@
 PG_MODULE_MAGIC;
 
 int			actorstore_max_value_size = 10 * 1024 * 1024;
-int			actorstore_place_cache_size = 65536;
+int			actorstore_place_cache_size = 262144;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -48,7 +48,7 @@ define_settings(void)
 								"How many actors the server remembers the place of.",
 								"Rounded up to a power of two; 8 bytes each, in shared memory.",
 								&actorstore_place_cache_size,
-								65536, 1024, 64 * 1024 * 1024,
+								262144, 1024, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0,
 								NULL, NULL, NULL);
 	MarkGUCPrefixReserved("actorstore");

@@ -64,6 +64,16 @@ end_collection(Collection *collection)
 	pfree(collection);
 }
 
+/* Forget the rows of a batch, written or not. */
+static void
+reset_batch(Collection *collection)
+{
+	/* slots own their rows, which lie in the context */
+	for (int i = 0; i < collection->nrows; i++)
+		ExecClearTuple(collection->slots[i]);
+	MemoryContextReset(collection->context);
+}
+
 /* Put the rows collected into the table and its index. */
 static void
 insert_batch(Collection *collection)
@@ -82,7 +92,7 @@ insert_batch(Collection *collection)
 			CommandCounterIncrement();
 			continue;
 		}
-		ExecStoreHeapTuple(row, collection->slots[i], false);
+		ExecStoreHeapTuple(row, collection->slots[i], true);
 	}
 
 	if (partition->plain)
@@ -91,15 +101,12 @@ insert_batch(Collection *collection)
 						   collection->nrows, GetCurrentCommandId(true), 0,
 						   NULL);
 		for (int i = 0; i < collection->nrows; i++)
-		{
 			as_index_row(partition, collection->ids[i],
 						 &collection->slots[i]->tts_tid, UNIQUE_CHECK_YES,
 						 false);
-			ExecClearTuple(collection->slots[i]);
-		}
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(collection->context);
+	reset_batch(collection);
 }
 
 /*
@@ -136,7 +143,7 @@ put_batch(Collection *collection)
 			if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
 				ReThrowError(error);
 			FreeErrorData(error);
-			MemoryContextReset(collection->context);
+			reset_batch(collection);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(context);
@@ -200,6 +207,17 @@ same_id(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
+static bool
+exists(AsPartition *partition, text *id)
+{
+	bool		found;
+
+	as_partition_push_write_snapshot(partition);
+	found = as_partition_find(partition, id, GetActiveSnapshot(), NULL);
+	PopActiveSnapshot();
+	return found;
+}
+
 void
 as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 {
@@ -221,26 +239,23 @@ as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 
 	for (int i = 0; i < n; i++)
 	{
-		bool		exists;
+		AsOutcome	outcome = AS_MISSING;
 
 		CHECK_FOR_INTERRUPTS();
-		as_partition_push_write_snapshot(partition);
-		exists = as_partition_find(partition, ids[i], GetActiveSnapshot(),
-								   NULL);
-		PopActiveSnapshot();
-		if (!exists)
+		if (collection->nrows > 0 && exists(partition, ids[i]))
+			flush(collection, true);	/* smaller ids first */
+		if (collection->nrows == 0)
 		{
-			collect(collection, ids[i], values[i], true);
-			continue;
-		}
+			AsWrite		write = {.value = values[i]};
 
-		/* smaller ids first */
-		flush(collection, true);
-		MemoryContextSwitchTo(context);
-		as_actor_put(partition, ids[i], values[i]);
-		MemoryContextSwitchTo(old);
-		ExecClearTuple(partition->new_slot);
-		MemoryContextReset(context);
+			MemoryContextSwitchTo(context);
+			outcome = as_actor_update(partition, ids[i], &write);
+			MemoryContextSwitchTo(old);
+			ExecClearTuple(partition->new_slot);
+			MemoryContextReset(context);
+		}
+		if (outcome == AS_MISSING)
+			collect(collection, ids[i], values[i], true);
 	}
 	flush(collection, true);
 	MemoryContextDelete(context);

@@ -89,6 +89,13 @@ as_catalog_is_registry(Oid relation)
 		relation == catalog.type || relation == catalog.grants;
 }
 
+static void
+set_locally(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 void
 as_admin_begin(AsAdmin *admin)
 {
@@ -97,12 +104,9 @@ as_admin_begin(AsAdmin *admin)
 						   admin->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 
 	admin->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("default_tablespace", "",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_locally("search_path", "pg_catalog, pg_temp");
+	set_locally("default_tablespace", "");
+	set_locally("session_replication_role", "origin");
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -113,6 +117,7 @@ as_admin_end(AsAdmin *admin)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	CacheInvalidateRelcacheByRelid(as_catalog()->type);
 	AtEOXact_GUC(true, admin->guc_level);
 	SetUserIdAndSecContext(admin->user, admin->sec_context);
 }

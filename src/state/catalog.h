@@ -59,7 +59,8 @@ extern void as_catalog_init(void);
 /*
  * Between these two, SQL runs through SPI as the owner of the extension's
  * tables, under a search_path and settings that no user controls.  An error
- * in between restores everything by itself.
+ * in between restores everything by itself.  Afterwards every backend, this
+ * one at the next command, reads the types anew.
  */
 typedef struct AsAdmin
 {
