@@ -21,7 +21,7 @@ PREPARE = scripts/install-deps && scripts/as-user --owner $(SUBMAKE) private-ser
 .NOTPARALLEL:
 
 demo:
-	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) examples/flights/replay && scripts/as-user bash scripts/demo
+	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) -s examples/flights/replay && scripts/as-user bash scripts/demo
 
 demo-stop:
 	@scripts/throwaway demo stop
@@ -30,7 +30,7 @@ check:
 	@$(PREPARE) && scripts/as-user bash scripts/check $(KINDS)
 
 bench:
-	@$(PREPARE) && scripts/as-user --owner bench/run
+	@$(PREPARE) && scripts/as-user --owner bench/run $(CLAIMS)
 
 # Any other goal on the same command line.
 $(filter-out $(NEWCOMER),$(MAKECMDGOALS)):
@@ -102,10 +102,10 @@ include $(PGXS)
 # PGXS knows nothing of headers: any change of one builds everything again.
 $(OBJS): $(srcdir)/Makefile $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
 
-# Built outside of the source tree, the objects need their directories.
-$(OBJS): | $(sort $(dir $(OBJS)))
-$(sort $(dir $(OBJS))):
-	@mkdir -p $@
+# Built outside of the source tree (make -f .../Makefile), the objects need their directories.
+ifneq ($(srcdir),.)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
+endif
 
 # A copy of the server under tmp/, with the extension in it.
 .PHONY: private-server
@@ -117,8 +117,11 @@ private-server:
 # The demo's client program.
 examples/flights/replay: examples/flights/replay.c
 	$(CC) $(CFLAGS) -I$(includedir) $< -o $@ -L$(libdir) -lpq
+	@chmod 755 $@
 
 else
+
+srcdir = .
 
 .PHONY: all install installcheck uninstall clean private-server examples/flights/replay
 all install installcheck uninstall clean private-server examples/flights/replay:

@@ -234,9 +234,13 @@ as_type_find(const text *name)
 
 	AcceptInvalidationMessages();
 	type = type_slot(name);
-	while (!type->valid)
+	if (!type->valid)
 	{
-		type->valid = true;		/* an invalidation while loading unsets it */
+		/*
+		 * An invalidation that comes while we read unsets this again.  What
+		 * we read is good for this call; the next one reads anew.
+		 */
+		type->valid = true;
 		PG_TRY();
 		{
 			load_type(type);

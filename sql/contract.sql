@@ -1,0 +1,111 @@
+-- What outside programs rely on: names, argument order, defaults, result types, volatility,
+-- the columns of the tables, and the settings.
+
+-- All tests are written for this encoding.
+SHOW server_encoding;
+
+CREATE TEMP VIEW contract AS
+SELECT w.place, w.name, p.oid, p.provolatile, p.proisstrict, p.proparallel, p.prosecdef
+FROM unnest(ARRAY['insert', 'get', 'get_many', 'get_all', 'list', 'update', 'update_versioned', 'compare_and_swap',
+				  'put', 'patch', 'delete', 'delete_versioned', 'insert_many', 'put_many', 'type_table',
+				  'create_type', 'alter_type', 'drop_type', 'set_handler', 'grant_type', 'revoke_type'])
+		WITH ORDINALITY AS w (name, place)
+LEFT JOIN pg_proc p ON p.proname = w.name AND p.pronamespace = 'actorstore'::regnamespace;
+
+-- One function a name: nothing is overloaded.
+SELECT count(*), count(DISTINCT oid) FROM contract;
+
+-- Arguments, in order, with their defaults.
+\pset format unaligned
+\pset tuples_only on
+SELECT name || '(' || pg_get_function_arguments(oid) || ')' FROM contract ORDER BY place;
+
+-- Results.
+SELECT name, pg_get_function_result(oid) FROM contract WHERE name <> 'compare_and_swap' ORDER BY place;
+\pset format aligned
+\pset tuples_only off
+
+-- compare_and_swap: one row of these columns.
+SELECT version FROM actorstore.insert('contract', 'a', '1');
+SELECT * FROM actorstore.compare_and_swap('contract', 'a', 0, '2');
+SELECT pg_typeof(swapped) AS swapped, pg_typeof(version) AS version, pg_typeof(value) AS value
+FROM actorstore.compare_and_swap('contract', 'a', 0, '2');
+
+-- Reads are STABLE, all else is VOLATILE; none may run in a parallel worker and write.
+SELECT provolatile, array_agg(name ORDER BY place) AS functions
+FROM contract WHERE name <> 'type_table' GROUP BY provolatile ORDER BY 1;
+SELECT name FROM contract WHERE provolatile = 'v' AND proparallel = 's';
+
+-- NULL arguments are errors or defaults, never a silent NULL: none is STRICT.
+SELECT name FROM contract WHERE proisstrict;
+
+-- Every object that users see has a comment, and so has the extension.
+SELECT p.oid::regprocedure AS uncommented FROM pg_proc p
+WHERE p.pronamespace = 'actorstore'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
+SELECT c.oid::regclass AS uncommented FROM pg_class c
+WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+  AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') IS NULL;
+
+-- Every SECURITY DEFINER function pins its search_path.
+SELECT p.oid::regprocedure AS unpinned FROM pg_proc p
+WHERE p.pronamespace = 'actorstore'::regnamespace AND p.prosecdef
+  AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s WHERE s LIKE 'search_path=%');
+
+-- The table, its row type, and what it is made of.
+SELECT attname, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null
+FROM pg_attribute WHERE attrelid = 'actorstore.actor'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT c.relkind, pg_get_partkeydef(c.oid) AS partitioned_by,
+	   (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes_of_the_parent
+FROM pg_class c WHERE c.oid = 'actorstore.actor'::regclass;
+SELECT c.oid::regclass AS partition, pg_get_expr(c.relpartbound, c.oid) AS bound, c.relreplident AS replica_identity,
+	   (SELECT array_agg(a.attname ORDER BY k.place)
+		FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+		JOIN pg_attribute a USING (attnum)
+		WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid) AS primary_key
+FROM pg_class c WHERE c.oid = 'actorstore.undeclared'::regclass;
+SELECT option_value::int < 100 AS fillfactor_leaves_room
+FROM pg_options_to_table((SELECT reloptions FROM pg_class WHERE oid = 'actorstore.undeclared'::regclass))
+WHERE option_name = 'fillfactor';
+
+-- The registry's columns that the contract names.
+SELECT attrelid::regclass AS registry, array_agg(attname::text ORDER BY attnum) @> w.columns AS has_them
+FROM (VALUES ('actorstore.type'::regclass,
+			  ARRAY['actor_type', 'owner', 'declared', 'persistence', 'mailbox_limit', 'on_full', 'max_attempts',
+					'backoff', 'backoff_max', 'turn_timeout', 'on_exhausted']),
+			 ('actorstore.handler', ARRAY['actor_type', 'message', 'function', 'search_path']),
+			 ('actorstore.type_grant', ARRAY['actor_type', 'grantee', 'privilege'])) AS w (registry, columns)
+JOIN pg_attribute ON attrelid = w.registry AND attnum > 0 AND NOT attisdropped
+GROUP BY attrelid, w.columns ORDER BY 1;
+SELECT attrelid::regclass AS registry, attname, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute
+WHERE (attrelid, attname) IN (('actorstore.type'::regclass, 'owner'), ('actorstore.type'::regclass, 'declared'),
+							  ('actorstore.handler'::regclass, 'function'),
+							  ('actorstore.type_grant'::regclass, 'privilege'))
+ORDER BY 1, attnum;
+
+-- pg_upgrade refuses user tables with reg* columns other than regclass, regrole and regtype.
+SELECT attrelid::regclass, attname, atttypid::regtype FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'm')
+  AND atttypid IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype, 'regoperator'::regtype,
+				   'regconfig'::regtype, 'regdictionary'::regtype, 'regnamespace'::regtype, 'regcollation'::regtype);
+
+-- The setting: shown in a size, set by superusers only.
+SHOW actorstore.max_value_size;
+SELECT context, vartype, unit, boot_val FROM pg_settings WHERE name = 'actorstore.max_value_size';
+CREATE ROLE regress_contract;
+SET ROLE regress_contract;
+\set VERBOSITY sqlstate
+SET actorstore.max_value_size = '1MB';
+\set VERBOSITY default
+RESET ROLE;
+DROP ROLE regress_contract;
+SET actorstore.max_value_size = '1MB';
+SHOW actorstore.max_value_size;
+RESET actorstore.max_value_size;
+
+-- No other setting of the extension's own prefix can be invented.
+\set VERBOSITY sqlstate
+SET actorstore.no_such_setting = 1;
+\set VERBOSITY default
+
+SELECT actorstore.drop_type('contract');

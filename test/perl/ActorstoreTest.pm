@@ -1,0 +1,251 @@
+# What the TAP tests share: clusters, sessions that stay open, and the whole
+# of what the extension keeps in a database as text, to be compared.
+
+package ActorstoreTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+our @EXPORT = qw(new_node new_database sqlstate contents populate quiet_ok rows patience);
+
+# How long anything may take before the test gives up, in seconds.
+sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
+
+# A running cluster.  Settings are lines for postgresql.conf; preload => 0
+# leaves the library out of shared_preload_libraries.
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(
+		extra => [ '--no-locale', '--encoding=UTF8' ],
+		$options{streaming} ? (allows_streaming => $options{streaming}) : ());
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'actorstore'")
+	  unless exists $options{preload} && !$options{preload};
+	$node->append_conf('postgresql.conf', "max_connections = 50");
+	$node->append_conf('postgresql.conf', "autovacuum = off");
+	$node->append_conf('postgresql.conf', $options{settings}) if $options{settings};
+	$node->start;
+	return $node;
+}
+
+# A database with the extension in it.
+sub new_database
+{
+	my ($node, $database) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'");
+	$node->safe_psql($database, 'CREATE EXTENSION actorstore');
+	return;
+}
+
+# The SQLSTATE that a statement fails with, or '00000'.
+sub sqlstate
+{
+	my ($node, $database, $sql, %options) = @_;
+	my ($status, $stdout, $stderr) =
+	  $node->psql($database, $sql, on_error_stop => 1, extra_params => [ '-v', 'VERBOSITY=sqlstate' ], %options);
+
+	return '00000' if $status == 0;
+	return $stderr =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : "no SQLSTATE: $stderr";
+}
+
+# The rows of a query, as a list of lines.
+sub rows
+{
+	my ($node, $database, $sql) = @_;
+	return split /\n/, $node->safe_psql($database, $sql);
+}
+
+# Everything that must survive a dump, a restore, an upgrade: a line for each
+# actor with the table it lives in, type, handler, right, table and index.
+# No OIDs; roles and tables by name.
+sub contents
+{
+	my ($node, $database) = @_;
+	my @parts = (
+		q{SELECT concat_ws('|', 'actor', tableoid::regclass, quote_literal(actor_type), quote_literal(actor_id), version, created_at, updated_at,
+				md5(value::text), length(value::text)) FROM actorstore.actor},
+		q{SELECT concat_ws('|', 'type', to_jsonb(t)) FROM actorstore.type AS t},
+		q{SELECT concat_ws('|', 'handler', to_jsonb(h)) FROM actorstore.handler AS h},
+		q{SELECT concat_ws('|', 'grant', quote_literal(actor_type), grantee::regrole, privilege) FROM actorstore.type_grant AS g},
+		q{SELECT concat_ws('|', 'table', c.oid::regclass, c.relkind, c.relpersistence, c.relreplident, pg_get_expr(c.relpartbound, c.oid), c.reloptions::text,
+				pg_get_userbyid(c.relowner), array(SELECT unnest(COALESCE(c.relacl, acldefault('r', c.relowner)))::text ORDER BY 1)::text, c.relispartition)
+			FROM pg_class AS c WHERE c.relnamespace = 'actorstore'::regnamespace},
+		q{SELECT concat_ws('|', 'index', pg_get_indexdef(indexrelid), indisprimary, indisvalid, indisreplident) FROM pg_index
+			JOIN pg_class AS c ON c.oid = indrelid WHERE c.relnamespace = 'actorstore'::regnamespace},
+		q{SELECT concat_ws('|', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
+			WHERE connamespace = 'actorstore'::regnamespace},
+		q{SELECT concat_ws('|', 'function', oid::regprocedure, prosrc, array(SELECT unnest(COALESCE(proacl, acldefault('f', proowner)))::text ORDER BY 1)::text)
+			FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace},
+		q{SELECT concat_ws('|', 'schema', nspname, array(SELECT unnest(nspacl)::text ORDER BY 1)::text) FROM pg_namespace WHERE nspname = 'actorstore'},
+		q{SELECT concat_ws('|', 'member', pg_describe_object(classid, objid, objsubid)) FROM pg_depend
+			WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'actorstore')});
+	my @lines;
+
+	push @lines, rows($node, $database, "SET timezone = 'UTC'; $_") foreach @parts;
+	return [ sort @lines ];
+}
+
+# What a database is filled with before it is dumped or upgraded: types of
+# every kind and of odd names, actors small and large, rights, handlers, and
+# what a user may hang on a partition.
+sub populate
+{
+	my ($node, $database) = @_;
+
+	$node->safe_psql('postgres', q{CREATE ROLE keeper; CREATE ROLE reader; CREATE ROLE "Odd ""Role"""});
+	$node->safe_psql('postgres', "GRANT CREATE ON DATABASE $database TO keeper");
+	$node->safe_psql(
+		$database, q{
+		CREATE SCHEMA app;
+		GRANT USAGE ON SCHEMA app TO PUBLIC;
+		CREATE FUNCTION app.handle(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN body;
+		CREATE FUNCTION app."odd, name("(jsonb, jsonb) RETURNS jsonb LANGUAGE sql RETURN $2;
+		CREATE FUNCTION app.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+
+		SELECT actorstore.create_type('cart'), actorstore.create_type('empty'), actorstore.create_type('gone'),
+			actorstore.create_type('it''s an "odd" type', 'logged', 7, 'wait', 3, '2 s', '1 hour', '90 s', 'escalate'),
+			actorstore.create_type(repeat('日', 60)), actorstore.create_type(repeat('日', 60) || '本'),
+			actorstore.create_type('memory', 'unlogged');
+		SELECT actorstore.insert_many(t, array_agg('id ' || i), array_agg(jsonb_build_object('t', t, 'i', i)))
+			FROM unnest(ARRAY['cart', 'it''s an "odd" type', repeat('日', 60), repeat('日', 60) || '本', 'memory', 'loose', 'loose too', 'gone', 'moved'])
+				AS t, generate_series(1, 300) AS i GROUP BY t;
+		SELECT sum((actorstore.update(t, 'id ' || i, to_jsonb(-i))).version)
+			FROM unnest(ARRAY['cart', 'loose', 'moved']) AS t, generate_series(1, 300, 3) AS i;
+		SELECT actorstore.create_type('moved');
+		SELECT actorstore.drop_type('gone');
+		SELECT actorstore.put('cart', 'ten megabytes', to_jsonb(repeat('0123456789', 1048000))) IS NULL,
+			actorstore.put('cart', E'tab\t newline\n backslash\\\\', '"\u00e4\n\"\\\\"') IS NULL,
+			actorstore.put('cart', '\.', '"\\\\."') IS NULL;
+
+		SELECT actorstore.set_handler('cart', '*', 'app.handle(jsonb, jsonb)'),
+			actorstore.set_handler('loose', '$start', 'app."odd, name("(jsonb, jsonb)');
+		SET search_path = app, public;
+		SELECT actorstore.set_handler('it''s an "odd" type', 'a "message"', 'handle(jsonb, jsonb)');
+		RESET search_path;
+		SELECT actorstore.grant_type('cart', 'reader', '{read,send}'), actorstore.grant_type('cart', '"Odd ""Role"""', '{read,write,send,ask}'),
+			actorstore.grant_type('loose', 'reader', '{read}'), actorstore.grant_type('it''s an "odd" type', 'reader', '{read}');
+		CREATE INDEX of_the_user ON actorstore.actor_cart ((value ->> 't'));
+		ALTER TABLE actorstore.actor_cart ADD CONSTRAINT of_the_user CHECK (version >= 0);
+		CREATE TRIGGER of_the_user AFTER UPDATE ON actorstore.actor_cart FOR EACH ROW EXECUTE FUNCTION app.nothing();
+		SET ROLE keeper;
+		SELECT actorstore.create_type('kept'), actorstore.insert('kept loosely', 'a', '1') IS NULL;
+		SELECT actorstore.insert('kept', 'a', '1') IS NULL, actorstore.grant_type('kept', 'reader', '{read}');
+	});
+	return;
+}
+
+# A program must end with status 0 and not one word on stderr.
+sub quiet_ok
+{
+	my ($name, @command) = @_;
+	my ($stdout, $stderr) = ('', '');
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $result = IPC::Run::run(\@command, '>', \$stdout, '2>', \$stderr);
+	ok($result, "$name: exit status 0");
+	is($stderr, '', "$name: silence");
+	return;
+}
+
+package ActorstoreTest::Session;
+
+# One psql that stays: $session->query('SELECT …') waits for the answer,
+# ->start('SELECT …') does not, ->finish then does.  Errors come back as
+# "ERROR:  <SQLSTATE>" behind the rows.
+
+sub new
+{
+	my ($class, $node, $database, @params) = @_;
+	my $self = bless { in => '', out => '', err => '', count => 0 }, $class;
+	my @command = (
+		'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-v', 'ON_ERROR_STOP=0',
+		@params, $node->connstr($database));
+
+	$self->{harness} = IPC::Run::start(\@command, '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	$self->{pid} = $self->query('SELECT pg_backend_pid()');
+	return $self;
+}
+
+sub start
+{
+	my ($self, $sql) = @_;
+
+	$self->{count}++;
+	$self->{in} .= "$sql;\n\\echo end $self->{count}\n\\warn end $self->{count}\n";
+	$self->{harness}->pump_nb;
+	return;
+}
+
+# Has the statement started last come to its end?
+sub done
+{
+	my ($self) = @_;
+	my $mark = "end $self->{count}\n";
+
+	$self->{harness}->pump_nb;
+	return 1 if !$self->{harness}->pumpable;
+	return index($self->{out}, $mark) >= 0 && index($self->{err}, $mark) >= 0;
+}
+
+sub finish
+{
+	my ($self) = @_;
+	my $until = time + ActorstoreTest::patience();
+
+	until ($self->done)
+	{
+		die "no answer" if time > $until;
+		Time::HiRes::usleep(200);
+	}
+	my $answer = $self->{out} . $self->{err};
+	$self->{out} = $self->{err} = '';
+	$answer =~ s/^end $self->{count}\n//mg;
+	chomp $answer;
+	return $answer;
+}
+
+sub query
+{
+	my ($self, $sql) = @_;
+
+	$self->start($sql);
+	return $self->finish;
+}
+
+# Wait until the statement started last has ended or waits for a lock; true
+# if it waits.  The other session is one that looks.
+sub blocked
+{
+	my ($self, $other) = @_;
+	my $until = time + ActorstoreTest::patience();
+
+	until ($self->done)
+	{
+		return 1
+		  if $other->query("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $self->{pid}") eq 't';
+		die "neither done nor waiting" if time > $until;
+		Time::HiRes::usleep(200);
+	}
+	return 0;
+}
+
+sub quit
+{
+	my ($self) = @_;
+
+	$self->{in} .= "\\q\n";
+	$self->{harness}->finish;
+	return;
+}
+
+1;

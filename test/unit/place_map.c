@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ *
+ * place_map.c
+ *	  Unit test of src/lib/place_map.h: hints come back whole or not at all.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "lib/place_map.h"
+
+#include <pthread.h>
+
+#include "tap.h"
+
+#define TAG(n) ((uint64) (n) << 48)
+
+static AsPlaceMapShared *
+new_map(uint64 ncells)
+{
+	AsPlaceMapShared *map = malloc(as_place_map_size(ncells));
+
+	memset(map, 0x5a, as_place_map_size(ncells));
+	as_place_map_init(map, ncells);
+	return map;
+}
+
+static bool
+is_at(AsPlaceMapShared *map, uint64 hash, uint32 block, uint16 offset)
+{
+	uint32		b = ~block;
+	uint16		o = ~offset;
+
+	return as_place_map_get(map, hash, &b, &o) && b == block && o == offset;
+}
+
+static bool
+is_empty(AsPlaceMapShared *map, uint64 hash)
+{
+	uint32		b;
+	uint16		o;
+
+	return !as_place_map_get(map, hash, &b, &o);
+}
+
+static void
+one_by_one(void)
+{
+	static const uint32 blocks[] = {0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF};
+	static const uint16 offsets[] = {1, 2, 255, 256, 2048, 0x7FFF, 0xFFFF};
+	AsPlaceMapShared *map = new_map(16);
+	int			wrong = 0;
+
+	for (uint64 i = 0; i < 16; i++)
+		wrong += !is_empty(map, i) + !is_empty(map, TAG(0xFFFF) | i);
+	ok(wrong == 0, "a new map is empty, for every tag");
+
+	for (size_t b = 0; b < lengthof(blocks); b++)
+	{
+		for (size_t o = 0; o < lengthof(offsets); o++)
+		{
+			for (uint64 tag = 0; tag <= 0xFFFF; tag += 0x5555)
+			{
+				as_place_map_set(map, TAG(tag) | 5, blocks[b], offsets[o]);
+				wrong += !is_at(map, TAG(tag) | 5, blocks[b], offsets[o]);
+			}
+		}
+	}
+	ok(wrong == 0, "what is put in comes out, at the limits of block, offset and tag");
+	ok(is_empty(map, TAG(0xFFFF) | 4) && is_empty(map, TAG(0xFFFF) | 6), "the neighbours are untouched");
+
+	as_place_map_set(map, TAG(1) | 7, 10, 1);
+	as_place_map_set(map, TAG(1) | 7, 20, 2);
+	ok(is_at(map, TAG(1) | 7, 20, 2), "the newer place replaces the older");
+	as_place_map_set(map, TAG(2) | 7, 30, 3);
+	ok(is_at(map, TAG(2) | 7, 30, 3), "a newer key takes the cell");
+	ok(is_empty(map, TAG(1) | 7), "the older key is forgotten, not mistaken");
+	ok(is_empty(map, TAG(0) | 7), "and no other tag fits");
+	ok(is_at(map, TAG(2) | 7 | 0xFFFFFFFFFF00, 30, 3), "bits of neither cell nor tag do not count: a hint may be another key's");
+	as_place_map_set(map, TAG(2) | 7, 30, 0);
+	ok(is_empty(map, TAG(2) | 7), "offset 0, which no row has, empties the cell");
+	as_place_map_set(map, 3, 0, 1);
+	ok(is_at(map, 3, 0, 1), "a hash of small numbers is a hash like any other");
+	free(map);
+}
+
+static void
+sizes(void)
+{
+	AsPlaceMapShared *one = new_map(1);
+	AsPlaceMapShared *large = new_map(1 << 20);
+	int			wrong = 0;
+
+	ok(as_place_map_size(1 << 20) - as_place_map_size(1 << 19) == (1 << 19) * sizeof(uint64), "eight bytes a cell");
+	ok(as_place_map_size(1) <= 32, "and little besides");
+
+	as_place_map_set(one, TAG(9) | 123456, 1, 1);
+	ok(is_at(one, TAG(9) | 654321, 1, 1) && is_empty(one, TAG(8) | 123456), "one cell is shared by all");
+
+	/* as many keys as there are cells, then all again: nothing lands on another */
+	for (uint64 i = 0; i < 1 << 20; i++)
+		as_place_map_set(large, TAG(i & 0xFFFF) | i, (uint32) i, (uint16) (i % 100 + 1));
+	for (uint64 i = 0; i < 1 << 20; i++)
+		wrong += !is_at(large, TAG(i & 0xFFFF) | i, (uint32) i, (uint16) (i % 100 + 1));
+	ok(wrong == 0, "a full map gives back each of %d places", 1 << 20);
+	free(one);
+	free(large);
+}
+
+/*
+ * Several threads write and read the same few cells.  Block and offset are
+ * made of the tag and a number in a way that betrays a word put together from
+ * two.
+ */
+#define THREADS		4
+#define TURNS		1000000
+#define CELLS		4
+
+static AsPlaceMapShared *shared;
+
+static uint16
+offset_of(uint64 tag, uint32 block)
+{
+	return (uint16) (((tag * 31 + block * UINT64CONST(2654435761)) >> 7) % 65535 + 1);
+}
+
+typedef struct Tally
+{
+	uint64		seed;
+	uint64		found;
+	uint64		torn;
+} Tally;
+
+static void *
+hammer(void *arg)
+{
+	Tally	   *tally = arg;
+	uint64		state = tally->seed;
+
+	for (int i = 0; i < TURNS; i++)
+	{
+		uint64		tag;
+		uint64		hash;
+		uint32		block;
+		uint16		offset;
+
+		state = state * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
+		tag = (state >> 33) % 3;
+		hash = TAG(tag) | ((state >> 40) % CELLS);
+		block = (uint32) (state >> 20);
+		if (i % 2 == 0)
+			as_place_map_set(shared, hash, block, offset_of(tag, block));
+		else if (as_place_map_get(shared, hash, &block, &offset))
+		{
+			tally->found++;
+			tally->torn += offset != offset_of(tag, block);
+		}
+	}
+	return NULL;
+}
+
+static void
+all_at_once(void)
+{
+	pthread_t	thread[THREADS];
+	Tally		tally[THREADS] = {{0}};
+	uint64		found = 0;
+	uint64		torn = 0;
+
+	shared = new_map(CELLS);
+	for (int i = 0; i < THREADS; i++)
+	{
+		tally[i].seed = tap_random();
+		pthread_create(&thread[i], NULL, hammer, &tally[i]);
+	}
+	for (int i = 0; i < THREADS; i++)
+	{
+		pthread_join(thread[i], NULL);
+		found += tally[i].found;
+		torn += tally[i].torn;
+	}
+	ok(found > 10000, "places were found while others wrote");
+	ok(torn == 0, "none was put together from two");
+	free(shared);
+}
+
+int
+main(void)
+{
+	one_by_one();
+	sizes();
+	all_at_once();
+	return done();
+}

@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * tap.h
+ *	  Assertions of the unit tests, printed as TAP.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TAP_H
+#define TAP_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int	tap_count = 0;
+static int	tap_failed = 0;
+
+#define ok(condition, ...) \
+	do { \
+		int			tap_ok = (condition) ? 1 : 0; \
+		printf("%s %d - ", tap_ok ? "ok" : "not ok", ++tap_count); \
+		printf(__VA_ARGS__); \
+		printf("\n"); \
+		if (!tap_ok) \
+		{ \
+			tap_failed++; \
+			printf("# %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+		} \
+		fflush(stdout); \
+	} while (0)
+
+/* The last line of main(). */
+static inline int
+done(void)
+{
+	printf("1..%d\n", tap_count);
+	return tap_failed == 0 ? 0 : 1;
+}
+
+/* Numbers that are the same in every run. */
+static uint64 tap_random_state = 0x9E3779B97F4A7C15;
+
+static inline uint64
+tap_random(void)
+{
+	uint64		z = (tap_random_state += 0x9E3779B97F4A7C15);
+
+	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+	z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+	return z ^ (z >> 31);
+}
+
+#endif							/* TAP_H */
