@@ -11,12 +11,12 @@ END
 
 statement actorstore <<'END'
 \set n :n + 1
-\set id :actors + 1 + permute(:n * :clients + :client_id, 1000000000)
-SELECT version FROM actorstore.insert(:type, :id, :value);
+\set id :actors + 1 + permute(:n * :clients + :client_id, 1000000000, 42)
+SELECT (actorstore.insert(:type, :id, :value)).version;
 END
 statement handmade <<'END'
 \set n :n + 1
-\set id :actors + 1 + permute(:n * :clients + :client_id, 1000000000)
+\set id :actors + 1 + permute(:n * :clients + :client_id, 1000000000, 42)
 INSERT INTO handmade (actor_type, actor_id, value) VALUES (:type, :id, :value) RETURNING version;
 END
 

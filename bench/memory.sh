@@ -20,7 +20,7 @@ load actorstore
 
 # touch_actors COUNT COMMIT-EVERY: contexts|RssAnon in kB, of a session that has touched COUNT actors.
 touch_actors() {
-	sql <<END | grep '|' || { say 'the session reported nothing'; return 1; }
+	sql <<SQL | grep '|' || { say 'the session reported nothing'; return 1; }
 DO \$\$
 DECLARE
 	value jsonb := '$value';
@@ -35,7 +35,7 @@ BEGIN
 END \$\$;
 SELECT (SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts)::bigint,
 	substring(pg_read_file('/proc/self/status') FROM 'RssAnon:\s*(\d+) kB');
-END
+SQL
 }
 
 first=$(touch_actors $few 1000)

@@ -10,7 +10,7 @@ END
 
 statement actorstore <<'END'
 \set id random(1, :actors)
-SELECT version FROM actorstore.update(:type, :id, :value);
+SELECT (actorstore.update(:type, :id, :value)).version;
 END
 statement handmade <<'END'
 \set id random(1, :actors)

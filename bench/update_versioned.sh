@@ -14,7 +14,7 @@ statement actorstore <<'END'
 \set share :actors / :clients
 \set id :client_id * :share + 1 + permute(:n % :share, :share, :n / :share)
 \set expected :n / :share
-SELECT version FROM actorstore.update_versioned(:type, :id, :value, :expected);
+SELECT (actorstore.update_versioned(:type, :id, :value, :expected)).version;
 END
 statement handmade <<'END'
 \set n :n + 1

@@ -11,15 +11,15 @@ END
 
 for side in actorstore plpgsql sql; do
 	case $side in
-		actorstore) call='version FROM actorstore.update_versioned' ;;
-		*) call="cas_$side" ;;
+		actorstore) call='(actorstore.update_versioned(:type, :id, :value, :expected)).version' ;;
+		*) call="cas_$side(:type, :id, :value, :expected)" ;;
 	esac
 	statement $side <<END
 \\set n :n + 1
 \\set share :actors / :clients
 \\set id :client_id * :share + 1 + permute(:n % :share, :share, :n / :share)
 \\set expected :n / :share
-SELECT $call(:type, :id, :value, :expected);
+SELECT $call;
 END
 done
 

@@ -115,10 +115,10 @@ extern HeapTuple as_executor_update(AsPartition *partition, ItemPointer place,
 extern void as_executor_delete(AsPartition *partition, ItemPointer place);
 
 /*
- * Insert through the executor, or return NULL if that fails with 23505 and
- * the actor may exist by now; *error is then what happened.
+ * Insert through the executor, or return NULL if the primary key refuses the
+ * row, unless this is the last try.
  */
 extern HeapTuple as_executor_try_insert(AsPartition *partition, HeapTuple row,
-										ErrorData **error);
+										bool last_try);
 
 #endif							/* AS_ACTOR_H */

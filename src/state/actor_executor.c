@@ -156,9 +156,20 @@ as_executor_delete(AsPartition *partition, ItemPointer place)
 	PopActiveSnapshot();
 }
 
+/* Has the primary key refused a row?  (Another unique index may have.) */
+static bool
+is_key_violation(AsPartition *partition, ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION &&
+		error->table_name != NULL && error->constraint_name != NULL &&
+		strcmp(error->table_name,
+			   RelationGetRelationName(partition->rel)) == 0 &&
+		strcmp(error->constraint_name,
+			   RelationGetRelationName(partition->pkey)) == 0;
+}
+
 HeapTuple
-as_executor_try_insert(AsPartition *partition, HeapTuple row,
-					   ErrorData **error)
+as_executor_try_insert(AsPartition *partition, HeapTuple row, bool last_try)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -172,14 +183,17 @@ as_executor_try_insert(AsPartition *partition, HeapTuple row,
 	}
 	PG_CATCH();
 	{
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(context);
-		*error = CopyErrorData();
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if ((*error)->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
-			ReThrowError(*error);
+		if (last_try || !is_key_violation(partition, error))
+			ReThrowError(error);
+		FreeErrorData(error);
 		return NULL;
 	}
 	PG_END_TRY();

@@ -30,12 +30,20 @@
 #include "utils/snapmgr.h"
 
 /*
+ * How often to try to insert an actor that is not there, and is there when we
+ * try.  Rivals do not come and go so often in between; it is a trigger of the
+ * table that inserts what is there already.
+ */
+#define MAX_TRIES	1000
+
+/*
  * What to do after an attempt to change the row version at hand: true if it
  * succeeded; else go on looking, from *place if that is valid.
  */
 static bool
 succeeded(TM_Result result, TM_FailureData *failure, ItemPointer place)
 {
+	CHECK_FOR_INTERRUPTS();
 	switch (result)
 	{
 		case TM_Ok:
@@ -316,16 +324,16 @@ HeapTuple
 as_actor_put(AsPartition *partition, text *id, Datum value)
 {
 	AsWrite		write = {.value = value};
-	ErrorData  *error = NULL;
 
-	while (as_actor_update(partition, id, &write) == AS_MISSING)
+	for (int tries = 1; as_actor_update(partition, id, &write) == AS_MISSING;
+		 tries++)
 	{
 		HeapTuple	row = as_row_first(partition, id, value);
 
-		if (error != NULL)
-			ReThrowError(error);	/* it was another unique index, then */
+		CHECK_FOR_INTERRUPTS();
 		if (!partition->plain)
-			row = as_executor_try_insert(partition, row, &error);
+			row = as_executor_try_insert(partition, row,
+										 tries == MAX_TRIES);
 		else if (!insert_if_missing(partition, id, row))
 			row = NULL;
 

@@ -3,8 +3,14 @@
  * type_ddl.c
  *	  Declaring, changing and dropping actor types.
  *
- * Locks are taken in one order by everybody: the type's row in
- * actorstore.type, then the table actorstore.actor, then partitions.
+ * These run one at a time in a database: each first takes a lock on
+ * actorstore.type that conflicts with itself, but neither with reading the
+ * table nor with a first insert that declares a type.
+ *
+ * Whoever calls a function of ours holds a lock on a partition, and may then
+ * want a momentary one on actorstore.actor, whose row type the functions
+ * return.  So DROP TABLE, which locks all of them, must get the type's
+ * partition first, then actorstore.undeclared, then actorstore.actor.
  *
  * A declared type has a partition of its own.  It is made as a table that
  * stands alone, filled with the rows that the type has so far in
@@ -149,28 +155,19 @@ store_options(text *name, AsTypeOptions *options)
 				 errmsg("backoff must not be greater than backoff_max")));
 }
 
-/* Lock the type's row; false if there is none. */
-static bool
-lock_row(text *name)
+static void
+lock_registry(void)
 {
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1] = {PointerGetDatum(name)};
-
-	return as_admin_execute("SELECT FROM actorstore.type"
-							" WHERE actor_type = $1 FOR NO KEY UPDATE",
-							SPI_OK_SELECT, 1, types, values, NULL) > 0;
+	LockRelationOid(as_catalog()->type, ShareUpdateExclusiveLock);
 }
 
 AsType *
 as_type_lock(text *name)
 {
 	AsType	   *type = as_type_get(name);
-	AsAdmin		admin;
 
 	as_type_check_owner(type);
-	as_admin_begin(&admin);
-	(void) lock_row(name);
-	as_admin_end(&admin);
+	lock_registry();
 
 	/* it may have been dropped, or given to somebody else, before that */
 	type = as_type_get(name);
@@ -280,6 +277,7 @@ as_type_create(text *name, AsTypeOptions *options)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_DATABASE,
 					   get_database_name(MyDatabaseId));
 
+	lock_registry();
 	as_admin_begin(&admin);
 	as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared)"
 					 " VALUES ($1, $2, false) ON CONFLICT DO NOTHING",
@@ -350,10 +348,13 @@ as_type_drop(text *name, bool events)
 	else
 	{
 		quoted = as_partition_name(type);
-		if (declared)
-			LockRelationOid(as_catalog()->actor, AccessExclusiveLock);
 		LockRelationOid(relation,
 						declared ? AccessExclusiveLock : ExclusiveLock);
+		if (declared)
+		{
+			LockRelationOid(as_catalog()->undeclared, AccessExclusiveLock);
+			LockRelationOid(as_catalog()->actor, AccessExclusiveLock);
+		}
 	}
 
 	as_admin_begin(&admin);

@@ -50,8 +50,8 @@ extern void as_type_grant(text *name, Oid grantee, int privileges);
 extern void as_type_revoke(text *name, Oid grantee, int privileges);
 
 /*
- * Lock the type against other changes until the end of the transaction, and
- * check that the current role owns it.  42704 if there is no such type.
+ * Lock all types against other changes until the end of the transaction, and
+ * check that the current role owns this one.  42704 if there is no such type.
  */
 extern AsType *as_type_lock(text *name);
 
