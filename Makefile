@@ -56,6 +56,7 @@ OBJS = \
 	src/state/partition_find.o \
 	src/state/merge_patch.o \
 	src/state/actor_row.o \
+	src/state/actor_scan.o \
 	src/state/actor_executor.o \
 	src/state/actor_write.o \
 	src/state/actor_many.o \

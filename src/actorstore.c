@@ -46,7 +46,7 @@ define_settings(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("actorstore.place_cache_size",
 								"How many actors the server remembers the place of.",
-								"Rounded up to a power of two; 8 bytes each, in shared memory.",
+								"Rounded up to a power of two; 16 bytes each, in shared memory.",
 								&actorstore_place_cache_size,
 								262144, 1024, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0,

@@ -10,11 +10,13 @@
 #ifndef AS_COMPAT_H
 #define AS_COMPAT_H
 
+#include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "commands/dbcommands.h"
 #include "executor/executor.h"
+#include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
 
@@ -42,17 +44,52 @@
 #define as_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
-/* 16: rights checked apart from the range table; 18: pruning */
+/* 18: a keyword in front instead of an attribute behind */
 #if PG_VERSION_NUM >= 180000
-#define as_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte), NIL, bms_make_singleton(1))
-#elif PG_VERSION_NUM >= 160000
-#define as_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte), NIL)
+#define as_noreturn pg_noreturn
 #else
-#define as_init_range_table(estate, rte) \
-	ExecInitRangeTable((estate), list_make1(rte))
+#define as_noreturn pg_attribute_noreturn()
 #endif
+
+/* 18: counters for EXPLAIN */
+#if PG_VERSION_NUM >= 180000
+#define as_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define as_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* 16: one more argument */
+#if PG_VERSION_NUM >= 160000
+#define as_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit((epq), (estate), NULL, NIL, -1, NIL)
+#else
+#define as_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit((epq), (estate), NULL, NIL, -1)
+#endif
+
+/*
+ * A range table of one relation.  16: rights are checked apart from it; 18:
+ * relations may be pruned from it.
+ */
+static inline void
+as_init_range_table(EState *estate, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *rights = NIL;
+
+	addRTEPermissionInfo(&rights, rte);
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), rights,
+					   bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), rights);
+#endif
+#else
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
 
 /*
  * table_tuple_update() without a crosscheck snapshot, waiting for concurrent

@@ -92,7 +92,7 @@ actorstore_get(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	as_type_check(partition.type, AS_PRIV_READ);
 	as_partition_push_read_snapshot(&partition);
-	found = as_partition_find(&partition, id, GetActiveSnapshot(), NULL);
+	found = as_partition_find(&partition, id, GetActiveSnapshot());
 	if (found)
 		result = as_actor_datum(&partition,
 								ExecFetchSlotHeapTuple(partition.slot, false,

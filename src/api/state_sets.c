@@ -11,7 +11,6 @@
 
 #include "access/genam.h"
 #include "access/relscan.h"
-#include "access/tableam.h"
 #include "api/args.h"
 #include "catalog/pg_collation.h"
 #include "compat.h"
@@ -34,6 +33,12 @@ return_row(FunctionCallInfo fcinfo, TupleTableSlot *slot)
 {
 	tuplestore_puttupleslot(((ReturnSetInfo *) fcinfo->resultinfo)->setResult,
 							slot);
+}
+
+static void
+return_row_to(TupleTableSlot *slot, void *fcinfo)
+{
+	return_row(fcinfo, slot);
 }
 
 static void
@@ -93,7 +98,7 @@ get_unlocked(FunctionCallInfo fcinfo, AsPartition *partition, int n,
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (as_partition_find(partition, ids[i], GetActiveSnapshot(), NULL))
+		if (as_partition_find(partition, ids[i], GetActiveSnapshot()))
 			return_row(fcinfo, partition->slot);
 	}
 	PopActiveSnapshot();
@@ -180,39 +185,7 @@ actorstore_get_all(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 
 	as_partition_push_read_snapshot(&partition);
-	if (partition.type->declared)
-	{
-		TableScanDesc scan = table_beginscan(partition.rel,
-											 GetActiveSnapshot(), 0, NULL);
-
-		while (table_scan_getnextslot(scan, ForwardScanDirection,
-									  partition.slot))
-		{
-			CHECK_FOR_INTERRUPTS();
-			return_row(fcinfo, partition.slot);
-		}
-		table_endscan(scan);
-	}
-	else
-	{
-		/* others share the table */
-		ScanKeyData key;
-		IndexScanDesc scan;
-
-		ScanKeyEntryInitialize(&key, 0, Anum_actor_type,
-							   BTEqualStrategyNumber, InvalidOid,
-							   C_COLLATION_OID, F_TEXTEQ,
-							   PointerGetDatum(type));
-		scan = index_beginscan(partition.rel, partition.pkey,
-							   GetActiveSnapshot(), 1, 0);
-		index_rescan(scan, &key, 1, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, partition.slot))
-		{
-			CHECK_FOR_INTERRUPTS();
-			return_row(fcinfo, partition.slot);
-		}
-		index_endscan(scan);
-	}
+	as_actor_scan(&partition, GetActiveSnapshot(), return_row_to, fcinfo);
 	PopActiveSnapshot();
 	as_partition_close(&partition);
 	return (Datum) 0;
@@ -266,8 +239,8 @@ actorstore_list(PG_FUNCTION_ARGS)
 							   PointerGetDatum(prefix));
 
 	as_partition_push_read_snapshot(&partition);
-	scan = index_beginscan(partition.rel, partition.pkey, GetActiveSnapshot(),
-						   nkeys, 0);
+	scan = as_index_beginscan(partition.rel, partition.pkey,
+							  GetActiveSnapshot(), nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	while (max_rows-- > 0 &&
 		   index_getnext_slot(scan, ForwardScanDirection, partition.slot) &&

@@ -6,16 +6,19 @@
  *
  * Finding a row through its index means to walk over every dead version that
  * vacuum may not remove yet.  Whoever remembers where the newest version
- * stood walks over none.  The map keeps one 64-bit word per cell:
+ * stood walks over none.  A cell has two words, for the newest version and
+ * for the one before it: others do not see a version before its transaction
+ * has committed, and never if it aborts, but then they see the one before.
+ * A word is
  *
  *		bits 63..48  tag: the upper 16 bits of the key's hash
  *		bits 47..16  block number
- *		bits 15..0   offset number, 0 in an empty cell
+ *		bits 15..0   offset number, 0 in an empty word
  *
  * The cell is chosen by the lower bits of the hash; a newer key overwrites an
  * older one.  A word is loaded and stored by single atomic instructions and
- * says everything about its cell, so readers and writers need no order
- * between them, and a process may die anywhere.
+ * tells by itself whose row it leads to, so readers and writers need no order
+ * between words or between them, and a process may die anywhere.
  *
  * Nothing depends on a hint being right.  It may be stale, belong to a key
  * whose hash shares cell and tag, or point behind the end of the table: the
@@ -33,10 +36,22 @@
 
 #include "port/atomics.h"
 
+typedef enum AsPlaceAge
+{
+	AS_PLACE_NEWEST,
+	AS_PLACE_BEFORE,
+	AS_NUM_PLACES
+} AsPlaceAge;
+
+typedef struct AsPlaceCellShared
+{
+	pg_atomic_uint64 words[AS_NUM_PLACES];	/* written by anyone */
+} AsPlaceCellShared;
+
 typedef struct AsPlaceMapShared
 {
 	uint64		mask;			/* number of cells - 1; immutable */
-	pg_atomic_uint64 cells[FLEXIBLE_ARRAY_MEMBER];	/* written by anyone */
+	AsPlaceCellShared cells[FLEXIBLE_ARRAY_MEMBER];
 } AsPlaceMapShared;
 
 /* Bytes that a map of ncells (a power of two) takes. */
@@ -44,7 +59,7 @@ static inline Size
 as_place_map_size(uint64 ncells)
 {
 	return offsetof(AsPlaceMapShared, cells) +
-		ncells * sizeof(pg_atomic_uint64);
+		ncells * sizeof(AsPlaceCellShared);
 }
 
 /* Make an empty map of ncells (a power of two) in the memory given. */
@@ -55,26 +70,32 @@ as_place_map_init(AsPlaceMapShared *map, uint64 ncells)
 
 	map->mask = ncells - 1;
 	for (uint64 i = 0; i < ncells; i++)
-		pg_atomic_init_u64(&map->cells[i], 0);
+	{
+		pg_atomic_init_u64(&map->cells[i].words[AS_PLACE_NEWEST], 0);
+		pg_atomic_init_u64(&map->cells[i].words[AS_PLACE_BEFORE], 0);
+	}
 }
 
-/* Remember that the row of the key with this hash stands at (block, offset). */
+/*
+ * Remember that this version of the row of the key with this hash stands at
+ * (block, offset).
+ */
 static inline void
-as_place_map_set(AsPlaceMapShared *map, uint64 hash, uint32 block,
-				 uint16 offset)
+as_place_map_set(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
+				 uint32 block, uint16 offset)
 {
 	uint64		word = (hash & UINT64CONST(0xFFFF000000000000)) |
 	((uint64) block << 16) | offset;
 
-	pg_atomic_write_u64(&map->cells[hash & map->mask], word);
+	pg_atomic_write_u64(&map->cells[hash & map->mask].words[age], word);
 }
 
-/* Where was that row last seen?  False if nobody remembers. */
+/* Where was that version of the row seen?  False if nobody remembers. */
 static inline bool
-as_place_map_get(AsPlaceMapShared *map, uint64 hash, uint32 *block,
-				 uint16 *offset)
+as_place_map_get(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
+				 uint32 *block, uint16 *offset)
 {
-	uint64		word = pg_atomic_read_u64(&map->cells[hash & map->mask]);
+	uint64		word = pg_atomic_read_u64(&map->cells[hash & map->mask].words[age]);
 
 	if (((word ^ hash) >> 48) != 0 || (word & 0xFFFF) == 0)
 		return false;

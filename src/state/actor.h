@@ -78,6 +78,11 @@ extern void as_actor_insert_many(AsPartition *partition, int n, text **ids,
 extern void as_actor_put_many(AsPartition *partition, int n, text **ids,
 							  Datum *values);
 
+/* Call back for each actor of the partition's type that the snapshot sees. */
+typedef void (*AsRowCallback) (TupleTableSlot *slot, void *arg);
+extern void as_actor_scan(AsPartition *partition, Snapshot snapshot,
+						  AsRowCallback callback, void *arg);
+
 /* A row of the partition as a datum of type actorstore.actor. */
 extern Datum as_actor_datum(AsPartition *partition, HeapTuple row);
 
@@ -112,7 +117,8 @@ extern bool as_index_row(AsPartition *partition, text *id, ItemPointer place,
 extern HeapTuple as_executor_insert(AsPartition *partition, HeapTuple row);
 extern HeapTuple as_executor_update(AsPartition *partition, ItemPointer place,
 									HeapTuple row);
-extern void as_executor_delete(AsPartition *partition, ItemPointer place);
+extern void as_executor_delete(AsPartition *partition, text *id,
+							   ItemPointer place);
 
 /*
  * Insert through the executor, or return NULL if the primary key refuses the

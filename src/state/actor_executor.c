@@ -14,6 +14,7 @@
  */
 #include "state/actor.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -59,23 +60,26 @@ begin_execution(Execution *execution, AsPartition *partition)
 	execution->slot = ExecInitExtraTupleSlot(estate, desc, &TTSOpsHeapTuple);
 	execution->old_slot = ExecInitExtraTupleSlot(estate, desc,
 												 table_slot_callbacks(partition->rel));
-#if PG_VERSION_NUM >= 160000
-	EvalPlanQualInit(&execution->epq, estate, NULL, NIL, -1, NIL);
-#else
-	EvalPlanQualInit(&execution->epq, estate, NULL, NIL, -1);
-#endif
+	as_eval_plan_qual_init(&execution->epq, estate);
 	ExecOpenIndices(target, false);
 }
 
 static void
 end_execution(Execution *execution)
 {
-	AfterTriggerEndQuery(execution->estate);
+	EState	   *estate = execution->estate;
+	ListCell   *cell;
+
+	AfterTriggerEndQuery(estate);
+
+	/* tables that cascading triggers have opened; ours is not among them */
+	foreach(cell, estate->es_trig_target_relations)
+		table_close(((ResultRelInfo *) lfirst(cell))->ri_RelationDesc, NoLock);
 	EvalPlanQualEnd(&execution->epq);
 	ExecCloseIndices(execution->target);
-	ExecResetTupleTable(execution->estate->es_tupleTable, false);
+	ExecResetTupleTable(estate->es_tupleTable, false);
 	PopActiveSnapshot();
-	FreeExecutorState(execution->estate);
+	FreeExecutorState(estate);
 }
 
 static void
@@ -137,7 +141,7 @@ as_executor_update(AsPartition *partition, ItemPointer place, HeapTuple row)
 }
 
 void
-as_executor_delete(AsPartition *partition, ItemPointer place)
+as_executor_delete(AsPartition *partition, text *id, ItemPointer place)
 {
 	Execution	execution;
 
@@ -147,11 +151,10 @@ as_executor_delete(AsPartition *partition, ItemPointer place)
 							 &execution.epq, execution.old_slot);
 	end_execution(&execution);
 
-	/* a BEFORE trigger that returned NULL leaves the row as it was */
+	/* a BEFORE trigger that returned NULL leaves the row, or a newer one */
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (table_tuple_fetch_row_version(partition->rel, place,
-									  GetActiveSnapshot(), partition->slot))
+	if (as_partition_find(partition, id, GetActiveSnapshot()))
 		raise_suppressed(partition);
 	PopActiveSnapshot();
 }

@@ -25,9 +25,8 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-/* as COPY does */
 #define MAX_COLLECTED_ROWS	1000
-#define MAX_COLLECTED_BYTES	65535
+#define MAX_COLLECTED_BYTES	(1024 * 1024)
 
 /* so few rows are not worth a subtransaction */
 #define FEW_ROWS			8
@@ -37,6 +36,7 @@ typedef struct Collection
 	AsPartition *partition;
 	int			nrows;
 	Size		bytes;
+	bool		collided;		/* has a batch met rows that were there? */
 	text	   *ids[MAX_COLLECTED_ROWS];
 	Datum		values[MAX_COLLECTED_ROWS];
 	TupleTableSlot *slots[MAX_COLLECTED_ROWS];	/* made on demand */
@@ -144,6 +144,7 @@ put_batch(Collection *collection)
 				ReThrowError(error);
 			FreeErrorData(error);
 			reset_batch(collection);
+			collection->collided = true;
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(context);
@@ -212,8 +213,7 @@ exists(AsPartition *partition, text *id)
 {
 	bool		found;
 
-	as_partition_push_write_snapshot(partition);
-	found = as_partition_find(partition, id, GetActiveSnapshot(), NULL);
+	found = as_partition_find_newest(partition, id, NULL);
 	PopActiveSnapshot();
 	return found;
 }
@@ -242,8 +242,14 @@ as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 		AsOutcome	outcome = AS_MISSING;
 
 		CHECK_FOR_INTERRUPTS();
-		if (collection->nrows > 0 && exists(partition, ids[i]))
-			flush(collection, true);	/* smaller ids first */
+
+		/*
+		 * Smaller ids first.  Where one actor was missing, the next ones
+		 * probably are, too: look only after that has proved wrong.
+		 */
+		if (collection->nrows > 0 && collection->collided &&
+			exists(partition, ids[i]))
+			flush(collection, true);
 		if (collection->nrows == 0)
 		{
 			AsWrite		write = {.value = values[i]};

@@ -98,11 +98,12 @@ as_row_value(AsPartition *partition, HeapTuple row)
 Datum
 as_actor_datum(AsPartition *partition, HeapTuple row)
 {
-	TypeCacheEntry *actor = lookup_type_cache(as_catalog()->actor_rowtype,
-											  TYPECACHE_TUPDESC);
-
 	/* a partition's columns are those of the table it belongs to */
-	return heap_copy_tuple_as_datum(row, actor->tupDesc);
+	TupleDesc	desc = lookup_rowtype_tupdesc(as_catalog()->actor_rowtype, -1);
+	Datum		datum = heap_copy_tuple_as_datum(row, desc);
+
+	ReleaseTupleDesc(desc);
+	return datum;
 }
 
 /*

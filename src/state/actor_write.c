@@ -112,7 +112,7 @@ replace_version(AsPartition *partition, text *id, ItemPointer place,
 }
 
 static TM_Result
-delete_version(AsPartition *partition, ItemPointer place,
+delete_version(AsPartition *partition, text *id, ItemPointer place,
 			   TM_FailureData *failure)
 {
 	TM_Result	result;
@@ -121,7 +121,7 @@ delete_version(AsPartition *partition, ItemPointer place,
 	{
 		result = lock_version(partition, place, LockTupleExclusive, failure);
 		if (result == TM_Ok)
-			as_executor_delete(partition, place);
+			as_executor_delete(partition, id, place);
 		return result;
 	}
 	return table_tuple_delete(partition->rel, place, GetCurrentCommandId(true),
@@ -133,6 +133,7 @@ AsOutcome
 as_actor_update(AsPartition *partition, text *id, AsWrite *write)
 {
 	ItemPointerData next;
+	ItemPointerData place;
 	bool		done;
 
 	ItemPointerSetInvalid(&next);
@@ -141,12 +142,10 @@ as_actor_update(AsPartition *partition, text *id, AsWrite *write)
 		TM_FailureData failure;
 		TM_Result	result;
 		HeapTuple	old;
-		ItemPointerData place;
 		Datum		value = write->value;
 
-		as_partition_push_write_snapshot(partition);
-		if (!as_partition_find(partition, id, GetActiveSnapshot(),
-							   ItemPointerIsValid(&next) ? &next : NULL))
+		if (!as_partition_find_newest(partition, id,
+									  ItemPointerIsValid(&next) ? &next : NULL))
 		{
 			PopActiveSnapshot();
 			return AS_MISSING;
@@ -169,7 +168,7 @@ as_actor_update(AsPartition *partition, text *id, AsWrite *write)
 		PopActiveSnapshot();
 	} while (!done);
 
-	as_partition_remember(partition, id, &write->row->t_self);
+	as_partition_remember(partition, id, &write->row->t_self, &place);
 	CommandCounterIncrement();
 	return AS_DONE;
 }
@@ -187,9 +186,8 @@ as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
 		TM_Result	result;
 		ItemPointerData place;
 
-		as_partition_push_write_snapshot(partition);
-		if (!as_partition_find(partition, id, GetActiveSnapshot(),
-							   ItemPointerIsValid(&next) ? &next : NULL))
+		if (!as_partition_find_newest(partition, id,
+									  ItemPointerIsValid(&next) ? &next : NULL))
 		{
 			PopActiveSnapshot();
 			return AS_MISSING;
@@ -202,7 +200,7 @@ as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
 			return AS_MISMATCH;
 		}
 		place = write->row->t_self;
-		result = delete_version(partition, &place, &failure);
+		result = delete_version(partition, id, &place, &failure);
 		done = succeeded(result, &failure, &next);
 		PopActiveSnapshot();
 	} while (!done);
@@ -224,9 +222,8 @@ as_actor_lock(AsPartition *partition, text *id, LockTupleMode mode)
 		TM_Result	result;
 		ItemPointerData place;
 
-		as_partition_push_write_snapshot(partition);
-		if (!as_partition_find(partition, id, GetActiveSnapshot(),
-							   ItemPointerIsValid(&next) ? &next : NULL))
+		if (!as_partition_find_newest(partition, id,
+									  ItemPointerIsValid(&next) ? &next : NULL))
 		{
 			PopActiveSnapshot();
 			return false;
@@ -255,7 +252,7 @@ as_actor_insert(AsPartition *partition, text *id, Datum value)
 	else
 		row = as_executor_insert(partition, row);
 
-	as_partition_remember(partition, id, &row->t_self);
+	as_partition_remember(partition, id, &row->t_self, NULL);
 	CommandCounterIncrement();
 	return row;
 }
@@ -275,7 +272,7 @@ wait_for_rival(AsPartition *partition, text *id)
 
 	InitDirtySnapshot(dirty);
 	as_partition_scan_keys(partition, id, keys);
-	scan = index_beginscan(partition->rel, partition->pkey, &dirty, 2, 0);
+	scan = as_index_beginscan(partition->rel, partition->pkey, &dirty, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
 	if (found)
@@ -339,7 +336,7 @@ as_actor_put(AsPartition *partition, text *id, Datum value)
 
 		if (row != NULL)
 		{
-			as_partition_remember(partition, id, &row->t_self);
+			as_partition_remember(partition, id, &row->t_self, NULL);
 			CommandCounterIncrement();
 			return row;
 		}

@@ -29,9 +29,19 @@ forget_catalog(Datum arg, int cacheid, uint32 hashvalue)
 	catalog_valid = false;
 }
 
+/* The owner of the tables may have changed. */
+static void
+forget_owner(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == catalog.actor)
+		catalog_valid = false;
+}
+
 void
 as_catalog_init(void)
 {
+	CacheRegisterRelcacheCallback(forget_owner, (Datum) 0);
+
 	/* the extension cannot come or go without its schema */
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, (Datum) 0);
 }
@@ -49,15 +59,11 @@ need_relation(const char *name)
 	return oid;
 }
 
-const AsCatalog *
-as_catalog(void)
+static void
+load_catalog(void)
 {
 	HeapTuple	tuple;
 
-	if (catalog_valid)
-		return &catalog;
-
-	catalog_valid = true;		/* an invalidation below unsets it */
 	catalog.schema = get_namespace_oid("actorstore", false);
 	catalog.actor = need_relation("actor");
 	catalog.actor_rowtype = get_rel_type_id(catalog.actor);
@@ -72,7 +78,29 @@ as_catalog(void)
 		elog(ERROR, "cache lookup failed for relation %u", catalog.actor);
 	catalog.owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
+}
 
+const AsCatalog *
+as_catalog(void)
+{
+	if (catalog_valid)
+		return &catalog;
+
+	/*
+	 * catalog_valid is set before an invalidation that comes while we look
+	 * could unset it, and unset again if we fail.
+	 */
+	catalog_valid = true;
+	PG_TRY();
+	{
+		load_catalog();
+	}
+	PG_CATCH();
+	{
+		catalog_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return &catalog;
 }
 

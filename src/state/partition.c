@@ -13,8 +13,10 @@
 #include "access/relation.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "compat.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -53,14 +55,31 @@ is_actor_key(Form_pg_index index)
 }
 
 static bool
-is_plain(Relation rel)
+is_plain(Relation rel, Relation pkey)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
 	/* as_primary_key_index() has made the list of indexes valid */
 	return list_length(rel->rd_indexlist) == 1 &&
+		pkey->rd_index->indnatts == 2 &&
 		rel->trigdesc == NULL &&
 		(constr == NULL || constr->num_check == 0);
+}
+
+/*
+ * There is no such type now.  A transaction that lives in its own snapshot
+ * must not see that if the snapshot shows one; looking there also leaves the
+ * predicate lock that a later declaration of the type conflicts with.
+ */
+static void
+check_missing_type(const text *type_name)
+{
+	if (IsolationUsesXactSnapshot() &&
+		as_type_in_snapshot(type_name, GetActiveSnapshot()))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent change of actor type \"%s\"",
+						text_to_cstring(type_name))));
 }
 
 bool
@@ -72,7 +91,10 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 	partition->type_name = type_name;
 	partition->type = lock_relation(type_name, lockmode);
 	if (partition->type == NULL)
+	{
+		check_missing_type(type_name);
 		return false;
+	}
 
 	rel = try_relation_open(partition->type->relation, NoLock);
 	if (rel == NULL)
@@ -87,6 +109,11 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has not the columns or the primary key of actorstore.actor",
 						RelationGetRelationName(rel))));
+	if (RecoveryInProgress() && !RelationIsPermanent(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access actors of unlogged type \"%s\" during recovery",
+						as_type_name(partition->type))));
 	partition->rel = rel;
 	partition->pkey = index_open(pkey, lockmode);
 	if (!is_actor_key(partition->pkey->rd_index))
@@ -94,7 +121,7 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the primary key of table \"%s\" is not (actor_type, actor_id)",
 						RelationGetRelationName(rel))));
-	partition->plain = is_plain(rel);
+	partition->plain = is_plain(rel, partition->pkey);
 	partition->slot = table_slot_create(rel, NULL);
 	partition->new_slot = lockmode == AccessShareLock ? NULL :
 		MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
@@ -141,8 +168,11 @@ changed_after(AsType *type, Snapshot snapshot)
 		type->changed_by = FrozenTransactionId;
 		return false;
 	}
-	return !TransactionIdIsCurrentTransactionId(type->changed_by) &&
-		XidInMVCCSnapshot(type->changed_by, snapshot);
+
+	/* a cursor of ours may be older than our own change of the type */
+	if (TransactionIdIsCurrentTransactionId(type->changed_by))
+		return !IsolationUsesXactSnapshot();
+	return XidInMVCCSnapshot(type->changed_by, snapshot);
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "actorstore.h"
 
 #include "access/skey.h"
+#include "compat.h"
 #include "executor/tuptable.h"
 #include "state/type.h"
 #include "storage/itemptr.h"
@@ -77,22 +78,32 @@ extern void as_partition_push_write_snapshot(AsPartition *partition);
 
 /*
  * Find the version of the actor's row that the snapshot sees and put it,
- * pinned, into partition->slot.  place, if not NULL, is a place to look
- * first.  False (and an empty slot) if there is none.
+ * pinned, into partition->slot.  False (and an empty slot) if there is none.
  */
 extern bool as_partition_find(AsPartition *partition, const text *id,
-							  Snapshot snapshot, ItemPointer place);
+							  Snapshot snapshot);
+
+/*
+ * The same for a write: pushes the snapshot to look with, to be popped by
+ * PopActiveSnapshot() whatever is found.  place, if not NULL, is a place to
+ * look first.
+ */
+extern bool as_partition_find_newest(AsPartition *partition, const text *id,
+									 ItemPointer place);
 
 /* Fill in the two scan keys of the primary key for an actor. */
 extern void as_partition_scan_keys(AsPartition *partition, const text *id,
 								   ScanKey keys);
 
-/* Remember where the newest version of an actor's row stands now. */
+/*
+ * Remember where the newest version of an actor's row stands now, and, if not
+ * NULL, where the one that it replaces stood.
+ */
 extern void as_partition_remember(AsPartition *partition, const text *id,
-								  ItemPointer place);
+								  ItemPointer newest, ItemPointer before);
 
 /* Raise 40001 for a row that somebody else changed after our snapshot. */
-extern void as_raise_serialization_failure(void) pg_attribute_noreturn();
+extern as_noreturn void as_raise_serialization_failure(void);
 
 /*
  * Memory for the places shared by all backends, when the library is

@@ -9,7 +9,8 @@
  * changes often would become slower with each change.  So each backend leaves
  * a note where it has put or seen the newest version (lib/place_map.h), and
  * whoever comes next starts there and follows the row's update chain, which
- * leads only to newer versions.
+ * leads only to newer versions.  The note also says where the version before
+ * stood, which is the visible one until the newest has committed.
  *
  * A note is never trusted: the row found must bear the actor's key, and each
  * step along the chain is verified as the heap's own code does, by comparing
@@ -28,7 +29,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "common/hashfn.h"
+#include "compat.h"
 #include "lib/key_hash.h"
 #include "lib/place_map.h"
 #include "miscadmin.h"
@@ -38,9 +39,13 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* cells of a backend's own map, where the library is not preloaded */
 #define OWN_CELLS	4096
+
+/* how many snapshots to take for a row before the index is asked */
+#define MAX_SNAPSHOTS	10
 
 static AsPlaceMapShared *places = NULL;
 
@@ -94,11 +99,17 @@ place_key(AsPartition *partition, const text *id)
 
 void
 as_partition_remember(AsPartition *partition, const text *id,
-					  ItemPointer place)
+					  ItemPointer newest, ItemPointer before)
 {
-	as_place_map_set(place_map(), place_key(partition, id),
-					 ItemPointerGetBlockNumber(place),
-					 ItemPointerGetOffsetNumber(place));
+	uint64		key = place_key(partition, id);
+
+	if (before != NULL)
+		as_place_map_set(place_map(), key, AS_PLACE_BEFORE,
+						 ItemPointerGetBlockNumber(before),
+						 ItemPointerGetOffsetNumber(before));
+	as_place_map_set(place_map(), key, AS_PLACE_NEWEST,
+					 ItemPointerGetBlockNumber(newest),
+					 ItemPointerGetOffsetNumber(newest));
 }
 
 static bool
@@ -123,11 +134,31 @@ is_actor(AsPartition *partition, const text *id, HeapTuple tuple)
 		same_text(heap_getattr(tuple, Anum_actor_id, desc, &isnull), id);
 }
 
+typedef enum Found
+{
+	FOUND,
+	NOT_VISIBLE,				/* a version of the actor, but no visible one */
+	NOT_THERE					/* nothing of the actor */
+} Found;
+
+/*
+ * Vacuum a page in passing, as a fetch through an index does: otherwise, the
+ * better places are remembered, the less room there is for HOT updates.
+ */
+static void
+prune_page(Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(rel, block);
+
+	heap_page_prune_opt(rel, buffer);
+	ReleaseBuffer(buffer);
+}
+
 /*
  * Look for the visible version at a place and along the update chain that
  * starts there.
  */
-static bool
+static Found
 find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 				ItemPointer place)
 {
@@ -139,7 +170,8 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 	/* the table may have been truncated since: ask for no block behind it */
 	if (ItemPointerGetBlockNumber(&tid) >=
 		RelationGetNumberOfBlocks(partition->rel))
-		return false;
+		return NOT_THERE;
+	prune_page(partition->rel, ItemPointerGetBlockNumber(&tid));
 
 	for (;;)
 	{
@@ -149,7 +181,7 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 		tuple->t_self = tid;
 		visible = heap_fetch(partition->rel, snapshot, tuple, &buffer, true);
 		if (!BufferIsValid(buffer))
-			return false;		/* no row there any more */
+			return NOT_THERE;	/* no row there any more */
 
 		if (!is_actor(partition, id, tuple) ||
 			(TransactionIdIsValid(prior_xmax) &&
@@ -157,13 +189,13 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 								  prior_xmax)))
 		{
 			ReleaseBuffer(buffer);
-			return false;
+			return NOT_THERE;
 		}
 		if (visible)
 		{
 			ExecStorePinnedBufferHeapTuple(tuple, partition->slot, buffer);
 			partition->slot->tts_tableOid = RelationGetRelid(partition->rel);
-			return true;
+			return FOUND;
 		}
 
 		/* xmax and ctid must be read together */
@@ -181,7 +213,7 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 
 		/* deleted, or never committed, or not yet: the index knows */
 		if (!TransactionIdIsValid(prior_xmax))
-			return false;
+			return NOT_VISIBLE;
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -219,7 +251,7 @@ find_by_index(AsPartition *partition, const text *id, Snapshot snapshot)
 	bool		found;
 
 	as_partition_scan_keys(partition, id, keys);
-	scan = index_beginscan(partition->rel, partition->pkey, snapshot, 2, 0);
+	scan = as_index_beginscan(partition->rel, partition->pkey, snapshot, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
 	index_endscan(scan);
@@ -234,39 +266,89 @@ is_newest(HeapTuple tuple)
 		ItemPointerEquals(&tuple->t_data->t_ctid, &tuple->t_self);
 }
 
-bool
-as_partition_find(AsPartition *partition, const text *id, Snapshot snapshot,
-				  ItemPointer place)
+static Found
+find_from_memory(AsPartition *partition, const text *id, Snapshot snapshot,
+				 AsPlaceAge age)
 {
-	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) partition->slot)->base.tupdata;
-	uint64		key;
 	uint32		block;
 	uint16		offset;
+	ItemPointerData place;
+
+	if (!as_place_map_get(place_map(), place_key(partition, id), age, &block,
+						  &offset))
+		return NOT_THERE;
+	ItemPointerSet(&place, block, offset);
+	return find_from_place(partition, id, snapshot, &place);
+}
+
+/*
+ * Find the row without the index, at a place given (or NULL) or remembered.
+ *
+ * A serializable transaction reads through the index, which leaves the
+ * predicate locks that a scan by the executor would leave.
+ */
+static Found
+find_by_place(AsPartition *partition, const text *id, Snapshot snapshot,
+			  ItemPointer place)
+{
+	Found		newest;
+	Found		before;
 
 	ExecClearTuple(partition->slot);
 	if (place != NULL &&
-		find_from_place(partition, id, snapshot, place))
-		return true;
-
-	/*
-	 * A serializable transaction reads through the index, which leaves the
-	 * predicate locks that a scan by the executor would leave.
-	 */
+		find_from_place(partition, id, snapshot, place) == FOUND)
+		return FOUND;
 	if (IsolationIsSerializable())
-		return find_by_index(partition, id, snapshot);
+		return NOT_THERE;
+	newest = find_from_memory(partition, id, snapshot, AS_PLACE_NEWEST);
+	if (newest != NOT_VISIBLE)
+		return newest;
+	before = find_from_memory(partition, id, snapshot, AS_PLACE_BEFORE);
+	return before == FOUND ? FOUND : NOT_VISIBLE;
+}
 
-	key = place_key(partition, id);
-	if (as_place_map_get(place_map(), key, &block, &offset))
-	{
-		ItemPointerData remembered;
+static bool
+find_and_remember(AsPartition *partition, const text *id, Snapshot snapshot)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) partition->slot)->base.tupdata;
 
-		ItemPointerSet(&remembered, block, offset);
-		if (find_from_place(partition, id, snapshot, &remembered))
-			return true;
-	}
 	if (!find_by_index(partition, id, snapshot))
 		return false;
 	if (is_newest(tuple))
-		as_partition_remember(partition, id, &tuple->t_self);
+		as_partition_remember(partition, id, &tuple->t_self, NULL);
 	return true;
+}
+
+bool
+as_partition_find(AsPartition *partition, const text *id, Snapshot snapshot)
+{
+	return find_by_place(partition, id, snapshot, NULL) == FOUND ||
+		find_and_remember(partition, id, snapshot);
+}
+
+bool
+as_partition_find_newest(AsPartition *partition, const text *id,
+						 ItemPointer place)
+{
+	for (int tries = 1;; tries++)
+	{
+		Found		found;
+
+		as_partition_push_write_snapshot(partition);
+		found = find_by_place(partition, id, GetActiveSnapshot(), place);
+		if (found == FOUND)
+			return true;
+
+		/*
+		 * Others may have put in, and committed, two versions since we took
+		 * the snapshot.  A newer one is cheaper than the index.
+		 */
+		if (found == NOT_VISIBLE && !IsolationUsesXactSnapshot() &&
+			tries < MAX_SNAPSHOTS)
+		{
+			PopActiveSnapshot();
+			continue;
+		}
+		return find_and_remember(partition, id, GetActiveSnapshot());
+	}
 }

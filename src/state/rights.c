@@ -17,6 +17,7 @@
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 char *
 as_partition_name(const AsType *type)
@@ -41,12 +42,21 @@ as_partition_grant(const AsType *type, Oid grantee, bool grant)
 					 as_partition_name(type), grant ? "TO" : "FROM", role);
 }
 
+bool
+as_role_exists(Oid role)
+{
+	return !OidIsValid(role) ||
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+}
+
 static void
 check_grantee(Oid grantee)
 {
 	/* a regrole may be a number that stands for nobody */
-	if (OidIsValid(grantee))
-		(void) GetUserNameFromId(grantee, false);
+	if (!as_role_exists(grantee))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", grantee)));
 }
 
 /* Write or delete one row of actorstore.type_grant for each privilege. */
@@ -95,7 +105,7 @@ as_type_revoke(text *name, Oid grantee, int privileges)
 				  " WHERE actor_type = $1 AND grantee = $2 AND privilege = $3",
 				  SPI_OK_DELETE);
 	if (type->declared && (privileges & AS_PRIV_READ) != 0 &&
-		grantee != type->owner)
+		grantee != type->owner && as_role_exists(grantee))
 		as_partition_grant(type, grantee, false);
 	as_admin_end(&admin);
 }

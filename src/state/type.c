@@ -93,7 +93,7 @@ as_type_init(void)
 
 /* The cache's struct for that name, made if need be. */
 static AsType *
-type_slot(const text *name)
+type_slot(const text *name, bool *is_new)
 {
 	AsType		key;
 	TypeEntry  *entry;
@@ -101,6 +101,7 @@ type_slot(const text *name)
 
 	key.name = VARDATA_ANY(name);
 	key.name_len = VARSIZE_ANY_EXHDR(name);
+	*is_new = false;
 	if (last_type != NULL && same_name(last_type, &key))
 		return last_type;
 
@@ -125,6 +126,7 @@ type_slot(const text *name)
 		memcpy(type->name, key.name, key.name_len);
 		entry = typehash_insert(types, type, &found);
 		Assert(!found);
+		*is_new = true;
 	}
 	last_type = entry->type;
 	return entry->type;
@@ -183,22 +185,40 @@ load_grants(AsType *type, Datum name)
 	table_close(rel, AccessShareLock);
 }
 
+/* Look for a type's row; snapshot = NULL for what is committed by now. */
+static SysScanDesc
+begin_type_scan(Relation rel, const text *name, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, Anum_type_actor_type, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(name));
+	key.sk_collation = C_COLLATION_OID;
+	return systable_beginscan(rel, as_catalog()->type_pkey, true, snapshot, 1,
+							  &key);
+}
+
+bool
+as_type_in_snapshot(const text *name, Snapshot snapshot)
+{
+	Relation	rel = table_open(as_catalog()->type, AccessShareLock);
+	SysScanDesc scan = begin_type_scan(rel, name, snapshot);
+	bool		found = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /* Read what there is to know about a type. */
 static void
-load_type(AsType *type)
+load_type(AsType *type, const text *name)
 {
 	const AsCatalog *catalog = as_catalog();
 	Relation	rel = table_open(catalog->type, AccessShareLock);
-	Datum		name = PointerGetDatum(cstring_to_text_with_len(type->name,
-																type->name_len));
-	ScanKeyData key;
-	SysScanDesc scan;
+	SysScanDesc scan = begin_type_scan(rel, name, NULL);
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, Anum_type_actor_type, BTEqualStrategyNumber, F_TEXTEQ,
-				name);
-	key.sk_collation = C_COLLATION_OID;
-	scan = systable_beginscan(rel, catalog->type_pkey, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	type->exists = HeapTupleIsValid(tuple);
 	if (type->exists)
@@ -223,17 +243,27 @@ load_type(AsType *type)
 	table_close(rel, AccessShareLock);
 
 	if (type->exists)
-		load_grants(type, name);
-	pfree(DatumGetPointer(name));
+		load_grants(type, PointerGetDatum(name));
+}
+
+/* Forget a name that nobody has got the struct of. */
+static void
+forget_slot(AsType *type)
+{
+	typehash_delete(types, type);
+	last_type = NULL;
+	pfree(type->name);
+	pfree(type);
 }
 
 AsType *
 as_type_find(const text *name)
 {
 	AsType	   *type;
+	bool		is_new;
 
 	AcceptInvalidationMessages();
-	type = type_slot(name);
+	type = type_slot(name, &is_new);
 	if (!type->valid)
 	{
 		/*
@@ -243,16 +273,24 @@ as_type_find(const text *name)
 		type->valid = true;
 		PG_TRY();
 		{
-			load_type(type);
+			load_type(type, name);
 		}
 		PG_CATCH();
 		{
 			type->valid = false;
+			if (is_new)
+				forget_slot(type);
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
 	}
-	return type->exists ? type : NULL;
+	if (type->exists)
+		return type;
+
+	/* anybody may ask for any name: remember only those that there were */
+	if (is_new)
+		forget_slot(type);
+	return NULL;
 }
 
 static void

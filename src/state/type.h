@@ -19,6 +19,7 @@
 #include "actorstore.h"
 
 #include "access/transam.h"
+#include "utils/snapshot.h"
 
 /* What a role may be granted on a type */
 typedef enum AsPrivilege
@@ -64,7 +65,10 @@ extern void as_type_init(void);
  */
 extern AsType *as_type_find(const text *name);
 
-/* The same, but an unknown type raises 42704. */
+/* Does the snapshot show a type of that name? */
+extern bool as_type_in_snapshot(const text *name, Snapshot snapshot);
+
+/* The same as as_type_find(), but an unknown type raises 42704. */
 extern AsType *as_type_get(const text *name);
 
 /*

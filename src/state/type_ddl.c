@@ -28,6 +28,7 @@
  */
 #include "state/type_ddl.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
@@ -35,10 +36,14 @@
 #include "lib/table_name.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
+#include "state/actor.h"
 #include "state/catalog.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -214,6 +219,27 @@ execute_unseen(const char *sql, int expected, int nargs, Oid *types,
 	PG_END_TRY();
 }
 
+/*
+ * An administrator's triggers must not fire because rows change their table.
+ */
+static void
+check_movable(text *name)
+{
+	Relation	undeclared = table_open(as_catalog()->undeclared, NoLock);
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(name)};
+
+	if (undeclared->trigdesc != NULL &&
+		as_admin_execute("SELECT FROM actorstore.undeclared"
+						 " WHERE actor_type = $1 LIMIT 1",
+						 SPI_OK_SELECT, 1, types, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot move actors out of table \"undeclared\" because it has triggers"),
+				 errhint("Foreign keys that refer to the table count as triggers.")));
+	table_close(undeclared, NoLock);
+}
+
 /* Make the type's own partition and move its rows there. */
 static void
 make_partition(text *name, bool unlogged, Oid owner)
@@ -225,6 +251,7 @@ make_partition(text *name, bool unlogged, Oid owner)
 
 	LockRelationOid(as_catalog()->actor, ShareUpdateExclusiveLock);
 	LockRelationOid(as_catalog()->undeclared, AccessExclusiveLock);
+	check_movable(name);
 
 	as_admin_utility("CREATE %s TABLE %s (LIKE actorstore.actor) USING heap WITH (%s)",
 					 unlogged ? "UNLOGGED" : "", quoted, PARTITION_OPTIONS);
@@ -237,7 +264,7 @@ make_partition(text *name, bool unlogged, Oid owner)
 					 quoted);
 	as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION %s FOR VALUES IN (%s)",
 					 quoted, quote_literal_cstr(text_to_cstring(name)));
-	if (OidIsValid(owner))
+	if (as_role_exists(owner))
 		as_admin_utility("GRANT SELECT ON %s TO %s", quoted,
 						 quote_identifier(GetUserNameFromId(owner, false)));
 	as_admin_execute("UPDATE actorstore.type SET declared = true, partition = $2"
@@ -253,7 +280,8 @@ grant_readers(text *name)
 
 	for (int i = 0; i < type->ngrants; i++)
 	{
-		if ((type->grants[i].privileges & AS_PRIV_READ) != 0)
+		if ((type->grants[i].privileges & AS_PRIV_READ) != 0 &&
+			as_role_exists(type->grants[i].grantee))
 			as_partition_grant(type, type->grants[i].grantee, true);
 	}
 }
@@ -320,16 +348,82 @@ as_type_alter(text *name, AsTypeOptions *options)
 	{
 		bool		unlogged = strcmp(TextDatumGetCString(options->values[AS_OPT_PERSISTENCE]),
 									  "unlogged") == 0;
+		const char *table = as_partition_name(type);
 		bool		is_unlogged = get_rel_persistence(type->relation) ==
 		RELPERSISTENCE_UNLOGGED;
 
 		if (unlogged != is_unlogged)
-			as_admin_utility("ALTER TABLE %s SET %s",
-							 as_partition_name(type),
+			as_admin_utility("ALTER TABLE %s SET %s", table,
 							 unlogged ? "UNLOGGED" : "LOGGED");
 	}
 	store_options(name, options);
 	as_admin_end(&admin);
+}
+
+typedef struct Deletion
+{
+	AsPartition *partition;
+	MemoryContext context;		/* reset with each row */
+} Deletion;
+
+static void
+delete_row(TupleTableSlot *slot, void *arg)
+{
+	Deletion   *deletion = arg;
+	MemoryContext old = MemoryContextSwitchTo(deletion->context);
+	AsWrite		write = {0};
+	bool		isnull;
+	Datum		id = slot_getattr(slot, Anum_actor_id, &isnull);
+
+	if (as_actor_delete(deletion->partition, DatumGetTextPCopy(id),
+						&write) != AS_DONE)
+		as_raise_serialization_failure();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(deletion->context);
+}
+
+/*
+ * Delete all actors of a type.  Where an administrator has hung triggers on
+ * the table, row by row and as the caller: what the triggers do must not
+ * happen with the rights of the extension's owner.
+ */
+static void
+delete_rows(text *name, const char *quoted, bool events)
+{
+	AsPartition partition;
+	bool		triggers;
+
+	if (!as_partition_open(&partition, name, RowExclusiveLock))
+		elog(ERROR, "actor type has gone");
+	triggers = partition.rel->trigdesc != NULL;
+	if (triggers)
+	{
+		Deletion	deletion = {&partition, AllocSetContextCreate(CurrentMemoryContext,
+																  "actorstore deletion",
+																  ALLOCSET_DEFAULT_SIZES)};
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+		as_actor_scan(&partition, snapshot, delete_row, &deletion);
+		UnregisterSnapshot(snapshot);
+		MemoryContextDelete(deletion.context);
+	}
+	as_partition_close(&partition);
+
+	if (!triggers)
+	{
+		Oid			types[1] = {TEXTOID};
+		Datum		values[1] = {PointerGetDatum(name)};
+		const char *sql = psprintf("DELETE FROM %s WHERE actor_type = $1",
+								   quoted);
+		AsAdmin		admin;
+
+		as_admin_begin(&admin);
+		if (events)
+			as_admin_execute(sql, SPI_OK_DELETE, 1, types, values, NULL);
+		else
+			execute_unseen(sql, SPI_OK_DELETE, 1, types, values);
+		as_admin_end(&admin);
+	}
 }
 
 void
@@ -343,7 +437,7 @@ as_type_drop(text *name, bool events)
 	const char *quoted;
 	AsAdmin		admin;
 
-	if (declared && !OidIsValid(relation))
+	if (get_rel_name(relation) == NULL)
 		quoted = NULL;			/* somebody has dropped it already */
 	else
 	{
@@ -357,17 +451,9 @@ as_type_drop(text *name, bool events)
 		}
 	}
 
-	as_admin_begin(&admin);
 	if (quoted != NULL && (events || !declared))
-	{
-		const char *sql = psprintf("DELETE FROM %s WHERE actor_type = $1",
-								   quoted);
-
-		if (events)
-			as_admin_execute(sql, SPI_OK_DELETE, 1, types, values, NULL);
-		else
-			execute_unseen(sql, SPI_OK_DELETE, 1, types, values);
-	}
+		delete_rows(name, quoted, events);
+	as_admin_begin(&admin);
 	if (quoted != NULL && declared)
 		as_admin_utility("DROP TABLE %s", quoted);
 

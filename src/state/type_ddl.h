@@ -58,6 +58,9 @@ extern AsType *as_type_lock(text *name);
 /* The qualified, quoted name of the table that the type's actors live in. */
 extern char *as_partition_name(const AsType *type);
 
+/* Is there such a role (or InvalidOid, PUBLIC)?  It may have been dropped. */
+extern bool as_role_exists(Oid role);
+
 /* Grant or revoke SELECT on that table; between as_admin_begin() and _end() */
 extern void as_partition_grant(const AsType *type, Oid grantee, bool grant);
 

@@ -31,7 +31,7 @@ is_at(AsPlaceMapShared *map, uint64 hash, uint32 block, uint16 offset)
 	uint32		b = ~block;
 	uint16		o = ~offset;
 
-	return as_place_map_get(map, hash, &b, &o) && b == block && o == offset;
+	return as_place_map_get(map, hash, AS_PLACE_NEWEST, &b, &o) && b == block && o == offset;
 }
 
 static bool
@@ -40,7 +40,7 @@ is_empty(AsPlaceMapShared *map, uint64 hash)
 	uint32		b;
 	uint16		o;
 
-	return !as_place_map_get(map, hash, &b, &o);
+	return !as_place_map_get(map, hash, AS_PLACE_NEWEST, &b, &o);
 }
 
 static void
@@ -50,6 +50,8 @@ one_by_one(void)
 	static const uint16 offsets[] = {1, 2, 255, 256, 2048, 0x7FFF, 0xFFFF};
 	AsPlaceMapShared *map = new_map(16);
 	int			wrong = 0;
+	uint32		block;
+	uint16		offset;
 
 	for (uint64 i = 0; i < 16; i++)
 		wrong += !is_empty(map, i) + !is_empty(map, TAG(0xFFFF) | i);
@@ -61,7 +63,7 @@ one_by_one(void)
 		{
 			for (uint64 tag = 0; tag <= 0xFFFF; tag += 0x5555)
 			{
-				as_place_map_set(map, TAG(tag) | 5, blocks[b], offsets[o]);
+				as_place_map_set(map, TAG(tag) | 5, AS_PLACE_NEWEST, blocks[b], offsets[o]);
 				wrong += !is_at(map, TAG(tag) | 5, blocks[b], offsets[o]);
 			}
 		}
@@ -69,17 +71,22 @@ one_by_one(void)
 	ok(wrong == 0, "what is put in comes out, at the limits of block, offset and tag");
 	ok(is_empty(map, TAG(0xFFFF) | 4) && is_empty(map, TAG(0xFFFF) | 6), "the neighbours are untouched");
 
-	as_place_map_set(map, TAG(1) | 7, 10, 1);
-	as_place_map_set(map, TAG(1) | 7, 20, 2);
+	as_place_map_set(map, TAG(1) | 7, AS_PLACE_NEWEST, 10, 1);
+	as_place_map_set(map, TAG(1) | 7, AS_PLACE_NEWEST, 20, 2);
 	ok(is_at(map, TAG(1) | 7, 20, 2), "the newer place replaces the older");
-	as_place_map_set(map, TAG(2) | 7, 30, 3);
+	as_place_map_set(map, TAG(2) | 7, AS_PLACE_NEWEST, 30, 3);
 	ok(is_at(map, TAG(2) | 7, 30, 3), "a newer key takes the cell");
 	ok(is_empty(map, TAG(1) | 7), "the older key is forgotten, not mistaken");
 	ok(is_empty(map, TAG(0) | 7), "and no other tag fits");
 	ok(is_at(map, TAG(2) | 7 | 0xFFFFFFFFFF00, 30, 3), "bits of neither cell nor tag do not count: a hint may be another key's");
-	as_place_map_set(map, TAG(2) | 7, 30, 0);
+	as_place_map_set(map, TAG(2) | 7, AS_PLACE_NEWEST, 30, 0);
 	ok(is_empty(map, TAG(2) | 7), "offset 0, which no row has, empties the cell");
-	as_place_map_set(map, 3, 0, 1);
+	as_place_map_set(map, TAG(2) | 7, AS_PLACE_BEFORE, 40, 4);
+	ok(is_empty(map, TAG(2) | 7), "the place before is another word");
+	as_place_map_set(map, TAG(3) | 7, AS_PLACE_NEWEST, 50, 5);
+	ok(as_place_map_get(map, TAG(2) | 7, AS_PLACE_BEFORE, &block, &offset) && block == 40 && offset == 4, "which the newest does not touch");
+	ok(!as_place_map_get(map, TAG(3) | 7, AS_PLACE_BEFORE, &block, &offset), "nor lends its tag");
+	as_place_map_set(map, 3, AS_PLACE_NEWEST, 0, 1);
 	ok(is_at(map, 3, 0, 1), "a hash of small numbers is a hash like any other");
 	free(map);
 }
@@ -91,15 +98,15 @@ sizes(void)
 	AsPlaceMapShared *large = new_map(1 << 20);
 	int			wrong = 0;
 
-	ok(as_place_map_size(1 << 20) - as_place_map_size(1 << 19) == (1 << 19) * sizeof(uint64), "eight bytes a cell");
+	ok(as_place_map_size(1 << 20) - as_place_map_size(1 << 19) == (1 << 19) * 2 * sizeof(uint64), "sixteen bytes a cell");
 	ok(as_place_map_size(1) <= 32, "and little besides");
 
-	as_place_map_set(one, TAG(9) | 123456, 1, 1);
+	as_place_map_set(one, TAG(9) | 123456, AS_PLACE_NEWEST, 1, 1);
 	ok(is_at(one, TAG(9) | 654321, 1, 1) && is_empty(one, TAG(8) | 123456), "one cell is shared by all");
 
 	/* as many keys as there are cells, then all again: nothing lands on another */
 	for (uint64 i = 0; i < 1 << 20; i++)
-		as_place_map_set(large, TAG(i & 0xFFFF) | i, (uint32) i, (uint16) (i % 100 + 1));
+		as_place_map_set(large, TAG(i & 0xFFFF) | i, AS_PLACE_NEWEST, (uint32) i, (uint16) (i % 100 + 1));
 	for (uint64 i = 0; i < 1 << 20; i++)
 		wrong += !is_at(large, TAG(i & 0xFFFF) | i, (uint32) i, (uint16) (i % 100 + 1));
 	ok(wrong == 0, "a full map gives back each of %d places", 1 << 20);
@@ -149,8 +156,8 @@ hammer(void *arg)
 		hash = TAG(tag) | ((state >> 40) % CELLS);
 		block = (uint32) (state >> 20);
 		if (i % 2 == 0)
-			as_place_map_set(shared, hash, block, offset_of(tag, block));
-		else if (as_place_map_get(shared, hash, &block, &offset))
+			as_place_map_set(shared, hash, AS_PLACE_NEWEST, block, offset_of(tag, block));
+		else if (as_place_map_get(shared, hash, AS_PLACE_NEWEST, &block, &offset))
 		{
 			tally->found++;
 			tally->torn += offset != offset_of(tag, block);
