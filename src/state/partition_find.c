@@ -117,12 +117,16 @@ same_text(Datum datum, const text *wanted)
 {
 	text	   *got = (text *) DatumGetPointer(datum);
 
-	return VARSIZE_ANY_EXHDR(got) == VARSIZE_ANY_EXHDR(wanted) &&
+	return !VARATT_IS_EXTERNAL(got) && !VARATT_IS_COMPRESSED(got) &&
+		VARSIZE_ANY_EXHDR(got) == VARSIZE_ANY_EXHDR(wanted) &&
 		memcmp(VARDATA_ANY(got), VARDATA_ANY(wanted),
 			   VARSIZE_ANY_EXHDR(wanted)) == 0;
 }
 
-/* Is this a row of the actor?  Neither key column is ever toasted. */
+/*
+ * Is this a row of the actor?  A key that was compressed, which happens beside
+ * a large value, counts as another's: the index compares better.
+ */
 static bool
 is_actor(AsPartition *partition, const text *id, HeapTuple tuple)
 {
@@ -166,17 +170,21 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 	HeapTuple	tuple = &slot->base.tupdata;
 	TransactionId prior_xmax = InvalidTransactionId;
 	ItemPointerData tid = *place;
-
-	/* the table may have been truncated since: ask for no block behind it */
-	if (ItemPointerGetBlockNumber(&tid) >=
-		RelationGetNumberOfBlocks(partition->rel))
-		return NOT_THERE;
-	prune_page(partition->rel, ItemPointerGetBlockNumber(&tid));
+	BlockNumber block = InvalidBlockNumber;
 
 	for (;;)
 	{
 		Buffer		buffer;
 		bool		visible;
+
+		if (ItemPointerGetBlockNumber(&tid) != block)
+		{
+			/* the table may have been truncated since */
+			block = ItemPointerGetBlockNumber(&tid);
+			if (block >= RelationGetNumberOfBlocks(partition->rel))
+				return NOT_THERE;
+			prune_page(partition->rel, block);
+		}
 
 		tuple->t_self = tid;
 		visible = heap_fetch(partition->rel, snapshot, tuple, &buffer, true);
