@@ -73,6 +73,8 @@ CREATE TABLE actorstore.actor (
 	created_at timestamptz NOT NULL,
 	updated_at timestamptz NOT NULL
 ) PARTITION BY LIST (actor_type);
+-- for those who publish all partitions as this table (publish_via_partition_root)
+ALTER TABLE actorstore.actor REPLICA IDENTITY FULL;
 COMMENT ON TABLE actorstore.actor IS 'the state of all actors, a partition for each declared type';
 
 CREATE TABLE actorstore.undeclared

@@ -14,8 +14,7 @@
  *
  * A declared type has a partition of its own.  It is made as a table that
  * stands alone, filled with the rows that the type has so far in
- * actorstore.undeclared, and attached: that needs no stronger lock on
- * actorstore.actor than SHARE UPDATE EXCLUSIVE.
+ * actorstore.undeclared, and attached.
  *
  * Rows that only change their table are no changes of actors.  Their WAL
  * records carry DoNotReplicateId as their replication origin (a reserved
@@ -219,25 +218,45 @@ execute_unseen(const char *sql, int expected, int nargs, Oid *types,
 	PG_END_TRY();
 }
 
+/* Does the type have actors among the undeclared ones? */
+static bool
+has_rows(text *name)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(name)};
+
+	return as_admin_execute("SELECT FROM actorstore.undeclared"
+							" WHERE actor_type = $1 LIMIT 1",
+							SPI_OK_SELECT, 1, types, values, NULL) > 0;
+}
+
 /*
+ * Move the type's rows to a table of its own, while neither this nor
+ * actorstore.undeclared is a partition of actorstore.actor: whoever follows
+ * that with a publication is to see neither half of the move.
+ *
  * An administrator's triggers must not fire because rows change their table.
  */
 static void
-check_movable(text *name)
+move_rows(text *name, const char *quoted)
 {
 	Relation	undeclared = table_open(as_catalog()->undeclared, NoLock);
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {PointerGetDatum(name)};
+	bool		has_triggers = undeclared->trigdesc != NULL;
 
-	if (undeclared->trigdesc != NULL &&
-		as_admin_execute("SELECT FROM actorstore.undeclared"
-						 " WHERE actor_type = $1 LIMIT 1",
-						 SPI_OK_SELECT, 1, types, values, NULL) > 0)
+	table_close(undeclared, NoLock);
+	if (has_triggers)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot move actors out of table \"undeclared\" because it has triggers"),
 				 errhint("Foreign keys that refer to the table count as triggers.")));
-	table_close(undeclared, NoLock);
+
+	as_admin_utility("ALTER TABLE actorstore.actor DETACH PARTITION actorstore.undeclared");
+	execute_unseen(psprintf("WITH moved AS (DELETE FROM actorstore.undeclared"
+							" WHERE actor_type = $1 RETURNING *)"
+							" INSERT INTO %s SELECT * FROM moved", quoted),
+				   SPI_OK_INSERT, 1, types, values);
 }
 
 /* Make the type's own partition and move its rows there. */
@@ -248,22 +267,22 @@ make_partition(text *name, bool unlogged, Oid owner)
 	const char *quoted = quote_qualified_identifier("actorstore", table);
 	Oid			types[2] = {TEXTOID, NAMEOID};
 	Datum		values[2] = {PointerGetDatum(name), CStringGetDatum(table)};
+	bool		move;
 
-	LockRelationOid(as_catalog()->actor, ShareUpdateExclusiveLock);
 	LockRelationOid(as_catalog()->undeclared, AccessExclusiveLock);
-	check_movable(name);
+	move = has_rows(name);
 
 	as_admin_utility("CREATE %s TABLE %s (LIKE actorstore.actor) USING heap WITH (%s)",
 					 unlogged ? "UNLOGGED" : "", quoted, PARTITION_OPTIONS);
 	as_admin_utility("ALTER TABLE %s REPLICA IDENTITY FULL", quoted);
-	execute_unseen(psprintf("WITH moved AS (DELETE FROM actorstore.undeclared"
-							" WHERE actor_type = $1 RETURNING *)"
-							" INSERT INTO %s SELECT * FROM moved", quoted),
-				   SPI_OK_INSERT, 1, types, values);
+	if (move)
+		move_rows(name, quoted);
 	as_admin_utility("ALTER TABLE %s ADD PRIMARY KEY (actor_type, actor_id)",
 					 quoted);
 	as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION %s FOR VALUES IN (%s)",
 					 quoted, quote_literal_cstr(text_to_cstring(name)));
+	if (move)
+		as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION actorstore.undeclared DEFAULT");
 	if (as_role_exists(owner))
 		as_admin_utility("GRANT SELECT ON %s TO %s", quoted,
 						 quote_identifier(GetUserNameFromId(owner, false)));
