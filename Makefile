@@ -50,6 +50,11 @@ PGFILEDESC = "actorstore - durable actors"
 OBJS = \
 	src/lib/key_hash.o \
 	src/lib/table_name.o \
+	src/lib/sequence.o \
+	src/cdc/options.o \
+	src/cdc/json_text.o \
+	src/cdc/event.o \
+	src/cdc/decode.o \
 	src/state/catalog.o \
 	src/state/type.o \
 	src/state/partition.o \

@@ -37,6 +37,13 @@
 	pg_proc_aclcheck((oid), (role), (mode))
 #endif
 
+/* 17: logical decoding hands rows out without a buffer around them */
+#if PG_VERSION_NUM >= 170000
+#define as_tuple_buffer_row(buffer) (buffer)
+#else
+#define as_tuple_buffer_row(buffer) ((buffer) != NULL ? &(buffer)->tuple : NULL)
+#endif
+
 /* 18: says whether a deferrable primary key will do */
 #if PG_VERSION_NUM >= 180000
 #define as_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)

@@ -1,0 +1,157 @@
+--
+-- The output plugin: what a consumer sees of the changes of actors.
+--
+\set VERBOSITY default
+SELECT slot_name FROM pg_create_logical_replication_slot('regress_cdc', 'actorstore');
+
+-- Events with the LSNs and times taken out: transactions are numbered.
+CREATE FUNCTION events(VARIADIC options text[] DEFAULT '{}')
+RETURNS TABLE (txn bigint, number text, operation text, actor text, previous text, new text) LANGUAGE sql AS $$
+	SELECT dense_rank() OVER (ORDER BY left(event ->> 'sequence', 16) COLLATE "C"), right(event ->> 'sequence', 8),
+		event ->> 'operation', concat_ws(' / ', event ->> 'actor_type', event ->> 'actor_id'),
+		(event ->> 'previous_version') || ': ' || left(event ->> 'previous_value', 40),
+		(event ->> 'new_version') || ': ' || left(event ->> 'new_value', 40)
+	FROM (SELECT data::jsonb AS event
+		FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, VARIADIC options)) AS e
+	ORDER BY event ->> 'sequence' COLLATE "C"
+$$;
+
+-- The form of an event.
+SELECT version FROM actorstore.insert('cart', 'c "1"', '{"a": [1, 2.50, {"b": "q\"\\ \n\t\u0001 ü"}], "n": null, "t": true, "": {}, "e": []}');
+SELECT data ~ ('^\{"sequence": "[0-9A-F]{16}-00000000", "operation": "INSERT", "actor_type": "cart", "actor_id": "c \\"1\\"", '
+	'"previous_value": null, "previous_version": null, "new_value": \{.*\}, "new_version": 0, '
+	'"timestamp": "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"\}$') AS form,
+	data::jsonb -> 'new_value' = value AS same_value,
+	position('"new_value": ' || value::text || ',' IN data) > 0 AS same_text
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL), actorstore.get('cart', 'c "1"');
+SELECT abs(extract(epoch FROM (data::jsonb ->> 'timestamp')::timestamptz - now())) < 600 AS recent
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL);
+
+-- Every kind of change, in one transaction; what is rolled back is not there.
+BEGIN;
+SELECT version FROM actorstore.update('cart', 'c "1"', '"second"');
+SELECT version FROM actorstore.patch('cart', 'c "1"', '{"third": 3}');
+SAVEPOINT s;
+SELECT version FROM actorstore.put('cart', 'never', '1');
+ROLLBACK TO s;
+SELECT version FROM actorstore.put('cart', 'c2', 'null');
+SAVEPOINT s;
+SELECT version FROM actorstore.put('cart', 'c2', '[]');
+RELEASE s;
+SELECT swapped FROM actorstore.compare_and_swap('cart', 'c2', 0, '1');
+SELECT version FROM actorstore.delete('cart', 'c "1"');
+COMMIT;
+BEGIN;
+SELECT version FROM actorstore.put('cart', 'never', '1');
+ROLLBACK;
+SELECT actorstore.insert_many('cart', '{m1,m2,m3}', '{1,2,3}');
+SELECT actorstore.put_many('cart', '{m3,m4}', '{4,5}');
+COPY actorstore.undeclared FROM stdin;
+cart	copied	{"c": 1}	7	2026-01-01 00:00:00+00	2026-01-01 00:00:00+00
+\.
+CREATE TABLE no_actor (actor_type text, actor_id text, value jsonb, version bigint, a int, b int);
+INSERT INTO no_actor VALUES ('cart', 'x', '1', 1, 1, 1);
+DROP TABLE no_actor;
+SELECT * FROM events();
+
+-- Rows that move to a table of their own are not changed.
+SELECT actorstore.create_type('cart');
+SELECT count(*) FROM events();
+-- but what else that transaction does, is
+BEGIN;
+SELECT version FROM actorstore.insert('loose', 'l1', '1');
+SELECT actorstore.create_type('loose');
+SELECT version FROM actorstore.update('loose', 'l1', '2');
+COMMIT;
+SELECT * FROM events('actor_types', 'loose');
+
+-- A value too large for its row is there, changed or not.
+SELECT version FROM actorstore.put('cart', 'large', (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 2000) AS i));
+UPDATE actorstore.actor_cart SET version = 5 WHERE actor_id = 'large';
+SELECT data::jsonb ->> 'operation' AS operation,
+	data::jsonb -> 'previous_value' = value AS previous, data::jsonb -> 'new_value' = value AS new
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'key_prefix', 'large'), actorstore.get('cart', 'large');
+
+-- Filters leave changes out but number them all the same.
+SELECT txn, number, operation, actor FROM events('operations', 'delete, UPDATE');
+SELECT txn, number, operation, actor FROM events('key_prefix', 'm', 'operations', 'insert');
+SELECT count(*) FROM events('actor_types', 'cart,loose') UNION ALL SELECT count(*) FROM events('actor_types', ' "cart" , nobody')
+	UNION ALL SELECT count(*) FROM events('actor_types', '"ca""rt, loose"') UNION ALL SELECT count(*) FROM events();
+SELECT bool_and(filtered.data = whole.data) AS same, count(*) FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'operations', 'update') AS filtered
+	JOIN pg_logical_slot_peek_changes('regress_cdc', NULL, NULL) AS whole ON filtered.data::jsonb ->> 'sequence' = whole.data::jsonb ->> 'sequence';
+SELECT operation, actor, previous, new FROM events('include_previous', 'off', 'operations', 'update,delete', 'key_prefix', 'c');
+
+-- After a sequence, and since a time.
+SELECT data::jsonb ->> 'sequence' AS third FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL) OFFSET 2 LIMIT 1 \gset
+SELECT (SELECT count(*) FROM events()) - (SELECT count(*) FROM events('after', :'third')) AS left_out;
+SELECT count(*) FROM events('after', 'FFFFFFFFFFFFFFFF-FFFFFFFF') UNION ALL SELECT count(*) FROM events('since', '2999-01-01 00:00+00');
+SELECT (SELECT count(*) FROM events('since', '2000-01-01 00:00+00')) = (SELECT count(*) FROM events()) AS all_of_them;
+
+-- Transactions without an event have no lines.
+SELECT regexp_replace(data, '"(lsn|timestamp|sequence)": "[^"]*"|"xid": \d+', '...', 'g') AS line
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'include_transaction', 'on', 'key_prefix', 'm', 'operations', 'update');
+
+-- Prepared transactions appear when they are committed.
+SELECT (SELECT count(*) FROM events()) AS before \gset
+BEGIN;
+SELECT version FROM actorstore.insert('cart', 'prepared', '1');
+PREPARE TRANSACTION 'regress_cdc';
+SELECT count(*) - :before AS more FROM events();
+COMMIT PREPARED 'regress_cdc';
+SELECT count(*) - :before AS more FROM events();
+BEGIN;
+SELECT version FROM actorstore.insert('cart', 'prepared too', '1');
+PREPARE TRANSACTION 'regress_cdc';
+ROLLBACK PREPARED 'regress_cdc';
+SELECT count(*) - :before AS more FROM events();
+
+-- Unlogged types have no events; a dropped type deletes its actors, or not.
+SELECT actorstore.create_type('fleeting', persistence => 'unlogged');
+SELECT version FROM actorstore.insert('fleeting', 'f', '1');
+SELECT actorstore.create_type('quiet');
+SELECT actorstore.insert_many('quiet', '{q1,q2}', '{1,2}');
+SELECT actorstore.drop_type('quiet', events => false);
+SELECT version FROM actorstore.insert('quiet too', 'q3', '1');
+SELECT actorstore.drop_type('quiet too', events => false);
+SELECT actorstore.drop_type('loose');
+SELECT operation, actor, previous, new FROM events('actor_types', 'fleeting,quiet,quiet too,loose');
+
+-- Changes that came from elsewhere.
+SELECT pg_replication_origin_create('regress_cdc') IS NOT NULL;
+SELECT pg_replication_origin_session_setup('regress_cdc');
+SELECT version FROM actorstore.insert('cart', 'foreign', '1');
+SELECT pg_replication_origin_session_reset();
+SELECT pg_replication_origin_drop('regress_cdc');
+SELECT (SELECT count(*) FROM events()) - (SELECT count(*) FROM events('only_local', 'on')) AS foreign_events;
+
+-- Binary: docs/cdc.md.
+SELECT string_agg(chr(get_byte(data, 0)), '') AS operations,
+	array_agg(upper(encode(substr(data, 3, 8), 'hex') || '-' || encode(substr(data, 11, 4), 'hex')))
+	= (SELECT array_agg(data::jsonb ->> 'sequence') FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'key_prefix', 'm')) AS same_sequences
+FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'key_prefix', 'm');
+SELECT get_byte(data, 1) AS sides, encode(substr(data, 23, 2), 'hex') AS type_len, convert_from(substr(data, 25, 4), 'UTF8') AS type,
+	encode(substr(data, 29, 2), 'hex') AS id_len, convert_from(substr(data, 31, 2), 'UTF8') AS id,
+	encode(substr(data, 33, 8), 'hex') AS previous_version, encode(substr(data, 41, 4), 'hex') AS previous_len, convert_from(substr(data, 45, 1), 'UTF8') AS previous,
+	encode(substr(data, 46, 8), 'hex') AS new_version, encode(substr(data, 54, 4), 'hex') AS new_len, convert_from(substr(data, 58), 'UTF8') AS new
+FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'key_prefix', 'm', 'operations', 'update');
+
+-- Wrong options are refused at the start.
+\set VERBOSITY sqlstate
+SELECT events('no_such', 'x');
+SELECT events('format', 'xml');
+SELECT events('operations', 'insert,truncate');
+SELECT events('operations', '');
+SELECT events('actor_types', 'a,,b');
+SELECT events('actor_types', '"a');
+SELECT events('actor_types', repeat('x', 513));
+SELECT events('key_prefix', repeat('x', 513));
+SELECT events('after', '0-0');
+SELECT events('after', '00000000000000aa-00000000');
+SELECT events('since', 'yesterday or so');
+SELECT events('include_previous', 'perhaps');
+SELECT events('format', 'json', 'format', 'json');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'format', 'binary');
+
+SELECT pg_drop_replication_slot('regress_cdc');
+SELECT actorstore.drop_type(actor_type) FROM actorstore.type WHERE actor_type IN ('cart', 'fleeting');
+DROP FUNCTION events;

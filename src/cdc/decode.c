@@ -1,0 +1,384 @@
+/*-------------------------------------------------------------------------
+ *
+ * decode.c
+ *	  The output plugin: logical decoding of the changes of actors.
+ *
+ * Only partitions of actorstore.actor are looked at.  Each of their changes
+ * gets a number in its transaction before any filter, so that a change has
+ * the same sequence for every consumer, whatever they ask for.
+ *
+ * Rows that change their table but not their actor (create_type moves them)
+ * are written under DoNotReplicateId as their origin and are left out before
+ * they are decoded.
+ *
+ * There are no callbacks for prepared or streamed transactions: a sequence
+ * needs the LSN of the commit, so nothing is shown before there is one.
+ * Prepared transactions then appear at COMMIT PREPARED, and large ones spill
+ * to disk.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "cdc/event.h"
+#include "cdc/options.h"
+#include "compat.h"
+#include "replication/logical.h"
+#include "replication/origin.h"
+#include "replication/output_plugin.h"
+#include "utils/catcache.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* Column numbers of actorstore.actor */
+#define Anum_actor_type		1
+#define Anum_actor_id		2
+#define Anum_actor_value	3
+#define Anum_actor_version	4
+#define Natts_actor			6
+
+/* Ask for a keepalive after so many changes without output. */
+#define CHANGES_PER_KEEPALIVE 100
+
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+
+typedef struct RelationEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	bool		is_actor;		/* a partition of actorstore.actor? */
+} RelationEntry;
+
+typedef struct Decoder
+{
+	AsCdcOptions *options;
+	MemoryContext change_context;	/* reset with each change */
+	int			silent_changes; /* since the last output or keepalive */
+} Decoder;
+
+/* What is known of a transaction while its changes come. */
+typedef struct DecodedTxn
+{
+	uint32		nchanges;		/* numbers given so far */
+	bool		framed;			/* frame is filled in */
+	bool		begun;			/* a BEGIN line was written */
+	AsEventFrame frame;
+} DecodedTxn;
+
+static HTAB *relations = NULL;
+
+/* A relation has changed (InvalidOid: any may have). */
+static void
+forget_relation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS i;
+	RelationEntry *entry;
+
+	if (relations == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(relations, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&i, relations);
+	while ((entry = hash_seq_search(&i)) != NULL)
+		entry->valid = false;
+}
+
+static void
+init_relations(void)
+{
+	HASHCTL		ctl = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(RelationEntry),
+		.hcxt = CacheMemoryContext
+	};
+
+	if (relations != NULL)
+	{
+		/* another decoding session of this process has other snapshots */
+		forget_relation((Datum) 0, InvalidOid);
+		return;
+	}
+	if (CacheMemoryContext == NULL)
+		CreateCacheMemoryContext();
+	relations = hash_create("actorstore relations", 64, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+}
+
+static bool
+is_actor_table(Relation rel)
+{
+	Oid			parent;
+
+	if (!rel->rd_rel->relispartition ||
+		RelationGetNumberOfAttributes(rel) != Natts_actor)
+		return false;
+	parent = get_partition_parent(RelationGetRelid(rel), true);
+	return get_relname_relid("actor", get_namespace_oid("actorstore", true)) == parent;
+}
+
+static bool
+is_actor_relation(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	RelationEntry *entry;
+	bool		found;
+
+	entry = hash_search(relations, &relid, HASH_ENTER, &found);
+	if (!found)
+		entry->valid = false;
+	if (!entry->valid)
+	{
+		entry->valid = true;	/* an invalidation meanwhile unsets it */
+		entry->is_actor = is_actor_table(rel);
+	}
+	return entry->is_actor;
+}
+
+static void
+decode_startup(LogicalDecodingContext *ctx, OutputPluginOptions *output,
+			   bool is_init)
+{
+	Decoder    *decoder = palloc0(sizeof(Decoder));
+
+	decoder->options = as_cdc_options(ctx->output_plugin_options);
+	decoder->change_context = AllocSetContextCreate(ctx->context,
+													"actorstore change",
+													ALLOCSET_DEFAULT_SIZES);
+	ctx->output_plugin_private = decoder;
+	output->output_type = decoder->options->format == AS_FORMAT_BINARY ?
+		OUTPUT_PLUGIN_BINARY_OUTPUT : OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
+	output->receive_rewrites = false;
+	if (!is_init)
+		init_relations();
+}
+
+static bool
+decode_filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin)
+{
+	return origin == DoNotReplicateId;
+}
+
+static DecodedTxn *
+decoded_txn(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	if (txn->output_plugin_private == NULL)
+		txn->output_plugin_private =
+			MemoryContextAllocZero(ctx->context, sizeof(DecodedTxn));
+	return txn->output_plugin_private;
+}
+
+static void
+decode_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	/* whatever is to be said waits for the first change that is wanted */
+}
+
+static void
+write_transaction_line(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+					   DecodedTxn *decoded, const char *what)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+	AsSequence	sequence = {txn->end_lsn, 0};
+
+	OutputPluginPrepareWrite(ctx, true);
+	if (decoder->options->format == AS_FORMAT_BINARY)
+		as_transaction_binary(ctx->out, what, txn->xid, sequence,
+							  &decoded->frame);
+	else
+		as_transaction_json(ctx->out, what, txn->xid, sequence,
+							&decoded->frame);
+	OutputPluginWrite(ctx, true);
+}
+
+/* The transaction's part of all its events, made with the first one. */
+static void
+begin_output(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			 DecodedTxn *decoded)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+
+	if (!decoded->framed)
+	{
+		as_event_frame(&decoded->frame, txn->xact_time.commit_time);
+		decoded->framed = true;
+	}
+	if (decoder->options->include_transaction && !decoded->begun)
+	{
+		write_transaction_line(ctx, txn, decoded, "BEGIN");
+		decoded->begun = true;
+	}
+}
+
+static AsOperation
+operation_of(ReorderBufferChange *change)
+{
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			return AS_OP_INSERT;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			return AS_OP_UPDATE;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			return AS_OP_DELETE;
+		default:
+			elog(ERROR, "unexpected change of a row: %d", change->action);
+	}
+}
+
+/* Is the change among those that its place in the stream lets through? */
+static bool
+position_wanted(const AsCdcOptions *options, ReorderBufferTXN *txn,
+				AsSequence sequence, AsOperation operation)
+{
+	return (options->operations & operation) != 0 &&
+		(!options->has_after ||
+		 as_sequence_compare(sequence, options->after) > 0) &&
+		(!options->has_since || txn->xact_time.commit_time >= options->since) &&
+		(!options->only_local || txn->origin_id == InvalidRepOriginId);
+}
+
+/* Take the key columns of a row apart; false if nobody wants its actor. */
+static bool
+key_wanted(const AsCdcOptions *options, TupleDesc desc, HeapTuple row,
+		   AsEvent *event)
+{
+	bool		isnull;
+	text	   *type = DatumGetTextPP(heap_getattr(row, Anum_actor_type, desc,
+												   &isnull));
+	text	   *id = DatumGetTextPP(heap_getattr(row, Anum_actor_id, desc,
+												 &isnull));
+
+	event->actor_type = VARDATA_ANY(type);
+	event->actor_type_len = VARSIZE_ANY_EXHDR(type);
+	event->actor_id = VARDATA_ANY(id);
+	event->actor_id_len = VARSIZE_ANY_EXHDR(id);
+	return as_cdc_type_wanted(options, event->actor_type,
+							  event->actor_type_len) &&
+		(options->prefix == NULL ||
+		 (event->actor_id_len >= (int) options->prefix_len &&
+		  memcmp(event->actor_id, options->prefix, options->prefix_len) == 0));
+}
+
+/*
+ * Take value and version of a row apart.  A value that was too large for the
+ * row and did not change stands only in the old row, which holds it whole.
+ */
+static void
+decode_side(AsEventSide *side, TupleDesc desc, HeapTuple row, HeapTuple old)
+{
+	Datum		value;
+	bool		isnull;
+
+	side->present = (row != NULL);
+	if (row == NULL)
+		return;
+	value = heap_getattr(row, Anum_actor_value, desc, &isnull);
+	if (!isnull && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)) &&
+		old != NULL)
+		value = heap_getattr(old, Anum_actor_value, desc, &isnull);
+	side->has_value = !isnull;
+	if (isnull)
+		return;
+	side->value = DatumGetJsonbP(value);
+	side->version = DatumGetInt64(heap_getattr(row, Anum_actor_version, desc,
+											   &isnull));
+}
+
+/* So that a consumer who wants none of many changes can confirm them. */
+static void
+keep_alive(LogicalDecodingContext *ctx)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+
+	if (++decoder->silent_changes < CHANGES_PER_KEEPALIVE)
+		return;
+	decoder->silent_changes = 0;
+	OutputPluginUpdateProgress(ctx, false);
+}
+
+static void
+decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  Relation rel, ReorderBufferChange *change)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+	AsCdcOptions *options = decoder->options;
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTuple	new_row = as_tuple_buffer_row(change->data.tp.newtuple);
+	HeapTuple	old_row = as_tuple_buffer_row(change->data.tp.oldtuple);
+	DecodedTxn *decoded;
+	AsEvent		event = {0};
+	MemoryContext old_context;
+
+	if (!is_actor_relation(rel))
+	{
+		keep_alive(ctx);
+		return;
+	}
+
+	decoded = decoded_txn(ctx, txn);
+	event.operation = operation_of(change);
+	event.sequence.lsn = txn->end_lsn;
+	event.sequence.number = decoded->nchanges++;
+
+	old_context = MemoryContextSwitchTo(decoder->change_context);
+	if (position_wanted(options, txn, event.sequence, event.operation) &&
+		(new_row != NULL || old_row != NULL) &&
+		key_wanted(options, desc, new_row != NULL ? new_row : old_row, &event))
+	{
+		decode_side(&event.new, desc, new_row, old_row);
+		if (options->include_previous)
+			decode_side(&event.previous, desc, old_row, NULL);
+		begin_output(ctx, txn, decoded);
+		OutputPluginPrepareWrite(ctx, true);
+		if (options->format == AS_FORMAT_BINARY)
+			as_event_binary(ctx->out, &event, &decoded->frame);
+		else
+			as_event_json(ctx->out, &event, &decoded->frame);
+		OutputPluginWrite(ctx, true);
+		decoder->silent_changes = 0;
+	}
+	else
+		keep_alive(ctx);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(decoder->change_context);
+}
+
+static void
+decode_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  XLogRecPtr commit_lsn)
+{
+	DecodedTxn *decoded = txn->output_plugin_private;
+	bool		silent = (decoded == NULL || !decoded->framed);
+
+	OutputPluginUpdateProgress(ctx, silent);
+	if (decoded == NULL)
+		return;
+	if (decoded->begun)
+		write_transaction_line(ctx, txn, decoded, "COMMIT");
+	pfree(decoded);
+	txn->output_plugin_private = NULL;
+}
+
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = decode_startup;
+	cb->filter_by_origin_cb = decode_filter_by_origin;
+	cb->begin_cb = decode_begin;
+	cb->change_cb = decode_change;
+	cb->commit_cb = decode_commit;
+}
