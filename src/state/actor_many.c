@@ -101,9 +101,13 @@ insert_batch(Collection *collection)
 						   collection->nrows, GetCurrentCommandId(true), 0,
 						   NULL);
 		for (int i = 0; i < collection->nrows; i++)
-			as_index_row(partition, collection->ids[i],
-						 &collection->slots[i]->tts_tid, UNIQUE_CHECK_YES,
-						 false);
+		{
+			ItemPointer place = &collection->slots[i]->tts_tid;
+
+			as_index_row(partition, collection->ids[i], place,
+						 UNIQUE_CHECK_YES, false);
+			as_partition_remember(partition, collection->ids[i], place, NULL);
+		}
 	}
 	MemoryContextSwitchTo(old);
 	reset_batch(collection);

@@ -35,6 +35,7 @@
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "storage/shmem.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -146,16 +147,38 @@ typedef enum Found
 } Found;
 
 /*
- * Vacuum a page in passing, as a fetch through an index does: otherwise, the
- * better places are remembered, the less room there is for HOT updates.
+ * Get ready to look at a place on a page that we have not looked at yet.
+ *
+ * The page is vacuumed in passing, as a fetch through an index does it:
+ * otherwise, the better places are remembered, the less room there is for HOT
+ * updates.  And where vacuum has left a pointer to the row's next version on
+ * the page, the place becomes that version's.
+ *
+ * False if there is no such page: the table may have been truncated.
  */
-static void
-prune_page(Relation rel, BlockNumber block)
+static bool
+enter_page(Relation rel, ItemPointer place)
 {
-	Buffer		buffer = ReadBuffer(rel, block);
+	BlockNumber block = ItemPointerGetBlockNumber(place);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(place);
+	Buffer		buffer;
+	Page		page;
 
+	if (block >= RelationGetNumberOfBlocks(rel))
+		return false;
+	buffer = ReadBuffer(rel, block);
 	heap_page_prune_opt(rel, buffer);
-	ReleaseBuffer(buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	if (offset <= PageGetMaxOffsetNumber(page))
+	{
+		ItemId		item = PageGetItemId(page, offset);
+
+		if (ItemIdIsRedirected(item))
+			ItemPointerSetOffsetNumber(place, ItemIdGetRedirect(item));
+	}
+	UnlockReleaseBuffer(buffer);
+	return true;
 }
 
 /*
@@ -179,11 +202,9 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 
 		if (ItemPointerGetBlockNumber(&tid) != block)
 		{
-			/* the table may have been truncated since */
 			block = ItemPointerGetBlockNumber(&tid);
-			if (block >= RelationGetNumberOfBlocks(partition->rel))
+			if (!enter_page(partition->rel, &tid))
 				return NOT_THERE;
-			prune_page(partition->rel, block);
 		}
 
 		tuple->t_self = tid;

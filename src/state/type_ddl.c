@@ -13,8 +13,8 @@
  * partition first, then actorstore.undeclared, then actorstore.actor.
  *
  * A declared type has a partition of its own.  It is made as a table that
- * stands alone, filled with the rows that the type has so far in
- * actorstore.undeclared, and attached.
+ * stands alone, and attached: that needs no stronger lock on actorstore.actor
+ * than SHARE UPDATE EXCLUSIVE, so that only undeclared types must wait.
  *
  * Rows that only change their table are no changes of actors.  Their WAL
  * records carry DoNotReplicateId as their replication origin (a reserved
@@ -230,19 +230,11 @@ has_rows(text *name)
 							SPI_OK_SELECT, 1, types, values, NULL) > 0;
 }
 
-/*
- * Move the type's rows to a table of its own, while neither this nor
- * actorstore.undeclared is a partition of actorstore.actor: whoever follows
- * that with a publication is to see neither half of the move.
- *
- * An administrator's triggers must not fire because rows change their table.
- */
+/* An administrator's triggers must not fire because rows change their table. */
 static void
-move_rows(text *name, const char *quoted)
+check_movable(void)
 {
 	Relation	undeclared = table_open(as_catalog()->undeclared, NoLock);
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1] = {PointerGetDatum(name)};
 	bool		has_triggers = undeclared->trigdesc != NULL;
 
 	table_close(undeclared, NoLock);
@@ -251,38 +243,68 @@ move_rows(text *name, const char *quoted)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot move actors out of table \"undeclared\" because it has triggers"),
 				 errhint("Foreign keys that refer to the table count as triggers.")));
-
-	as_admin_utility("ALTER TABLE actorstore.actor DETACH PARTITION actorstore.undeclared");
-	execute_unseen(psprintf("WITH moved AS (DELETE FROM actorstore.undeclared"
-							" WHERE actor_type = $1 RETURNING *)"
-							" INSERT INTO %s SELECT * FROM moved", quoted),
-				   SPI_OK_INSERT, 1, types, values);
 }
 
-/* Make the type's own partition and move its rows there. */
+/* Make an empty table for the type, standing alone; returns its name. */
+static const char *
+make_table(text *name, bool unlogged)
+{
+	char	   *table = choose_table_name(name);
+
+	as_admin_utility("CREATE %s TABLE %s (LIKE actorstore.actor) USING heap WITH (%s)",
+					 unlogged ? "UNLOGGED" : "",
+					 quote_qualified_identifier("actorstore", table),
+					 PARTITION_OPTIONS);
+	return table;
+}
+
+/*
+ * Make the type's own partition and move its rows there.
+ *
+ * It cannot be attached while actorstore.undeclared has rows of the type, and
+ * should not be filled before it is attached: a subscriber to a publication
+ * of actorstore.actor would see the rows go, and never come.  So they wait in
+ * an unlogged table in between.
+ */
 static void
 make_partition(text *name, bool unlogged, Oid owner)
 {
-	char	   *table = choose_table_name(name);
-	const char *quoted = quote_qualified_identifier("actorstore", table);
+	const char *table;
+	const char *quoted;
+	const char *waiting = NULL;
 	Oid			types[2] = {TEXTOID, NAMEOID};
-	Datum		values[2] = {PointerGetDatum(name), CStringGetDatum(table)};
-	bool		move;
+	Datum		values[2] = {PointerGetDatum(name)};
 
+	LockRelationOid(as_catalog()->actor, ShareUpdateExclusiveLock);
 	LockRelationOid(as_catalog()->undeclared, AccessExclusiveLock);
-	move = has_rows(name);
 
-	as_admin_utility("CREATE %s TABLE %s (LIKE actorstore.actor) USING heap WITH (%s)",
-					 unlogged ? "UNLOGGED" : "", quoted, PARTITION_OPTIONS);
+	table = make_table(name, unlogged);
+	quoted = quote_qualified_identifier("actorstore", table);
+	values[1] = CStringGetDatum(table);
 	as_admin_utility("ALTER TABLE %s REPLICA IDENTITY FULL", quoted);
-	if (move)
-		move_rows(name, quoted);
 	as_admin_utility("ALTER TABLE %s ADD PRIMARY KEY (actor_type, actor_id)",
 					 quoted);
+
+	if (has_rows(name))
+	{
+		check_movable();
+		waiting = quote_qualified_identifier("actorstore",
+											 make_table(name, true));
+		execute_unseen(psprintf("WITH moved AS (DELETE FROM actorstore.undeclared"
+								" WHERE actor_type = $1 RETURNING *)"
+								" INSERT INTO %s SELECT * FROM moved", waiting),
+					   SPI_OK_INSERT, 1, types, values);
+	}
 	as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION %s FOR VALUES IN (%s)",
 					 quoted, quote_literal_cstr(text_to_cstring(name)));
-	if (move)
-		as_admin_utility("ALTER TABLE actorstore.actor ATTACH PARTITION actorstore.undeclared DEFAULT");
+	if (waiting != NULL)
+	{
+		execute_unseen(psprintf("INSERT INTO %s SELECT * FROM %s ORDER BY actor_id",
+								quoted, waiting),
+					   SPI_OK_INSERT, 0, NULL, NULL);
+		as_admin_utility("DROP TABLE %s", waiting);
+	}
+
 	if (as_role_exists(owner))
 		as_admin_utility("GRANT SELECT ON %s TO %s", quoted,
 						 quote_identifier(GetUserNameFromId(owner, false)));
