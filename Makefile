@@ -67,6 +67,7 @@ OBJS = \
 	src/state/actor_many.o \
 	src/state/rights.o \
 	src/state/handler.o \
+	src/state/type_options.o \
 	src/state/type_ddl.o \
 	src/api/args.o \
 	src/api/state.o \

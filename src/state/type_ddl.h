@@ -42,6 +42,12 @@ extern void as_type_create(text *name, AsTypeOptions *options);
 extern void as_type_alter(text *name, AsTypeOptions *options);
 extern void as_type_drop(text *name, bool events);
 
+/* Raise 22023 for a value that an option cannot have. */
+extern void as_type_check_options(AsTypeOptions *options);
+
+/* Write the options given into the type's row; inside as_admin_begin(). */
+extern void as_type_store_options(text *name, AsTypeOptions *options);
+
 /* handler = InvalidOid removes the handler */
 extern void as_type_set_handler(text *name, text *message, Oid handler);
 
