@@ -132,15 +132,13 @@ void
 as_partition_open_for(AsPartition *partition, text *type_name,
 					  AsPrivilege privilege, bool declare, LOCKMODE lockmode)
 {
-	do
+	while (!as_partition_open(partition, type_name, lockmode))
 	{
-		AsType	   *type = declare ? as_type_get_or_declare(type_name)
-			: as_type_get(type_name);
-
-		as_type_check(type, privilege);
-	} while (!as_partition_open(partition, type_name, lockmode));
-
-	/* the owner may have been another one before we had the lock */
+		if (declare)
+			as_type_get_or_declare(type_name);
+		else
+			as_type_get(type_name);
+	}
 	as_type_check(partition->type, privilege);
 }
 
