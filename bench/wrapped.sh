@@ -18,7 +18,7 @@ for side in actorstore plpgsql sql; do
 \\set n :n + 1
 \\set share :actors / :clients
 \\set id :client_id * :share + 1 + permute(:n % :share, :share, :n / :share)
-\\set expected :n / :share
+\\set expected :n / :share + 1
 SELECT $call;
 END
 done

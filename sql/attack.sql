@@ -40,9 +40,14 @@ SELECT actorstore.drop_type('noted');
 -- rows that move to another table are not deleted: no trigger may say so
 SELECT actorstore.create_type('noted loosely');
 SELECT actorstore.drop_type('noted loosely');
+SELECT version FROM actorstore.insert('noted never', 'd', '4');
+-- without events, their own changes would be lost to those who follow
+SELECT actorstore.drop_type('noted never', events => false);
+SELECT version FROM actorstore.get('noted never', 'd');
 RESET ROLE;
 SELECT * FROM regress_attack_log ORDER BY id;
 DROP TRIGGER note ON actorstore.undeclared;
+SELECT actorstore.drop_type('noted never', events => false);
 
 -- A trigger that keeps the row, or a newer version of it, makes delete fail.
 CREATE FUNCTION regress_attack_keep() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -24,7 +24,7 @@
 PG_MODULE_MAGIC;
 
 int			actorstore_max_value_size = 10 * 1024 * 1024;
-int			actorstore_place_cache_size = 262144;
+int			actorstore_place_cache_size = -1;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -46,9 +46,9 @@ define_settings(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("actorstore.place_cache_size",
 								"How many actors the server remembers the place of.",
-								"Rounded up to a power of two; 16 bytes each, in shared memory.",
+								"Rounded up to a power of two; 16 bytes each, in shared memory. -1 takes a 32nd of shared_buffers for them, at most 64 MB.",
 								&actorstore_place_cache_size,
-								262144, 1024, 64 * 1024 * 1024,
+								-1, -1, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0,
 								NULL, NULL, NULL);
 	MarkGUCPrefixReserved("actorstore");

@@ -15,10 +15,15 @@
  *		bits 47..16  block number
  *		bits 15..0   offset number, 0 in an empty word
  *
- * The cell is chosen by the lower bits of the hash; a newer key overwrites an
- * older one.  A word is loaded and stored by single atomic instructions and
- * tells by itself whose row it leads to, so readers and writers need no order
- * between words or between them, and a process may die anywhere.
+ * The lower bits of the hash choose a set of AS_PLACE_WAYS cells, which is one
+ * cache line; a key has the first cell of its set that holds its tag, in
+ * whichever word.  A new key takes an empty cell, or else the one that the bits
+ * below the tag choose.  A word is loaded and stored by single atomic
+ * instructions and tells by itself whose row it leads to, so readers and writers
+ * need no order between words or between them, and a process may die anywhere.
+ * Two who put the same key in at once may give it two cells: then all later
+ * readers and writers agree on the first one of them, and the second waits to be
+ * overwritten.
  *
  * Nothing depends on a hint being right.  It may be stale, belong to a key
  * whose hash shares cell and tag, or point behind the end of the table: the
@@ -43,6 +48,9 @@ typedef enum AsPlaceAge
 	AS_NUM_PLACES
 } AsPlaceAge;
 
+/* cells that a key may be in: together one cache line */
+#define AS_PLACE_WAYS	4
+
 typedef struct AsPlaceCellShared
 {
 	pg_atomic_uint64 words[AS_NUM_PLACES];	/* written by anyone */
@@ -50,11 +58,12 @@ typedef struct AsPlaceCellShared
 
 typedef struct AsPlaceMapShared
 {
-	uint64		mask;			/* number of cells - 1; immutable */
+	uint64		mask;			/* number of sets - 1; immutable */
+	char		pad[PG_CACHE_LINE_SIZE - sizeof(uint64)];
 	AsPlaceCellShared cells[FLEXIBLE_ARRAY_MEMBER];
 } AsPlaceMapShared;
 
-/* Bytes that a map of ncells (a power of two) takes. */
+/* Bytes that a map of ncells (a power of two, at least AS_PLACE_WAYS) takes. */
 static inline Size
 as_place_map_size(uint64 ncells)
 {
@@ -62,13 +71,13 @@ as_place_map_size(uint64 ncells)
 		ncells * sizeof(AsPlaceCellShared);
 }
 
-/* Make an empty map of ncells (a power of two) in the memory given. */
+/* Make an empty map of ncells in the memory given, that many as above. */
 static inline void
 as_place_map_init(AsPlaceMapShared *map, uint64 ncells)
 {
-	Assert(ncells > 0 && (ncells & (ncells - 1)) == 0);
+	Assert(ncells >= AS_PLACE_WAYS && (ncells & (ncells - 1)) == 0);
 
-	map->mask = ncells - 1;
+	map->mask = ncells / AS_PLACE_WAYS - 1;
 	for (uint64 i = 0; i < ncells; i++)
 	{
 		pg_atomic_init_u64(&map->cells[i].words[AS_PLACE_NEWEST], 0);
@@ -76,9 +85,37 @@ as_place_map_init(AsPlaceMapShared *map, uint64 ncells)
 	}
 }
 
+static inline bool
+as_place_is_of(uint64 word, uint64 hash)
+{
+	return ((word ^ hash) >> 48) == 0 && (word & 0xFFFF) != 0;
+}
+
 /*
- * Remember that this version of the row of the key with this hash stands at
- * (block, offset).
+ * The cell of the key with this hash: the one that it has, or the one that it
+ * would get.
+ */
+static inline AsPlaceCellShared *
+as_place_map_cell(AsPlaceMapShared *map, uint64 hash)
+{
+	AsPlaceCellShared *set = &map->cells[(hash & map->mask) * AS_PLACE_WAYS];
+	AsPlaceCellShared *empty = NULL;
+
+	for (int way = 0; way < AS_PLACE_WAYS; way++)
+	{
+		uint64		newest = pg_atomic_read_u64(&set[way].words[AS_PLACE_NEWEST]);
+
+		if (as_place_is_of(newest, hash))
+			return &set[way];
+		if (newest == 0 && empty == NULL)
+			empty = &set[way];
+	}
+	return empty != NULL ? empty : &set[(hash >> 46) % AS_PLACE_WAYS];
+}
+
+/*
+ * Remember that the newest version of the row of the key with this hash stands
+ * at (block, offset).
  */
 static inline void
 as_place_map_set(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
@@ -87,7 +124,7 @@ as_place_map_set(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
 	uint64		word = (hash & UINT64CONST(0xFFFF000000000000)) |
 	((uint64) block << 16) | offset;
 
-	pg_atomic_write_u64(&map->cells[hash & map->mask].words[age], word);
+	pg_atomic_write_u64(&as_place_map_cell(map, hash)->words[age], word);
 }
 
 /* Where was that version of the row seen?  False if nobody remembers. */
@@ -95,9 +132,9 @@ static inline bool
 as_place_map_get(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
 				 uint32 *block, uint16 *offset)
 {
-	uint64		word = pg_atomic_read_u64(&map->cells[hash & map->mask].words[age]);
+	uint64		word = pg_atomic_read_u64(&as_place_map_cell(map, hash)->words[age]);
 
-	if (((word ^ hash) >> 48) != 0 || (word & 0xFFFF) == 0)
+	if (!as_place_is_of(word, hash))
 		return false;
 	*block = (uint32) (word >> 16);
 	*offset = (uint16) (word & 0xFFFF);

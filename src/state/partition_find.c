@@ -45,15 +45,28 @@
 /* cells of a backend's own map, where the library is not preloaded */
 #define OWN_CELLS	4096
 
+/* limits of what the server's map has if nobody sets it */
+#define MIN_CELLS		1024
+#define MAX_AUTO_CELLS	(4 * 1024 * 1024)
+
 /* how many snapshots to take for a row before the index is asked */
 #define MAX_SNAPSHOTS	10
 
 static AsPlaceMapShared *places = NULL;
 
+/*
+ * How many cells: as set, or a 32nd of shared_buffers, which remembers about
+ * as many small actors as the buffers hold.  NBuffers is known by now.
+ */
 static uint64
 shared_cells(void)
 {
-	return pg_nextpower2_32((uint32) actorstore_place_cache_size);
+	uint64		cells = (uint64) actorstore_place_cache_size;
+
+	if (actorstore_place_cache_size < 0)
+		cells = Min((uint64) NBuffers * BLCKSZ / 32 / sizeof(AsPlaceCellShared),
+					MAX_AUTO_CELLS);
+	return pg_nextpower2_32((uint32) Max(cells, MIN_CELLS));
 }
 
 Size
@@ -147,104 +160,161 @@ typedef enum Found
 } Found;
 
 /*
- * Get ready to look at a place on a page that we have not looked at yet.
+ * Is there such a block?  A note may be older than the table's last truncation.
  *
- * The page is vacuumed in passing, as a fetch through an index does it:
- * otherwise, the better places are remembered, the less room there is for HOT
- * updates.  And where vacuum has left a pointer to the row's next version on
- * the page, the place becomes that version's.
- *
- * False if there is no such page: the table may have been truncated.
+ * Asking the kernel costs a system call.  The size that smgr remembers may be
+ * too small, others extend the table, but not too large: who truncates it holds
+ * an AccessExclusiveLock and has every backend forget the size before the
+ * pages go, and we have read those invalidations when we got our own lock.
  */
 static bool
-enter_page(Relation rel, ItemPointer place)
+has_block(Relation rel, BlockNumber block)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(place);
+	BlockNumber known = RelationGetSmgr(rel)->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	return (known != InvalidBlockNumber && block < known) ||
+		block < RelationGetNumberOfBlocks(rel);
+}
+
+/*
+ * Pin the page, and vacuum it in passing, as a fetch through an index does it:
+ * otherwise, the better places are remembered, the less room there is for HOT
+ * updates.
+ *
+ * An index fetch does so as soon as less than fillfactor's share of the page is
+ * free.  With room left for HOT updates that would be after each of them, for
+ * one dead row version at a time; we wait until the room is used up.
+ */
+static Buffer
+read_page(Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(rel, block);
+	Page		page = BufferGetPage(buffer);
+
+	/* unlocked: nothing depends on the answer */
+	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < BLCKSZ / 10)
+		heap_page_prune_opt(rel, buffer);
+	return buffer;
+}
+
+/*
+ * The row version at a place on a page that is locked; false if there is none.
+ * Where vacuum has left a pointer to the row's next version on the page, the
+ * place becomes that version's.
+ */
+static bool
+version_at(Relation rel, Buffer buffer, ItemPointer place, HeapTuple tuple)
+{
+	Page		page = BufferGetPage(buffer);
 	OffsetNumber offset = ItemPointerGetOffsetNumber(place);
-	Buffer		buffer;
-	Page		page;
+	ItemId		item;
 
-	if (block >= RelationGetNumberOfBlocks(rel))
+	if (offset > PageGetMaxOffsetNumber(page))
 		return false;
-	buffer = ReadBuffer(rel, block);
-	heap_page_prune_opt(rel, buffer);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
-	if (offset <= PageGetMaxOffsetNumber(page))
+	item = PageGetItemId(page, offset);
+	if (ItemIdIsRedirected(item))
 	{
-		ItemId		item = PageGetItemId(page, offset);
-
-		if (ItemIdIsRedirected(item))
-			ItemPointerSetOffsetNumber(place, ItemIdGetRedirect(item));
+		ItemPointerSetOffsetNumber(place, ItemIdGetRedirect(item));
+		item = PageGetItemId(page, ItemPointerGetOffsetNumber(place));
 	}
-	UnlockReleaseBuffer(buffer);
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple->t_len = ItemIdGetLength(item);
+	tuple->t_tableOid = RelationGetRelid(rel);
+	tuple->t_self = *place;
 	return true;
+}
+
+/* Who has put the next version in?  InvalidTransactionId if nobody has. */
+static TransactionId
+replaced_by(HeapTuple tuple)
+{
+	HeapTupleHeader row = tuple->t_data;
+
+	if ((row->t_infomask & HEAP_XMAX_INVALID) ||
+		HeapTupleHeaderIsOnlyLocked(row) ||
+		HeapTupleHeaderIndicatesMovedPartitions(row) ||
+		HeapTupleHeaderIsSpeculative(row) ||
+		ItemPointerEquals(&row->t_ctid, &tuple->t_self))
+		return InvalidTransactionId;
+	return HeapTupleHeaderGetUpdateXid(row);
+}
+
+/*
+ * Look for the visible version at a place, and along the update chain that
+ * starts there as long as it stays on the page, which is locked.  If the chain
+ * leaves the page, *place says where to, and *prior_xmax who has left it.
+ */
+static Found
+find_on_page(AsPartition *partition, const text *id, Snapshot snapshot,
+			 Buffer buffer, ItemPointer place, TransactionId *prior_xmax)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) partition->slot)->base.tupdata;
+	BlockNumber block = ItemPointerGetBlockNumber(place);
+
+	do
+	{
+		if (!version_at(partition->rel, buffer, place, tuple) ||
+			!is_actor(partition, id, tuple) ||
+			(TransactionIdIsValid(*prior_xmax) &&
+			 !TransactionIdEquals(HeapTupleHeaderGetXmin(tuple->t_data),
+								  *prior_xmax)))
+		{
+			*prior_xmax = InvalidTransactionId;
+			return NOT_THERE;
+		}
+		if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
+			return FOUND;
+		*prior_xmax = replaced_by(tuple);
+		*place = tuple->t_data->t_ctid;
+	} while (TransactionIdIsValid(*prior_xmax) &&
+			 ItemPointerGetBlockNumber(place) == block);
+
+	/* deleted, or never committed, or not yet, unless it goes on elsewhere */
+	return NOT_VISIBLE;
 }
 
 /*
  * Look for the visible version at a place and along the update chain that
- * starts there.
+ * starts there.  This does without the predicate locks that a serializable
+ * transaction leaves on what it reads.
  */
 static Found
 find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
-				ItemPointer place)
+				ItemPointer start)
 {
-	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) partition->slot;
-	HeapTuple	tuple = &slot->base.tupdata;
 	TransactionId prior_xmax = InvalidTransactionId;
-	ItemPointerData tid = *place;
-	BlockNumber block = InvalidBlockNumber;
+	ItemPointerData place = *start;
 
-	for (;;)
+	Assert(!IsolationIsSerializable());
+	do
 	{
+		BlockNumber block = ItemPointerGetBlockNumber(&place);
 		Buffer		buffer;
-		bool		visible;
+		Found		found;
 
-		if (ItemPointerGetBlockNumber(&tid) != block)
-		{
-			block = ItemPointerGetBlockNumber(&tid);
-			if (!enter_page(partition->rel, &tid))
-				return NOT_THERE;
-		}
-
-		tuple->t_self = tid;
-		visible = heap_fetch(partition->rel, snapshot, tuple, &buffer, true);
-		if (!BufferIsValid(buffer))
-			return NOT_THERE;	/* no row there any more */
-
-		if (!is_actor(partition, id, tuple) ||
-			(TransactionIdIsValid(prior_xmax) &&
-			 !TransactionIdEquals(HeapTupleHeaderGetXmin(tuple->t_data),
-								  prior_xmax)))
-		{
-			ReleaseBuffer(buffer);
+		if (!has_block(partition->rel, block))
 			return NOT_THERE;
-		}
-		if (visible)
+		buffer = read_page(partition->rel, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = find_on_page(partition, id, snapshot, buffer, &place,
+							 &prior_xmax);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (found == FOUND)
 		{
+			HeapTuple	tuple = &((BufferHeapTupleTableSlot *) partition->slot)->base.tupdata;
+
 			ExecStorePinnedBufferHeapTuple(tuple, partition->slot, buffer);
 			partition->slot->tts_tableOid = RelationGetRelid(partition->rel);
 			return FOUND;
 		}
-
-		/* xmax and ctid must be read together */
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		tid = tuple->t_data->t_ctid;
-		if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) ||
-			HeapTupleHeaderIsOnlyLocked(tuple->t_data) ||
-			HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data) ||
-			HeapTupleHeaderIsSpeculative(tuple->t_data) ||
-			ItemPointerEquals(&tid, &tuple->t_self))
-			prior_xmax = InvalidTransactionId;
-		else
-			prior_xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
-		UnlockReleaseBuffer(buffer);
-
-		/* deleted, or never committed, or not yet: the index knows */
-		if (!TransactionIdIsValid(prior_xmax))
-			return NOT_VISIBLE;
+		ReleaseBuffer(buffer);
+		if (found == NOT_THERE)
+			return NOT_THERE;
 		CHECK_FOR_INTERRUPTS();
-	}
+	} while (TransactionIdIsValid(prior_xmax));
+	return NOT_VISIBLE;
 }
 
 void
@@ -324,11 +394,11 @@ find_by_place(AsPartition *partition, const text *id, Snapshot snapshot,
 	Found		before;
 
 	ExecClearTuple(partition->slot);
+	if (IsolationIsSerializable())
+		return NOT_THERE;
 	if (place != NULL &&
 		find_from_place(partition, id, snapshot, place) == FOUND)
 		return FOUND;
-	if (IsolationIsSerializable())
-		return NOT_THERE;
 	newest = find_from_memory(partition, id, snapshot, AS_PLACE_NEWEST);
 	if (newest != NOT_VISIBLE)
 		return newest;

@@ -331,6 +331,14 @@ delete_rows(text *name, const char *quoted, bool events)
 	if (!as_partition_open(&partition, name, RowExclusiveLock))
 		elog(ERROR, "actor type has gone");
 	triggers = partition.rel->trigdesc != NULL;
+	if (triggers && !events)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot drop actor type \"%s\" without events",
+						text_to_cstring(name)),
+				 errdetail("Table \"%s\" has triggers, and what they write would give no events either.",
+						   RelationGetRelationName(partition.rel)),
+				 errhint("Drop the triggers, or drop the type with events.")));
 	if (triggers)
 	{
 		Deletion	deletion = {&partition, AllocSetContextCreate(CurrentMemoryContext,

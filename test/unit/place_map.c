@@ -75,14 +75,16 @@ one_by_one(void)
 	as_place_map_set(map, TAG(1) | 7, AS_PLACE_NEWEST, 20, 2);
 	ok(is_at(map, TAG(1) | 7, 20, 2), "the newer place replaces the older");
 	as_place_map_set(map, TAG(2) | 7, AS_PLACE_NEWEST, 30, 3);
-	ok(is_at(map, TAG(2) | 7, 30, 3), "a newer key takes the cell");
-	ok(is_empty(map, TAG(1) | 7), "the older key is forgotten, not mistaken");
+	ok(is_at(map, TAG(2) | 7, 30, 3), "another key of the same set");
+	ok(is_at(map, TAG(1) | 7, 20, 2), "has a cell beside the first");
 	ok(is_empty(map, TAG(0) | 7), "and no other tag fits");
 	ok(is_at(map, TAG(2) | 7 | 0xFFFFFFFFFF00, 30, 3), "bits of neither cell nor tag do not count: a hint may be another key's");
 	as_place_map_set(map, TAG(2) | 7, AS_PLACE_NEWEST, 30, 0);
 	ok(is_empty(map, TAG(2) | 7), "offset 0, which no row has, empties the cell");
 	as_place_map_set(map, TAG(2) | 7, AS_PLACE_BEFORE, 40, 4);
 	ok(is_empty(map, TAG(2) | 7), "the place before is another word");
+	as_place_map_set(map, TAG(2) | 7, AS_PLACE_NEWEST, 41, 5);
+	as_place_map_set(map, TAG(2) | 7, AS_PLACE_BEFORE, 40, 4);
 	as_place_map_set(map, TAG(3) | 7, AS_PLACE_NEWEST, 50, 5);
 	ok(as_place_map_get(map, TAG(2) | 7, AS_PLACE_BEFORE, &block, &offset) && block == 40 && offset == 4, "which the newest does not touch");
 	ok(!as_place_map_get(map, TAG(3) | 7, AS_PLACE_BEFORE, &block, &offset), "nor lends its tag");
@@ -91,24 +93,49 @@ one_by_one(void)
 	free(map);
 }
 
+/* A set that is full: a newer key takes a cell, and only one. */
+static void
+full_set(void)
+{
+	AsPlaceMapShared *map = new_map(16);
+	int			kept = 0;
+
+	for (uint64 i = 1; i <= AS_PLACE_WAYS; i++)
+		as_place_map_set(map, TAG(i) | 2, AS_PLACE_NEWEST, (uint32) i, 1);
+	for (uint64 i = 1; i <= AS_PLACE_WAYS; i++)
+		kept += is_at(map, TAG(i) | 2, (uint32) i, 1);
+	ok(kept == AS_PLACE_WAYS, "a set holds %d keys", AS_PLACE_WAYS);
+
+	as_place_map_set(map, TAG(9) | 2, AS_PLACE_NEWEST, 9, 1);
+	kept = 0;
+	for (uint64 i = 1; i <= AS_PLACE_WAYS; i++)
+	{
+		kept += is_at(map, TAG(i) | 2, (uint32) i, 1);
+		kept += is_empty(map, TAG(i) | 2) ? 0 : 100;
+	}
+	ok(is_at(map, TAG(9) | 2, 9, 1), "one more key finds room");
+	ok(kept == (AS_PLACE_WAYS - 1) * 101, "in the place of one other, which is forgotten, not mistaken");
+	free(map);
+}
+
 static void
 sizes(void)
 {
-	AsPlaceMapShared *one = new_map(1);
+	AsPlaceMapShared *one = new_map(AS_PLACE_WAYS);
 	AsPlaceMapShared *large = new_map(1 << 20);
 	int			wrong = 0;
 
 	ok(as_place_map_size(1 << 20) - as_place_map_size(1 << 19) == (1 << 19) * 2 * sizeof(uint64), "sixteen bytes a cell");
-	ok(as_place_map_size(1) <= 32, "and little besides");
+	ok(offsetof(AsPlaceMapShared, cells) % 64 == 0 && sizeof(AsPlaceCellShared) * AS_PLACE_WAYS == 64, "a set is one cache line");
 
 	as_place_map_set(one, TAG(9) | 123456, AS_PLACE_NEWEST, 1, 1);
-	ok(is_at(one, TAG(9) | 654321, 1, 1) && is_empty(one, TAG(8) | 123456), "one cell is shared by all");
+	ok(is_at(one, TAG(9) | 654321, 1, 1) && is_empty(one, TAG(8) | 123456), "one set is shared by all");
 
-	/* as many keys as there are cells, then all again: nothing lands on another */
+	/* as many keys as there are cells, evenly spread, then all again: nothing lands on another */
 	for (uint64 i = 0; i < 1 << 20; i++)
-		as_place_map_set(large, TAG(i & 0xFFFF) | i, AS_PLACE_NEWEST, (uint32) i, (uint16) (i % 100 + 1));
+		as_place_map_set(large, TAG(i >> 15) | i, AS_PLACE_NEWEST, (uint32) i, (uint16) (i % 100 + 1));
 	for (uint64 i = 0; i < 1 << 20; i++)
-		wrong += !is_at(large, TAG(i & 0xFFFF) | i, (uint32) i, (uint16) (i % 100 + 1));
+		wrong += !is_at(large, TAG(i >> 15) | i, (uint32) i, (uint16) (i % 100 + 1));
 	ok(wrong == 0, "a full map gives back each of %d places", 1 << 20);
 	free(one);
 	free(large);
@@ -195,6 +222,7 @@ int
 main(void)
 {
 	one_by_one();
+	full_set();
 	sizes();
 	all_at_once();
 	return done();
