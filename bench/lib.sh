@@ -29,11 +29,11 @@ overrides() {
 	done
 }
 
-# "1p" is one client pinned with its backend to one core. Unpinned, they usually sit on two, and on a virtual machine waking
-# the other core can take longer than the statement: that row says how the machine wakes, the pinned one what the call costs.
+# "1p" is one client pinned with its backend to one core: what the call costs. Unpinned ("1"), they usually sit on two, and
+# on a virtual machine waking the other core can take longer than the statement: that says how the machine wakes.
 knob DURATION 10
 knob PAIRS 5
-knob CLIENTS '1 1p 4 16'
+knob CLIENTS '1p 4 16'
 knob ACTORS 100000
 
 # One place for the server's settings; synchronous_commit comes with each connection.
