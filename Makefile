@@ -55,6 +55,9 @@ OBJS = \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
 	src/cdc/decode.o \
+	src/cdc/commit_signal.o \
+	src/cdc/slot.o \
+	src/cdc/keeper.o \
 	src/state/catalog.o \
 	src/state/type.o \
 	src/state/partition.o \
@@ -73,6 +76,9 @@ OBJS = \
 	src/api/state.o \
 	src/api/state_sets.o \
 	src/api/types.o \
+	src/api/subscription.o \
+	src/api/subscribe.o \
+	src/api/fetch.o \
 	src/actorstore.o
 
 # Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,

@@ -3,7 +3,7 @@
 
 -- Plain CREATE everywhere: an object that exists already makes this fail.
 CREATE SCHEMA actorstore;
-COMMENT ON SCHEMA actorstore IS 'durable actors: state, types, rights';
+COMMENT ON SCHEMA actorstore IS 'durable actors: state, types, rights, changes';
 GRANT USAGE ON SCHEMA actorstore TO PUBLIC;
 
 --
@@ -220,6 +220,183 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_revoke_type' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.revoke_type(text, regrole, text[])
 	IS 'take rights on a type back';
+
+--
+-- Change data capture
+--
+
+CREATE TYPE actorstore.change_event AS (
+	sequence text,
+	operation text,
+	actor_type text,
+	actor_id text,
+	previous_value jsonb,
+	previous_version bigint,
+	new_value jsonb,
+	new_version bigint,
+	"timestamp" timestamptz
+);
+COMMENT ON TYPE actorstore.change_event IS 'a committed change of an actor';
+
+CREATE TABLE actorstore.subscription (
+	subscription text COLLATE "C" PRIMARY KEY,
+	owner regrole NOT NULL,
+	slot name NOT NULL UNIQUE,
+	actor_types text[],
+	key_prefix text COLLATE "C",
+	start_from text NOT NULL,
+	start_lsn pg_lsn NOT NULL,
+	since timestamptz,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	reading boolean NOT NULL,
+	read_type text COLLATE "C",
+	read_id text COLLATE "C",
+	nread bigint NOT NULL DEFAULT 0,
+	fetched text COLLATE "C",
+	fetched_time timestamptz,
+	acked text COLLATE "C",
+	acked_time timestamptz,
+	nevents bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+COMMENT ON TABLE actorstore.subscription IS 'who follows changes, and how far they have come';
+
+CREATE TABLE actorstore.subscription_page (
+	subscription text COLLATE "C" NOT NULL REFERENCES actorstore.subscription ON DELETE CASCADE,
+	number bigint NOT NULL,
+	last_type text COLLATE "C",
+	last_id text COLLATE "C",
+	reader xid8 NOT NULL,
+	snapshot pg_snapshot NOT NULL,
+	taken_at pg_lsn NOT NULL,
+	PRIMARY KEY (subscription, number)
+);
+COMMENT ON TABLE actorstore.subscription_page IS 'with which snapshots a subscription from the beginning has read the actors, by ranges of their keys';
+
+CREATE TABLE actorstore.subscription_actor (
+	subscription text COLLATE "C" NOT NULL REFERENCES actorstore.subscription ON DELETE CASCADE,
+	number bigint NOT NULL,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	value jsonb NOT NULL,
+	version bigint NOT NULL,
+	updated_at timestamptz NOT NULL,
+	PRIMARY KEY (subscription, number)
+);
+COMMENT ON TABLE actorstore.subscription_actor IS 'actors that a subscription from the beginning has read, until they are acknowledged';
+
+CREATE TABLE actorstore.cdc_mark (
+	at timestamptz PRIMARY KEY,
+	lsn pg_lsn NOT NULL
+);
+COMMENT ON TABLE actorstore.cdc_mark IS 'when the WAL kept for later subscriptions ended where';
+
+CREATE FUNCTION actorstore.subscribe(subscription text, start_from text DEFAULT 'now', actor_types text[] DEFAULT NULL,
+	key_prefix text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_subscribe' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.subscribe(text, text, text[], text)
+	IS 'follow changes from now, the beginning, a sequence or a timestamp on';
+
+CREATE FUNCTION actorstore.fetch(subscription text, max_events int DEFAULT 1000, max_wait interval DEFAULT '0')
+RETURNS SETOF actorstore.change_event
+AS 'MODULE_PATHNAME', 'actorstore_fetch' LANGUAGE C VOLATILE ROWS 1000;
+COMMENT ON FUNCTION actorstore.fetch(text, int, interval)
+	IS 'the next events of a subscription, the same ones until they are acknowledged';
+
+CREATE FUNCTION actorstore.ack(subscription text, up_to text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_ack' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.ack(text, text)
+	IS 'acknowledge the events up to a sequence';
+
+CREATE FUNCTION actorstore.unsubscribe(subscription text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_unsubscribe' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.unsubscribe(text)
+	IS 'end a subscription';
+
+CREATE VIEW actorstore.stat_subscriptions WITH (security_barrier) AS
+SELECT s.subscription, s.owner, s.actor_types, s.key_prefix, s.start_from, s.created_at,
+	CASE WHEN r.slot_name IS NULL OR r.restart_lsn IS NULL THEN 'lost' WHEN s.reading THEN 'reading' ELSE 'streaming' END AS state,
+	s.fetched, s.acked, s.nevents AS events, r.active_pid,
+	pg_wal_lsn_diff(w.lsn, r.restart_lsn)::bigint AS retained_bytes,
+	pg_wal_lsn_diff(w.lsn, r.confirmed_flush_lsn)::bigint AS lag_bytes,
+	CASE WHEN r.confirmed_flush_lsn >= w.lsn THEN '0'::interval
+		ELSE clock_timestamp() - coalesce(s.acked_time, s.created_at) END AS lag
+FROM actorstore.subscription AS s
+	CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS lsn) AS w
+	LEFT JOIN pg_catalog.pg_replication_slots AS r ON r.slot_name = s.slot AND r.database = current_database()
+WHERE pg_has_role(s.owner::oid, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW actorstore.stat_subscriptions IS 'your subscriptions: how far they have come and what they hold back; all of them for pg_monitor';
+GRANT SELECT ON actorstore.stat_subscriptions TO PUBLIC;
+
+CREATE FUNCTION actorstore.cdc_stats(OUT total_events bigint, OUT current_sequence text, OUT retained_bytes bigint,
+	OUT active_subscriptions bigint, OUT events_dropped bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(sum(s.nevents), 0)::bigint,
+		(SELECT upper(lpad(to_hex(pg_wal_lsn_diff(lsn, '0/0')::bigint), 16, '0')) || '-FFFFFFFF'
+		FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS lsn) AS w),
+		(SELECT coalesce(max(pg_wal_lsn_diff(
+			CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn)), 0)::bigint
+		FROM pg_replication_slots
+		WHERE database = current_database() AND slot_name LIKE 'actorstore\_%'),
+		count(r.restart_lsn), count(*) - count(r.restart_lsn)
+	FROM actorstore.subscription AS s
+		LEFT JOIN pg_replication_slots AS r ON r.slot_name = s.slot AND r.database = current_database()
+$$;
+COMMENT ON FUNCTION actorstore.cdc_stats()
+	IS 'events returned to the subscriptions there are, the sequence of this moment, WAL held back by all, subscriptions that can go on, and those that have lost events';
+
+--
+-- Operation
+--
+
+CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH slots AS (
+		SELECT r.slot_name, r.restart_lsn, s.subscription
+		FROM pg_replication_slots AS r FULL JOIN actorstore.subscription AS s ON s.slot = r.slot_name
+		WHERE s.subscription IS NOT NULL OR
+			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
+	), checks (number, item, ok, detail, hint) AS (
+		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''])actorstore($|[ ,"''])', setting,
+			'Put actorstore into shared_preload_libraries in postgresql.conf and restart.'
+		FROM pg_settings WHERE name = 'shared_preload_libraries'
+		UNION ALL
+		SELECT 2, 'wal_level', setting = 'logical', setting,
+			'Subscriptions need ALTER SYSTEM SET wal_level = logical and a restart.'
+		FROM pg_settings WHERE name = 'wal_level'
+		UNION ALL
+		SELECT 3, 'output_plugin_libraries', setting ~ '(^|[ ,])actorstore($|[ ,])', setting,
+			'Subscriptions need ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, actorstore and a reload.'
+		FROM pg_settings WHERE name = 'output_plugin_libraries'
+		UNION ALL
+		SELECT 4, 'max_replication_slots', (SELECT count(*) FROM pg_replication_slots) < setting::int,
+			format('%s of %s are in use', (SELECT count(*) FROM pg_replication_slots), setting),
+			'Raise max_replication_slots and restart, or drop slots that nobody uses.'
+		FROM pg_settings WHERE name = 'max_replication_slots'
+		UNION ALL
+		SELECT 5, 'max_slot_wal_keep_size', setting <> '-1' OR NOT EXISTS (SELECT FROM slots), setting,
+			'A subscription that nobody reads can fill the disk: set max_slot_wal_keep_size.'
+		FROM pg_settings WHERE name = 'max_slot_wal_keep_size'
+		UNION ALL
+		SELECT 6, 'keeper launcher', count(*) > 0, format('%s running', count(*)),
+			'Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore keeper launcher'
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 7, 'lost subscriptions', count(*) = 0, format('%s have lost events', count(*)),
+			'See stat_subscriptions; unsubscribe, and subscribe from the beginning.'
+		FROM slots WHERE subscription IS NOT NULL AND restart_lsn IS NULL
+		UNION ALL
+		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
+			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
+		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
+	)
+	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
+$$;
+COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
 
 --
 -- What pg_dump carries beside the partitions made at run time.  A grantee

@@ -12,6 +12,9 @@
 
 #include <limits.h>
 
+#include "cdc/commit_signal.h"
+#include "cdc/keeper.h"
+#include "cdc/slot.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/partition.h"
@@ -25,6 +28,7 @@ PG_MODULE_MAGIC;
 
 int			actorstore_max_value_size = 10 * 1024 * 1024;
 int			actorstore_place_cache_size = -1;
+int			actorstore_cdc_retention = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -40,6 +44,14 @@ define_settings(void)
 							&actorstore_max_value_size,
 							10 * 1024 * 1024, 1024, 1024 * 1024 * 1024 / 4,
 							PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("actorstore.cdc_retention",
+							"For how long changes are kept for subscriptions that start in the past.",
+							"0 keeps none.",
+							&actorstore_cdc_retention,
+							0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	/* what shapes shared memory can be set only where there is some */
@@ -60,6 +72,7 @@ request_shmem(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(as_places_shmem_size());
+	RequestAddinShmemSpace(as_commit_signal_shmem_size());
 }
 
 static void
@@ -69,6 +82,7 @@ start_shmem(void)
 		prev_shmem_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	as_places_shmem_init();
+	as_commit_signal_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -81,6 +95,14 @@ use_shared_memory(void)
 	shmem_request_hook = request_shmem;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shmem;
+	as_commit_signal_init();
+}
+
+static void
+start_workers(void)
+{
+	if (process_shared_preload_libraries_in_progress)
+		as_keeper_init();
 }
 
 void
@@ -90,4 +112,6 @@ _PG_init(void)
 	use_shared_memory();
 	as_catalog_init();
 	as_type_init();
+	as_slot_init();
+	start_workers();
 }

@@ -22,5 +22,6 @@
 /* settings, defined in actorstore.c */
 extern PGDLLIMPORT int actorstore_max_value_size;	/* bytes */
 extern PGDLLIMPORT int actorstore_place_cache_size; /* entries */
+extern PGDLLIMPORT int actorstore_cdc_retention;	/* seconds; 0: off */
 
 #endif							/* ACTORSTORE_H */

@@ -17,6 +17,7 @@
 #include "commands/dbcommands.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
+#include "replication/slot.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
 
@@ -35,6 +36,13 @@
 	pg_database_aclcheck((oid), (role), (mode))
 #define as_function_aclcheck(oid, role, mode) \
 	pg_proc_aclcheck((oid), (role), (mode))
+#endif
+
+/* 17: may ask for stronger locks as well */
+#if PG_VERSION_NUM >= 170000
+#define as_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode), false)
+#else
+#define as_lock_held_by_me(tag, mode) LockHeldByMe((tag), (mode))
 #endif
 
 /* 17: logical decoding hands rows out without a buffer around them */
@@ -65,6 +73,20 @@
 #else
 #define as_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* 16: a slot says why it is of no use any more */
+#if PG_VERSION_NUM >= 160000
+#define as_slot_is_lost(slot) ((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define as_slot_is_lost(slot) XLogRecPtrIsInvalid((slot)->data.restart_lsn)
+#endif
+
+/* 18: may refuse invalidated slots itself */
+#if PG_VERSION_NUM >= 180000
+#define as_slot_acquire(name) ReplicationSlotAcquire((name), true, true)
+#else
+#define as_slot_acquire(name) ReplicationSlotAcquire((name), true)
 #endif
 
 /* 16: one more argument */

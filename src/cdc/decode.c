@@ -25,7 +25,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "cdc/event.h"
+#include "cdc/decode.h"
 #include "cdc/options.h"
 #include "compat.h"
 #include "replication/logical.h"
@@ -62,6 +62,8 @@ typedef struct Decoder
 	AsCdcOptions *options;
 	MemoryContext change_context;	/* reset with each change */
 	int			silent_changes; /* since the last output or keepalive */
+	AsEventSink sink;			/* NULL: events go to the client */
+	void	   *sink_arg;
 } Decoder;
 
 /* What is known of a transaction while its changes come. */
@@ -74,6 +76,17 @@ typedef struct DecodedTxn
 } DecodedTxn;
 
 static HTAB *relations = NULL;
+
+/* for the next session */
+static AsEventSink next_sink = NULL;
+static void *next_sink_arg;
+
+void
+as_decode_into(AsEventSink sink, void *arg)
+{
+	next_sink = sink;
+	next_sink_arg = arg;
+}
 
 /* A relation has changed (InvalidOid: any may have). */
 static void
@@ -158,6 +171,9 @@ decode_startup(LogicalDecodingContext *ctx, OutputPluginOptions *output,
 	decoder->change_context = AllocSetContextCreate(ctx->context,
 													"actorstore change",
 													ALLOCSET_DEFAULT_SIZES);
+	decoder->sink = next_sink;
+	decoder->sink_arg = next_sink_arg;
+	next_sink = NULL;
 	ctx->output_plugin_private = decoder;
 	output->output_type = decoder->options->format == AS_FORMAT_BINARY ?
 		OUTPUT_PLUGIN_BINARY_OUTPUT : OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
@@ -221,6 +237,21 @@ begin_output(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		write_transaction_line(ctx, txn, decoded, "BEGIN");
 		decoded->begun = true;
 	}
+}
+
+static void
+write_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			DecodedTxn *decoded, const AsEvent *event)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+
+	begin_output(ctx, txn, decoded);
+	OutputPluginPrepareWrite(ctx, true);
+	if (decoder->options->format == AS_FORMAT_BINARY)
+		as_event_binary(ctx->out, event, &decoded->frame);
+	else
+		as_event_json(ctx->out, event, &decoded->frame);
+	OutputPluginWrite(ctx, true);
 }
 
 static AsOperation
@@ -342,13 +373,11 @@ decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		decode_side(&event.new, desc, new_row, old_row);
 		if (options->include_previous)
 			decode_side(&event.previous, desc, old_row, NULL);
-		begin_output(ctx, txn, decoded);
-		OutputPluginPrepareWrite(ctx, true);
-		if (options->format == AS_FORMAT_BINARY)
-			as_event_binary(ctx->out, &event, &decoded->frame);
+		if (decoder->sink != NULL)
+			decoder->sink(decoder->sink_arg, &event, txn->xid,
+						  txn->xact_time.commit_time);
 		else
-			as_event_json(ctx->out, &event, &decoded->frame);
-		OutputPluginWrite(ctx, true);
+			write_event(ctx, txn, decoded, &event);
 		decoder->silent_changes = 0;
 	}
 	else

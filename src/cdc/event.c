@@ -61,8 +61,8 @@ append_side_version(StringInfo out, const AsEventSide *side)
 		append_literal(out, "null");
 }
 
-static const char *
-operation_name(AsOperation operation)
+const char *
+as_operation_name(AsOperation operation)
 {
 	switch (operation)
 	{
@@ -84,7 +84,7 @@ as_event_json(StringInfo out, const AsEvent *event, const AsEventFrame *frame)
 	as_sequence_print(event->sequence, out->data + out->len);
 	out->len += AS_SEQUENCE_LEN;
 	append_literal(out, "\", \"operation\": \"");
-	appendBinaryStringInfo(out, operation_name(event->operation), 6);
+	appendBinaryStringInfo(out, as_operation_name(event->operation), 6);
 	append_literal(out, "\", \"actor_type\": ");
 	as_json_append_string(out, event->actor_type, event->actor_type_len);
 	append_literal(out, ", \"actor_id\": ");
@@ -134,7 +134,7 @@ as_event_binary(StringInfo out, const AsEvent *event,
 	if (event->new.present)
 		sides |= 2;
 
-	pq_sendbyte(out, operation_name(event->operation)[0]);
+	pq_sendbyte(out, as_operation_name(event->operation)[0]);
 	pq_sendbyte(out, sides);
 	pq_sendint64(out, event->sequence.lsn);
 	pq_sendint32(out, event->sequence.number);

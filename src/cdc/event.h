@@ -46,6 +46,9 @@ typedef struct AsEventFrame
 	TimestampTz commit_time;
 } AsEventFrame;
 
+/* "INSERT", "UPDATE" or "DELETE" */
+extern const char *as_operation_name(AsOperation operation);
+
 extern void as_event_frame(AsEventFrame *frame, TimestampTz commit_time);
 
 /* Append an event in the one or the other format. */

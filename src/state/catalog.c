@@ -141,13 +141,19 @@ as_admin_begin(AsAdmin *admin)
 }
 
 void
-as_admin_end(AsAdmin *admin)
+as_admin_leave(AsAdmin *admin)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	CacheInvalidateRelcacheByRelid(as_catalog()->type);
 	AtEOXact_GUC(true, admin->guc_level);
 	SetUserIdAndSecContext(admin->user, admin->sec_context);
+}
+
+void
+as_admin_end(AsAdmin *admin)
+{
+	as_admin_leave(admin);
+	CacheInvalidateRelcacheByRelid(as_catalog()->type);
 }
 
 uint64

@@ -72,6 +72,9 @@ typedef struct AsAdmin
 extern void as_admin_begin(AsAdmin *admin);
 extern void as_admin_end(AsAdmin *admin);
 
+/* The same, where nothing that types are made of was changed. */
+extern void as_admin_leave(AsAdmin *admin);
+
 /*
  * Run one statement of the kind given (SPI_OK_...) with parameters; returns
  * the number of rows.  It sees every committed row; where the transaction's

@@ -1,0 +1,392 @@
+/*-------------------------------------------------------------------------
+ *
+ * keeper.c
+ *	  The past that new subscriptions may start from, and what the slots of
+ *	  subscriptions leave behind.
+ *
+ * With actorstore.cdc_retention, each database that has the extension also
+ * has a slot that nobody reads, the keeper.  It holds back the WAL of so much
+ * time, and a subscription that starts in the past copies it.  How long ago a
+ * position was the end of the WAL is in actorstore.cdc_mark.
+ *
+ * A launcher, one for the server, comes by every few seconds.  A slot can be
+ * moved only from within its database, so the launcher starts a worker for
+ * each database where there is something to do, one after another; it lives
+ * for milliseconds and is in nobody's way.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cdc/keeper.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "cdc/slot.h"
+#include "executor/spi.h"
+#include "lib/sequence.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define MAX_NAP_MS		10000
+#define MIN_NAP_MS		1000
+
+static char *
+keeper_slot(void)
+{
+	return psprintf("%skeeper", as_slot_prefix(MyDatabaseId));
+}
+
+/*
+ * Run one statement; returns the number of rows.  The first column of the
+ * first row is then in *result, unless it is NULL.
+ */
+static uint64
+run(const char *sql, int nargs, Oid *types, Datum *values, Datum *result)
+{
+	bool		isnull;
+
+	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) < 0)
+		elog(ERROR, "SPI_execute_with_args failed for \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	if (result != NULL && SPI_processed > 0)
+		*result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+								1, &isnull);
+	return SPI_processed;
+}
+
+/* ---- For subscribe ---- */
+
+bool
+as_keeper_copy(const char *slot)
+{
+	char	   *keeper = keeper_slot();
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2] = {CStringGetTextDatum(keeper), CStringGetTextDatum(slot)};
+
+	if (as_slot_state(keeper, NULL) != AS_SLOT_READY)
+		return false;
+	run("SELECT pg_catalog.pg_copy_logical_replication_slot($1::pg_catalog.name, $2::pg_catalog.name, true)",
+		2, types, values, NULL);
+	return true;
+}
+
+XLogRecPtr
+as_keeper_position_at(TimestampTz time)
+{
+	Oid			types[1] = {TIMESTAMPTZOID};
+	Datum		values[1] = {TimestampTzGetDatum(time)};
+	Datum		lsn;
+
+	if (run("SELECT lsn FROM actorstore.cdc_mark WHERE at <= $1 ORDER BY at DESC LIMIT 1",
+			1, types, values, &lsn) == 0)
+		return InvalidXLogRecPtr;
+	return DatumGetLSN(lsn);
+}
+
+void
+as_keeper_raise_too_old(const char *start)
+{
+	XLogRecPtr	oldest;
+	AsSequence	sequence = {0};
+	char		text[AS_SEQUENCE_LEN];
+	Datum		at;
+
+	if (as_slot_state(keeper_slot(), &oldest) != AS_SLOT_READY ||
+		run("SELECT min(at) FROM actorstore.cdc_mark HAVING min(at) IS NOT NULL",
+			0, NULL, NULL, &at) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot start from \"%s\": no past is kept", start),
+				 errdetail("The oldest start there is, is \"now\"."),
+				 errhint("Start from \"beginning\", or set \"actorstore.cdc_retention\" for later subscriptions.")));
+	sequence.lsn = oldest;
+	as_sequence_print(sequence, text);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("cannot start from \"%s\": that is older than what is kept", start),
+			 errdetail("The oldest sequence there is, is \"%.*s\", and the oldest time is \"%s\".",
+					   AS_SEQUENCE_LEN, text,
+					   timestamptz_to_str(DatumGetTimestampTz(at))),
+			 errhint("Start from \"beginning\", or raise \"actorstore.cdc_retention\" for later subscriptions.")));
+}
+
+/* ---- Cleaning up ---- */
+
+void
+as_keeper_sweep(void)
+{
+	char	   *keeper = keeper_slot();
+	ListCell   *cell;
+
+	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
+	{
+		char	   *slot = lfirst(cell);
+		Oid			types[1] = {TEXTOID};
+		Datum		values[1] = {CStringGetTextDatum(slot)};
+
+		/* whoever is making the subscription has the lock till it is committed */
+		if (strcmp(slot, keeper) != 0 && as_slot_lock(slot) &&
+			run("SELECT 1 FROM actorstore.subscription WHERE slot = $1::pg_catalog.name",
+				1, types, values, NULL) == 0)
+		{
+			as_slot_drop(slot);
+			ereport(LOG,
+					(errmsg("dropped replication slot \"%s\", which no subscription uses",
+							slot)));
+		}
+	}
+}
+
+/* The extension has gone. */
+static void
+drop_all_slots(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
+		as_slot_drop(lfirst(cell));
+}
+
+/* ---- The keeper's slot ---- */
+
+static void
+stop_keeping(void)
+{
+	as_slot_drop(keeper_slot());
+	run("DELETE FROM actorstore.cdc_mark", 0, NULL, NULL, NULL);
+}
+
+/* Make the keeper's slot; the transaction must not have written. */
+static void
+begin_keeping(void)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {CStringGetTextDatum(keeper_slot())};
+
+	run("SELECT pg_catalog.pg_create_logical_replication_slot($1::pg_catalog.name, 'actorstore')",
+		1, types, values, NULL);
+}
+
+/* Note where the WAL ends now; let go what is older than the retention. */
+static void
+go_on_keeping(void)
+{
+	char	   *keeper = keeper_slot();
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2] = {Int32GetDatum(actorstore_cdc_retention),
+	CStringGetTextDatum(keeper)};
+	XLogRecPtr	position;
+	Datum		lsn;
+
+	run("INSERT INTO actorstore.cdc_mark (at, lsn) "
+		"VALUES (pg_catalog.clock_timestamp(), pg_catalog.pg_current_wal_flush_lsn())",
+		0, NULL, NULL, NULL);
+	if (run("SELECT lsn FROM actorstore.cdc_mark "
+			"WHERE at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) "
+			"ORDER BY at DESC LIMIT 1", 1, types, values, &lsn) == 0)
+		return;
+	run("DELETE FROM actorstore.cdc_mark WHERE at < (SELECT max(at) FROM actorstore.cdc_mark "
+		"WHERE at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1))",
+		1, types, values, NULL);
+	if (as_slot_state(keeper, &position) != AS_SLOT_READY ||
+		DatumGetLSN(lsn) <= position)
+		return;
+	types[0] = LSNOID;
+	values[0] = lsn;
+	run("SELECT pg_catalog.pg_replication_slot_advance($2::pg_catalog.name, $1)",
+		2, types, values, NULL);
+}
+
+static void
+in_transaction(void (*step) (void))
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	step();
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static bool has_extension;
+
+static void
+look_for_extension(void)
+{
+	has_extension =
+		run("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'actorstore'",
+			0, NULL, NULL, NULL) > 0;
+}
+
+/* ---- The worker, and the launcher ---- */
+
+void
+as_keeper_main(Datum database)
+{
+	AsSlotState state;
+
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
+											  InvalidOid, 0);
+	pgstat_report_activity(STATE_RUNNING, "looking after subscriptions");
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+					PGC_S_OVERRIDE);
+
+	in_transaction(look_for_extension);
+	if (!has_extension)
+	{
+		in_transaction(drop_all_slots);
+		return;
+	}
+	in_transaction(as_keeper_sweep);
+
+	state = as_slot_state(keeper_slot(), NULL);
+	if (state == AS_SLOT_LOST ||
+		(state == AS_SLOT_READY && actorstore_cdc_retention == 0))
+	{
+		in_transaction(stop_keeping);
+		state = AS_SLOT_MISSING;
+	}
+	if (actorstore_cdc_retention == 0)
+		return;
+	if (state == AS_SLOT_MISSING)
+		in_transaction(begin_keeping);
+	in_transaction(go_on_keeping);
+}
+
+/* The databases where a worker has something to do. */
+static List *
+databases_to_visit(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *databases = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!database->datallowconn ||
+			((actorstore_cdc_retention == 0 || database->datistemplate) &&
+			 as_slots_idle(as_slot_prefix(database->oid)) == NIL))
+			continue;
+		old = MemoryContextSwitchTo(context);
+		databases = lappend_oid(databases, database->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return databases;
+}
+
+static void
+visit(Oid database)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "actorstore keeper",
+		.bgw_type = "actorstore keeper",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "actorstore",
+		.bgw_function_name = "as_keeper_main",
+		.bgw_main_arg = ObjectIdGetDatum(database),
+		.bgw_notify_pid = MyProcPid
+	};
+	BackgroundWorkerHandle *handle;
+	static bool complained = false;
+
+	if (RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		(void) WaitForBackgroundWorkerShutdown(handle);
+		complained = false;
+	}
+	else if (!complained)
+	{
+		ereport(LOG,
+				(errmsg("no background worker is free to look after subscriptions"),
+				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+		complained = true;
+	}
+}
+
+void
+as_keeper_launcher_main(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "actorstore launcher",
+									ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		ListCell   *cell;
+		long		nap = MAX_NAP_MS;
+
+		MemoryContextSwitchTo(context);
+		foreach(cell, databases_to_visit())
+			visit(lfirst_oid(cell));
+		MemoryContextReset(context);
+
+		if (actorstore_cdc_retention > 0)
+			nap = Max(MIN_NAP_MS,
+					  Min(MAX_NAP_MS, actorstore_cdc_retention * 100L));
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+void
+as_keeper_init(void)
+{
+	BackgroundWorker launcher = {
+		.bgw_name = "actorstore keeper launcher",
+		.bgw_type = "actorstore keeper launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 10,
+		.bgw_library_name = "actorstore",
+		.bgw_function_name = "as_keeper_launcher_main"
+	};
+
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&launcher);
+}

@@ -1,0 +1,332 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.c
+ *	  Logical slots of this database, read and dropped from within.
+ *
+ * A slot is not transactional, but what refers to it is.  So a new slot is
+ * temporary, which the server removes by itself whatever becomes of this
+ * session, until just before the commit; and a slot is dropped just before
+ * the commit.  In the instant between that and the commit record, a crash can
+ * leave a slot that nobody refers to (a sweep drops it) or a reference to a
+ * slot that is gone (which the next reader is told).
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cdc/slot.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogutils.h"
+#include "catalog/namespace.h"
+#include "cdc/commit_signal.h"
+#include "compat.h"
+#include "lib/key_hash.h"
+#include "miscadmin.h"
+#include "replication/decode.h"
+#include "replication/logical.h"
+#include "replication/slot.h"
+#include "storage/lock.h"
+#include "storage/standby.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/*
+ * Reading starts again at the last record from which a snapshot can be built.
+ * When a reader comes by more WAL than this, it has such a record written.
+ */
+#define MAX_READ_AGAIN	((uint64) 4 * 1024 * 1024)
+
+typedef struct PendingSlot
+{
+	NameData	slot;
+	bool		drop;			/* else: keep */
+	SubTransactionId subid;		/* whose wish it is */
+} PendingSlot;
+
+static List *pending = NIL;
+
+char *
+as_slot_prefix(Oid database)
+{
+	return psprintf("actorstore_%u_", database);
+}
+
+bool
+as_slot_lock(const char *slot)
+{
+	uint64		hash = as_key_hash(slot, strlen(slot), "", 0);
+	Oid			subscriptions = get_relname_relid("subscription",
+												  get_namespace_oid("actorstore",
+																	false));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, subscriptions, (uint32) hash,
+					   (uint16) (hash >> 32));
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+AsSlotState
+as_slot_state(const char *name, XLogRecPtr *confirmed)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(name, true);
+	AsSlotState state;
+
+	if (slot == NULL)
+		return AS_SLOT_MISSING;
+	SpinLockAcquire(&slot->mutex);
+	if (!slot->in_use || slot->data.database != MyDatabaseId)
+		state = AS_SLOT_MISSING;
+	else
+		state = as_slot_is_lost(slot) ? AS_SLOT_LOST : AS_SLOT_READY;
+	if (confirmed != NULL)
+		*confirmed = slot->data.confirmed_flush;
+	SpinLockRelease(&slot->mutex);
+	return state;
+}
+
+/* ---- Reading ---- */
+
+static LogicalDecodingContext *
+begin_decoding(AsSlotRead *read)
+{
+	LogicalDecodingContext *ctx;
+
+	as_decode_into(read->sink, read->sink_arg);
+	ctx = CreateDecodingContext(InvalidXLogRecPtr, read->options, false,
+								XL_ROUTINE(.page_read = read_local_xlog_page,
+										   .segment_open = wal_segment_open,
+										   .segment_close = wal_segment_close),
+								NULL, NULL, NULL);
+	XLogBeginRead(ctx->reader, MyReplicationSlot->data.restart_lsn);
+
+	/* what the caches know is not what the changes were made with */
+	InvalidateSystemCaches();
+	return ctx;
+}
+
+/*
+ * Decode until enough is taken, or there is no more WAL and something is
+ * taken or the deadline has passed.  Returns the position up to which nothing
+ * was taken.
+ */
+static XLogRecPtr
+decode(LogicalDecodingContext *ctx, AsSlotRead *read)
+{
+	XLogRecPtr	nothing_taken = InvalidXLogRecPtr;
+
+	for (;;)
+	{
+		XLogRecPtr	end_of_wal = GetFlushRecPtr(NULL);
+
+		while (ctx->reader->EndRecPtr < end_of_wal)
+		{
+			char	   *problem = NULL;
+			XLogRecord *record = XLogReadRecord(ctx->reader, &problem);
+
+			if (problem != NULL)
+				elog(ERROR, "could not find record for logical decoding: %s",
+					 problem);
+			if (record != NULL)
+				LogicalDecodingProcessRecord(ctx, ctx->reader);
+			if (read->taken == 0)
+				nothing_taken = ctx->reader->EndRecPtr;
+			if (read->taken >= read->enough)
+				return nothing_taken;
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (read->taken > 0 ||
+			!as_commit_wait(ctx->reader->EndRecPtr, read->deadline))
+			return nothing_taken;
+	}
+}
+
+/* Let the slot's position move; what it holds back of WAL goes later. */
+static void
+confirm(XLogRecPtr position)
+{
+	if (position <= MyReplicationSlot->data.confirmed_flush)
+		return;
+	LogicalConfirmReceivedLocation(position);
+	ReplicationSlotMarkDirty();
+}
+
+void
+as_slot_read(AsSlotRead *read)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	LogicalDecodingContext *volatile ctx = NULL;
+
+	CheckLogicalDecodingRequirements();
+	as_slot_acquire(read->slot);
+	PG_TRY();
+	{
+		XLogRecPtr	restart = MyReplicationSlot->data.restart_lsn;
+		XLogRecPtr	nothing_taken;
+
+		ctx = begin_decoding(read);
+		nothing_taken = decode(ctx, read);
+
+		/* decoding has its own transactions and may have left its owner */
+		CurrentResourceOwner = owner;
+		if (read->may_confirm)
+			confirm(nothing_taken);
+		if (ctx->reader->EndRecPtr - restart > MAX_READ_AGAIN)
+			LogStandbySnapshot();
+		FreeDecodingContext(ctx);
+		ReplicationSlotRelease();
+		InvalidateSystemCaches();
+	}
+	PG_CATCH();
+	{
+		as_decode_into(NULL, NULL);
+		if (ctx != NULL && ctx->reader->seg.ws_file >= 0)
+			wal_segment_close(ctx->reader);
+		if (MyReplicationSlot != NULL)
+			ReplicationSlotRelease();
+		InvalidateSystemCaches();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* ---- Coming and going ---- */
+
+void
+as_slot_drop(const char *slot)
+{
+	if (SearchNamedReplicationSlot(slot, true) != NULL)
+		ReplicationSlotDrop(slot, true);
+}
+
+static void
+keep(const char *slot)
+{
+	as_slot_acquire(slot);
+	ReplicationSlotPersist();
+	ReplicationSlotRelease();
+}
+
+static void
+remember(const char *slot, bool drop)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	PendingSlot *wish = palloc0(sizeof(PendingSlot));
+
+	namestrcpy(&wish->slot, slot);
+	wish->drop = drop;
+	wish->subid = GetCurrentSubTransactionId();
+	pending = lappend(pending, wish);
+	MemoryContextSwitchTo(old);
+}
+
+void
+as_slot_keep_at_commit(const char *slot)
+{
+	remember(slot, false);
+}
+
+void
+as_slot_drop_at_commit(const char *slot)
+{
+	remember(slot, true);
+}
+
+/* A wish of a (sub)transaction that has failed: no slot may stay. */
+static void
+undo(PendingSlot *wish)
+{
+	if (wish->drop)
+		return;
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	as_slot_drop(NameStr(wish->slot));
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	ListCell   *cell;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			foreach(cell, pending)
+			{
+				PendingSlot *wish = lfirst(cell);
+
+				if (wish->drop)
+					as_slot_drop(NameStr(wish->slot));
+				else
+					keep(NameStr(wish->slot));
+			}
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			if (pending != NIL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has created or dropped a subscription")));
+			break;
+		case XACT_EVENT_ABORT:
+			foreach(cell, pending)
+				undo(lfirst(cell));
+			pending = NIL;
+			break;
+		case XACT_EVENT_COMMIT:
+			pending = NIL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subid,
+				   SubTransactionId parent, void *arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, pending)
+	{
+		PendingSlot *wish = lfirst(cell);
+
+		if (wish->subid != subid)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			wish->subid = parent;
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			undo(wish);
+			pending = foreach_delete_current(pending, cell);
+		}
+	}
+}
+
+void
+as_slot_init(void)
+{
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
+}
+
+List *
+as_slots_idle(const char *prefix)
+{
+	List	   *names = NIL;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+
+		if (slot->in_use && slot->active_pid == 0 &&
+			strncmp(NameStr(slot->data.name), prefix, strlen(prefix)) == 0)
+			names = lappend(names, pstrdup(NameStr(slot->data.name)));
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return names;
+}
