@@ -40,7 +40,11 @@ sub session
 {
 	my ($sql) = @_;
 	my ($out, $err) = ('', '');
-	my $psql = IPC::Run::start([ 'psql', '-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('d') ], '<', \$sql, '>', \$out, '2>', \$err);
+	my $file = PostgreSQL::Test::Utils::tempdir . '/sql';
+
+	append_to_file($file, $sql);
+	my $psql = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('d'), '-f', $file ],
+		'<', \undef, '>', \$out, '2>', \$err);
 
 	return ($psql, \$out, \$err);
 }
