@@ -74,7 +74,7 @@ FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'key_prefix', 'larg
 
 -- Filters leave changes out but number them all the same.
 SELECT txn, number, operation, actor FROM events('operations', 'delete, UPDATE');
-SELECT txn, number, operation, actor FROM events('key_prefix', 'm', 'operations', 'insert');
+SELECT txn, number, operation, actor FROM events('actor_types', 'cart', 'key_prefix', 'm', 'operations', 'insert');
 SELECT count(*) FROM events('actor_types', 'cart,loose') UNION ALL SELECT count(*) FROM events('actor_types', ' "cart" , nobody')
 	UNION ALL SELECT count(*) FROM events('actor_types', '"ca""rt, loose"') UNION ALL SELECT count(*) FROM events();
 SELECT bool_and(filtered.data = whole.data) AS same, count(*) FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'operations', 'update') AS filtered
@@ -89,7 +89,7 @@ SELECT (SELECT count(*) FROM events('since', '2000-01-01 00:00+00')) = (SELECT c
 
 -- Transactions without an event have no lines.
 SELECT regexp_replace(data, '"(lsn|timestamp|sequence)": "[^"]*"|"xid": \d+', '...', 'g') AS line
-FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'include_transaction', 'on', 'key_prefix', 'm', 'operations', 'update');
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'include_transaction', 'on', 'actor_types', 'cart', 'key_prefix', 'm', 'operations', 'update');
 
 -- Prepared transactions appear when they are committed.
 SELECT (SELECT count(*) FROM events()) AS before \gset
@@ -116,6 +116,27 @@ SELECT actorstore.drop_type('quiet too', events => false);
 SELECT actorstore.drop_type('loose');
 SELECT operation, actor, previous, new FROM events('actor_types', 'fleeting,quiet,quiet too,loose');
 
+-- A type that becomes unlogged, or logged again, says so; filters and numbers as for changes.
+SELECT actorstore.create_type('turning');
+SELECT version FROM actorstore.insert('turning', 'before', '1');
+SELECT actorstore.alter_type('turning', persistence => 'unlogged');
+SELECT version FROM actorstore.insert('turning', 'unseen', '1');
+BEGIN;
+SELECT actorstore.alter_type('turning', persistence => 'logged');
+SELECT version FROM actorstore.insert('turning', 'after', '1');
+COMMIT;
+SELECT actorstore.alter_type('turning', persistence => 'logged');
+SELECT data::jsonb - 'sequence' - 'timestamp' - 'previous_value' - 'previous_version' AS event, right(data::jsonb ->> 'sequence', 8) AS number
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'turning', 'operations', 'insert');
+SELECT chr(get_byte(data, 0)) || chr(get_byte(data, 1)) AS kind, upper(encode(substr(data, 11, 4), 'hex')) AS number,
+	encode(substr(data, 23, 2), 'hex') AS type_len, convert_from(substr(data, 25), 'UTF8') AS type
+FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'actor_types', 'turning', 'format', 'binary') WHERE get_byte(data, 0) = ascii('P');
+-- a message that only looks like one
+SELECT pg_logical_emit_message(true, 'actorstore.persistence', 'x') IS NOT NULL, pg_logical_emit_message(false, 'actorstore.persistence', 'logged turning') IS NOT NULL,
+	pg_logical_emit_message(true, 'another', 'logged turning') IS NOT NULL, pg_logical_emit_message(true, 'actorstore.persistence', 'logged ') IS NOT NULL;
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'turning');
+SELECT actorstore.drop_type('turning', events => false);
+
 -- Changes that came from elsewhere.
 SELECT pg_replication_origin_create('regress_cdc') IS NOT NULL;
 SELECT pg_replication_origin_session_setup('regress_cdc');
@@ -127,13 +148,13 @@ SELECT (SELECT count(*) FROM events()) - (SELECT count(*) FROM events('only_loca
 -- Binary: docs/cdc.md.
 SELECT string_agg(chr(get_byte(data, 0)), '') AS operations,
 	array_agg(upper(encode(substr(data, 3, 8), 'hex') || '-' || encode(substr(data, 11, 4), 'hex')))
-	= (SELECT array_agg(data::jsonb ->> 'sequence') FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'key_prefix', 'm')) AS same_sequences
-FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'key_prefix', 'm');
+	= (SELECT array_agg(data::jsonb ->> 'sequence') FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'cart', 'key_prefix', 'm')) AS same_sequences
+FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'actor_types', 'cart', 'key_prefix', 'm');
 SELECT get_byte(data, 1) AS sides, encode(substr(data, 23, 2), 'hex') AS type_len, convert_from(substr(data, 25, 4), 'UTF8') AS type,
 	encode(substr(data, 29, 2), 'hex') AS id_len, convert_from(substr(data, 31, 2), 'UTF8') AS id,
 	encode(substr(data, 33, 8), 'hex') AS previous_version, encode(substr(data, 41, 4), 'hex') AS previous_len, convert_from(substr(data, 45, 1), 'UTF8') AS previous,
 	encode(substr(data, 46, 8), 'hex') AS new_version, encode(substr(data, 54, 4), 'hex') AS new_len, convert_from(substr(data, 58), 'UTF8') AS new
-FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'key_prefix', 'm', 'operations', 'update');
+FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'actor_types', 'cart', 'key_prefix', 'm', 'operations', 'update');
 
 -- Wrong options are refused at the start.
 \set VERBOSITY sqlstate

@@ -19,6 +19,12 @@
 /* the longest actor_type, actor_id or message name, in bytes */
 #define AS_MAX_NAME_BYTES	512
 
+/*
+ * Logical messages with this prefix announce that a type becomes "logged" or
+ * "unlogged": that word, a blank, and the type.
+ */
+#define AS_PERSISTENCE_MESSAGE	"actorstore.persistence"
+
 /* settings, defined in actorstore.c */
 extern PGDLLIMPORT int actorstore_max_value_size;	/* bytes */
 extern PGDLLIMPORT int actorstore_place_cache_size; /* entries */

@@ -17,6 +17,7 @@
 #include "commands/dbcommands.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
+#include "replication/message.h"
 #include "replication/slot.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
@@ -36,6 +37,15 @@
 	pg_database_aclcheck((oid), (role), (mode))
 #define as_function_aclcheck(oid, role, mode) \
 	pg_proc_aclcheck((oid), (role), (mode))
+#endif
+
+/* 17: a transactional message may be flushed at once */
+#if PG_VERSION_NUM >= 170000
+#define as_log_message(prefix, message, size) \
+	LogLogicalMessage((prefix), (message), (size), true, false)
+#else
+#define as_log_message(prefix, message, size) \
+	LogLogicalMessage((prefix), (message), (size), true)
 #endif
 
 /* 17: may ask for stronger locks as well */

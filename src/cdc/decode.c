@@ -220,7 +220,7 @@ write_transaction_line(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	OutputPluginWrite(ctx, true);
 }
 
-/* The transaction's part of all its events, made with the first one. */
+/* The transaction's part of all its lines, made with the first one. */
 static void
 begin_output(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			 DecodedTxn *decoded)
@@ -386,6 +386,64 @@ decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	MemoryContextReset(decoder->change_context);
 }
 
+/* A type has become unlogged, which ends its events, or logged again. */
+static void
+write_persistence(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				  DecodedTxn *decoded, AsSequence sequence,
+				  const char *type, int len, bool unlogged)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+
+	if (decoder->sink != NULL)
+	{
+		ereport(WARNING,
+				(errmsg("actor type \"%.*s\" has become %s", len, type,
+						unlogged ? "unlogged" : "logged"),
+				 unlogged ? errdetail("Its changes give no events any more.") :
+				 errdetail("Its changes give events again; those made meanwhile have given none.")));
+		return;
+	}
+	begin_output(ctx, txn, decoded);
+	OutputPluginPrepareWrite(ctx, true);
+	if (decoder->options->format == AS_FORMAT_BINARY)
+		as_persistence_binary(ctx->out, type, len, unlogged, sequence,
+							  &decoded->frame);
+	else
+		as_persistence_json(ctx->out, type, len, unlogged, sequence,
+							&decoded->frame);
+	OutputPluginWrite(ctx, true);
+	decoder->silent_changes = 0;
+}
+
+static void
+decode_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			   XLogRecPtr lsn, bool transactional, const char *prefix,
+			   Size size, const char *message)
+{
+	Decoder    *decoder = ctx->output_plugin_private;
+	const char *blank;
+	AsSequence	sequence;
+	DecodedTxn *decoded;
+	int			len;
+
+	/* anybody may write any message */
+	if (!transactional || strcmp(prefix, AS_PERSISTENCE_MESSAGE) != 0 ||
+		(blank = memchr(message, ' ', size)) == NULL)
+		return;
+	len = (int) (message + size - (blank + 1));
+	if (len == 0 || len > AS_MAX_NAME_BYTES)
+		return;
+
+	decoded = decoded_txn(ctx, txn);
+	sequence.lsn = txn->end_lsn;
+	sequence.number = decoded->nchanges++;
+	if (position_wanted(decoder->options, txn, sequence,
+						decoder->options->operations) &&
+		as_cdc_type_wanted(decoder->options, blank + 1, len))
+		write_persistence(ctx, txn, decoded, sequence, blank + 1, len,
+						  message[0] == 'u');
+}
+
 static void
 decode_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  XLogRecPtr commit_lsn)
@@ -409,5 +467,6 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->filter_by_origin_cb = decode_filter_by_origin;
 	cb->begin_cb = decode_begin;
 	cb->change_cb = decode_change;
+	cb->message_cb = decode_message;
 	cb->commit_cb = decode_commit;
 }

@@ -166,3 +166,31 @@ as_transaction_binary(StringInfo out, const char *what, TransactionId xid,
 	pq_sendint32(out, xid);
 	pq_sendint64(out, frame->commit_time);
 }
+
+void
+as_persistence_json(StringInfo out, const char *type, int len, bool unlogged,
+					AsSequence sequence, const AsEventFrame *frame)
+{
+	char		text[AS_SEQUENCE_LEN];
+
+	as_sequence_print(sequence, text);
+	appendStringInfo(out, "{\"sequence\": \"%.*s\", \"actor_type\": ",
+					 AS_SEQUENCE_LEN, text);
+	as_json_append_string(out, type, len);
+	appendStringInfo(out, ", \"persistence\": \"%s\"",
+					 unlogged ? "unlogged" : "logged");
+	appendBinaryStringInfo(out, frame->timestamp, frame->timestamp_len);
+}
+
+void
+as_persistence_binary(StringInfo out, const char *type, int len,
+					  bool unlogged, AsSequence sequence,
+					  const AsEventFrame *frame)
+{
+	pq_sendbyte(out, 'P');
+	pq_sendbyte(out, unlogged ? 'u' : 'l');
+	pq_sendint64(out, sequence.lsn);
+	pq_sendint32(out, sequence.number);
+	pq_sendint64(out, frame->commit_time);
+	append_text_binary(out, type, len);
+}

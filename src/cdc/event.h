@@ -65,4 +65,12 @@ extern void as_transaction_binary(StringInfo out, const char *what,
 								  TransactionId xid, AsSequence sequence,
 								  const AsEventFrame *frame);
 
+/* Append the announcement that a type has become unlogged, or logged again. */
+extern void as_persistence_json(StringInfo out, const char *type, int len,
+								bool unlogged, AsSequence sequence,
+								const AsEventFrame *frame);
+extern void as_persistence_binary(StringInfo out, const char *type, int len,
+								  bool unlogged, AsSequence sequence,
+								  const AsEventFrame *frame);
+
 #endif							/* AS_CDC_EVENT_H */

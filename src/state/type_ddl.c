@@ -221,6 +221,16 @@ grant_readers(text *name)
 	}
 }
 
+/* Tell those who follow the changes that they will see none, or some again. */
+static void
+announce_persistence(text *name, bool unlogged)
+{
+	char	   *message = psprintf("%s %s", unlogged ? "unlogged" : "logged",
+								   text_to_cstring(name));
+
+	as_log_message(AS_PERSISTENCE_MESSAGE, message, strlen(message));
+}
+
 void
 as_type_create(text *name, AsTypeOptions *options)
 {
@@ -260,6 +270,8 @@ as_type_create(text *name, AsTypeOptions *options)
 	as_type_store_options(name, options);
 	make_partition(name, unlogged, type->owner);
 	grant_readers(name);
+	if (unlogged)
+		announce_persistence(name, true);
 	as_admin_end(&admin);
 }
 
@@ -288,8 +300,11 @@ as_type_alter(text *name, AsTypeOptions *options)
 		RELPERSISTENCE_UNLOGGED;
 
 		if (unlogged != is_unlogged)
+		{
 			as_admin_utility("ALTER TABLE %s SET %s", table,
 							 unlogged ? "UNLOGGED" : "LOGGED");
+			announce_persistence(name, unlogged);
+		}
 	}
 	as_type_store_options(name, options);
 	as_admin_end(&admin);
