@@ -128,6 +128,20 @@ as_keeper_raise_too_old(const char *start)
 
 /* ---- Cleaning up ---- */
 
+static bool
+is_wanted(const char *slot)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {CStringGetTextDatum(slot)};
+
+	return run("SELECT 1 FROM actorstore.subscription WHERE slot = $1::pg_catalog.name",
+			   1, types, values, NULL) > 0;
+}
+
+/*
+ * Whoever is making a subscription has the lock till the row is there for all
+ * to see, so the row is looked for again once we have the lock.
+ */
 void
 as_keeper_sweep(void)
 {
@@ -137,19 +151,14 @@ as_keeper_sweep(void)
 	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
 	{
 		char	   *slot = lfirst(cell);
-		Oid			types[1] = {TEXTOID};
-		Datum		values[1] = {CStringGetTextDatum(slot)};
 
-		/* whoever is making the subscription has the lock till it is committed */
-		if (strcmp(slot, keeper) != 0 && as_slot_lock(slot) &&
-			run("SELECT 1 FROM actorstore.subscription WHERE slot = $1::pg_catalog.name",
-				1, types, values, NULL) == 0)
-		{
-			as_slot_drop(slot);
-			ereport(LOG,
-					(errmsg("dropped replication slot \"%s\", which no subscription uses",
-							slot)));
-		}
+		if (strcmp(slot, keeper) == 0 || is_wanted(slot) ||
+			!as_slot_lock(slot) || is_wanted(slot))
+			continue;
+		as_slot_drop(slot);
+		ereport(LOG,
+				(errmsg("dropped replication slot \"%s\", which no subscription uses",
+						slot)));
 	}
 }
 

@@ -59,6 +59,13 @@ extern AsOutcome as_actor_update(AsPartition *partition, text *id,
 /* Insert the actor or give it its next version; returns its row. */
 extern HeapTuple as_actor_put(AsPartition *partition, text *id, Datum value);
 
+/*
+ * The same, with a guess whether the actor is missing, for speed; returns
+ * whether it was.
+ */
+extern bool as_actor_put_guess(AsPartition *partition, text *id, Datum value,
+							   bool missing);
+
 extern AsOutcome as_actor_delete(AsPartition *partition, text *id,
 								 AsWrite *write);
 

@@ -22,21 +22,19 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #define MAX_COLLECTED_ROWS	1000
 #define MAX_COLLECTED_BYTES	(1024 * 1024)
 
-/* so few rows are not worth a subtransaction */
-#define FEW_ROWS			8
+/* so many missing actors in a row make the next one's likely */
+#define SOME_MISSING		8
 
 typedef struct Collection
 {
 	AsPartition *partition;
 	int			nrows;
 	Size		bytes;
-	bool		collided;		/* has a batch met rows that were there? */
 	text	   *ids[MAX_COLLECTED_ROWS];
 	Datum		values[MAX_COLLECTED_ROWS];
 	TupleTableSlot *slots[MAX_COLLECTED_ROWS];	/* made on demand */
@@ -113,71 +111,18 @@ insert_batch(Collection *collection)
 	reset_batch(collection);
 }
 
-/*
- * The same, but rows that somebody else has inserted meanwhile get their next
- * version instead.
- */
 static void
-put_batch(Collection *collection)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool inserted = false;
-
-	if (collection->nrows > FEW_ROWS)
-	{
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			insert_batch(collection);
-			ReleaseCurrentSubTransaction();
-			inserted = true;
-		}
-		PG_CATCH();
-		{
-			ErrorData  *error;
-
-			MemoryContextSwitchTo(context);
-			error = CopyErrorData();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-			if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
-				ReThrowError(error);
-			FreeErrorData(error);
-			reset_batch(collection);
-			collection->collided = true;
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-
-	if (!inserted)
-	{
-		for (int i = 0; i < collection->nrows; i++)
-			as_actor_put(collection->partition, collection->ids[i],
-						 collection->values[i]);
-	}
-}
-
-static void
-flush(Collection *collection, bool put)
+flush(Collection *collection)
 {
 	if (collection->nrows == 0)
 		return;
-	if (put)
-		put_batch(collection);
-	else
-		insert_batch(collection);
+	insert_batch(collection);
 	collection->nrows = 0;
 	collection->bytes = 0;
 }
 
 static void
-collect(Collection *collection, text *id, Datum value, bool put)
+collect(Collection *collection, text *id, Datum value)
 {
 	int			i = collection->nrows++;
 
@@ -190,7 +135,7 @@ collect(Collection *collection, text *id, Datum value, bool put)
 									 &TTSOpsHeapTuple);
 	if (collection->nrows == MAX_COLLECTED_ROWS ||
 		collection->bytes > MAX_COLLECTED_BYTES)
-		flush(collection, put);
+		flush(collection);
 }
 
 void
@@ -199,8 +144,8 @@ as_actor_insert_many(AsPartition *partition, int n, text **ids, Datum *values)
 	Collection *collection = begin_collection(partition);
 
 	for (int i = 0; i < n; i++)
-		collect(collection, ids[i], values[i], false);
-	flush(collection, false);
+		collect(collection, ids[i], values[i]);
+	flush(collection);
 	end_collection(collection);
 	CommandCounterIncrement();
 }
@@ -212,24 +157,14 @@ same_id(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
-static bool
-exists(AsPartition *partition, text *id)
-{
-	bool		found;
-
-	found = as_partition_find_newest(partition, id, NULL);
-	PopActiveSnapshot();
-	return found;
-}
-
 void
 as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 {
-	Collection *collection = begin_collection(partition);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "actorstore put_many",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = CurrentMemoryContext;
+	int			missing = 0;	/* in a row */
 
 	for (int i = 1; i < n; i++)
 	{
@@ -241,34 +176,20 @@ as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 							   text_to_cstring(ids[i]))));
 	}
 
+	/* where some actors in a row were missing, the next one probably is, too */
+	MemoryContextSwitchTo(context);
 	for (int i = 0; i < n; i++)
 	{
-		AsOutcome	outcome = AS_MISSING;
-
 		CHECK_FOR_INTERRUPTS();
-
-		/*
-		 * Smaller ids first.  Where one actor was missing, the next ones
-		 * probably are, too: look only after that has proved wrong.
-		 */
-		if (collection->nrows > 0 && collection->collided &&
-			exists(partition, ids[i]))
-			flush(collection, true);
-		if (collection->nrows == 0)
-		{
-			AsWrite		write = {.value = values[i]};
-
-			MemoryContextSwitchTo(context);
-			outcome = as_actor_update(partition, ids[i], &write);
-			MemoryContextSwitchTo(old);
-			ExecClearTuple(partition->new_slot);
-			MemoryContextReset(context);
-		}
-		if (outcome == AS_MISSING)
-			collect(collection, ids[i], values[i], true);
+		if (as_actor_put_guess(partition, ids[i], values[i],
+							   missing >= SOME_MISSING))
+			missing++;
+		else
+			missing = 0;
+		ExecClearTuple(partition->new_slot);
+		MemoryContextReset(context);
 	}
-	flush(collection, true);
+	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
-	end_collection(collection);
 	CommandCounterIncrement();
 }

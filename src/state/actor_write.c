@@ -317,6 +317,24 @@ insert_if_missing(AsPartition *partition, text *id, HeapTuple row)
 	return alone;
 }
 
+/* Insert the row of an actor that is missing; NULL if it is there. */
+static HeapTuple
+try_insert(AsPartition *partition, text *id, Datum value, bool last_try)
+{
+	HeapTuple	row = as_row_first(partition, id, value);
+
+	if (!partition->plain)
+		row = as_executor_try_insert(partition, row, last_try);
+	else if (!insert_if_missing(partition, id, row))
+		row = NULL;
+	if (row != NULL)
+	{
+		as_partition_remember(partition, id, &row->t_self, NULL);
+		CommandCounterIncrement();
+	}
+	return row;
+}
+
 HeapTuple
 as_actor_put(AsPartition *partition, text *id, Datum value)
 {
@@ -325,22 +343,28 @@ as_actor_put(AsPartition *partition, text *id, Datum value)
 	for (int tries = 1; as_actor_update(partition, id, &write) == AS_MISSING;
 		 tries++)
 	{
-		HeapTuple	row = as_row_first(partition, id, value);
-
-		CHECK_FOR_INTERRUPTS();
-		if (!partition->plain)
-			row = as_executor_try_insert(partition, row,
-										 tries == MAX_TRIES);
-		else if (!insert_if_missing(partition, id, row))
-			row = NULL;
+		HeapTuple	row = try_insert(partition, id, value, tries == MAX_TRIES);
 
 		if (row != NULL)
-		{
-			as_partition_remember(partition, id, &row->t_self, NULL);
-			CommandCounterIncrement();
 			return row;
-		}
+		CHECK_FOR_INTERRUPTS();
 		wait_for_rival(partition, id);
 	}
 	return write.row;
+}
+
+bool
+as_actor_put_guess(AsPartition *partition, text *id, Datum value,
+				   bool missing)
+{
+	AsWrite		write = {.value = value};
+
+	if (!missing && as_actor_update(partition, id, &write) == AS_DONE)
+		return false;
+
+	/* if the guess is wrong, this leaves a dead row */
+	if (try_insert(partition, id, value, false) != NULL)
+		return true;
+	(void) as_actor_put(partition, id, value);
+	return false;
 }
