@@ -148,6 +148,9 @@ as_keeper_sweep(void)
 	char	   *keeper = keeper_slot();
 	ListCell   *cell;
 
+	/* an older snapshot does not show what has been committed since */
+	if (IsolationUsesXactSnapshot())
+		return;
 	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
 	{
 		char	   *slot = lfirst(cell);
@@ -248,6 +251,13 @@ look_for_extension(void)
 
 /* ---- The worker, and the launcher ---- */
 
+/* What the database's own settings say is for its users. */
+static void
+override(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 void
 as_keeper_main(Datum database)
 {
@@ -257,8 +267,10 @@ as_keeper_main(Datum database)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
 											  InvalidOid, 0);
 	pgstat_report_activity(STATE_RUNNING, "looking after subscriptions");
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-					PGC_S_OVERRIDE);
+	override("search_path", "pg_catalog, pg_temp");
+	override("default_transaction_isolation", "read committed");
+	override("default_transaction_read_only", "off");
+	override("session_replication_role", "origin");
 
 	in_transaction(look_for_extension);
 	if (!has_extension)
