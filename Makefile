@@ -15,7 +15,7 @@ NEWCOMER = demo demo-stop check bench
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
 SUBMAKE = $(MAKE) --no-print-directory
-PREPARE = scripts/install-deps && scripts/as-user --owner $(SUBMAKE) private-server
+PREPARE = scripts/install-deps $(EXTRA) && scripts/as-user --owner $(SUBMAKE) private-server
 
 .PHONY: $(MAKECMDGOALS)
 .NOTPARALLEL:
@@ -26,8 +26,9 @@ demo:
 demo-stop:
 	@scripts/throwaway demo stop
 
+check: EXTRA = clients
 check:
-	@$(PREPARE) && scripts/as-user bash scripts/check $(KINDS)
+	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
 
 bench:
 	@$(PREPARE) && scripts/as-user --owner bench/run $(CLAIMS)
