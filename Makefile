@@ -79,6 +79,7 @@ OBJS = \
 	src/api/types.o \
 	src/api/subscription.o \
 	src/api/subscribe.o \
+	src/api/present.o \
 	src/api/fetch.o \
 	src/actorstore.o
 

@@ -256,7 +256,9 @@ CREATE TABLE actorstore.subscription (
 	fetched_time timestamptz,
 	acked text COLLATE "C",
 	acked_time timestamptz,
-	nevents bigint NOT NULL DEFAULT 0
+	nevents bigint NOT NULL DEFAULT 0,
+	gone_types text[],
+	barred boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE actorstore.subscription IS 'who follows changes, and how far they have come';
 

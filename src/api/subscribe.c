@@ -21,11 +21,14 @@
 #include "catalog/pg_type.h"
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/type.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(actorstore_subscribe);
@@ -118,15 +121,33 @@ copy_past(const char *slot, const Start *start)
 				 errmsg("sequence \"%s\" lies in the future",
 						text_to_cstring(start->word)),
 				 errhint("Sequences belong to one node.")));
-	if (!XLogRecPtrIsInvalid(wanted) && as_keeper_copy(slot) &&
-		as_slot_state(slot, &oldest) == AS_SLOT_READY && oldest <= wanted)
-		return;
 
-	as_slot_drop(slot);
+	/* the commit that ends at a slot's position lies before it */
+	if (!XLogRecPtrIsInvalid(wanted) && as_keeper_copy(slot) &&
+		as_slot_state(slot, &oldest) == AS_SLOT_READY &&
+		(start->from == FROM_TIME ? oldest <= wanted : oldest < wanted))
+		return;
 	as_keeper_raise_too_old(text_to_cstring(start->word));
 }
 
 /* ---- Making one ---- */
+
+/*
+ * A transaction that has committed before the slot's position may still count
+ * as running, as while it waits for a standby: then it would be neither in the
+ * stream nor in a page of present actors.  Wait for all that are running.
+ */
+static void
+wait_for_running(void)
+{
+	Snapshot	snapshot = GetLatestSnapshot();
+	int			n = snapshot->xcnt;
+	TransactionId *xids = palloc(Max(n, 1) * sizeof(TransactionId));
+
+	memcpy(xids, snapshot->xip, n * sizeof(TransactionId));
+	for (int i = 0; i < n; i++)
+		XactLockTableWait(xids[i], NULL, NULL, XLTW_None);
+}
 
 static void
 make_slot(const char *slot, const Start *start)
@@ -135,18 +156,29 @@ make_slot(const char *slot, const Start *start)
 	Datum		values[1] = {CStringGetTextDatum(slot)};
 	AsAdmin		admin;
 
-	as_admin_begin(&admin);
-	if (start->from == FROM_SEQUENCE ||
-		(start->from == FROM_TIME && start->time <= GetCurrentTimestamp()))
-		copy_past(slot, start);
-	else
-		as_admin_execute("SELECT pg_catalog.pg_create_logical_replication_slot($1::name, 'actorstore', true)",
-						 SPI_OK_SELECT, 1, types, values, NULL);
-	as_admin_leave(&admin);
+	PG_TRY();
+	{
+		as_admin_begin(&admin);
+		if (start->from == FROM_SEQUENCE ||
+			(start->from == FROM_TIME && start->time <= GetCurrentTimestamp()))
+			copy_past(slot, start);
+		else
+			as_admin_execute("SELECT pg_catalog.pg_create_logical_replication_slot($1::name, 'actorstore', true)",
+							 SPI_OK_SELECT, 1, types, values, NULL);
+		as_admin_leave(&admin);
+		if (start->from == FROM_BEGINNING)
+			wait_for_running();
+	}
+	PG_CATCH();
+	{
+		as_slot_abandon(slot);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	as_slot_keep_at_commit(slot);
 }
 
-static void
+static bool
 insert_row(text *name, const char *slot, const Start *start, ArrayType *types,
 		   text *prefix)
 {
@@ -156,6 +188,7 @@ insert_row(text *name, const char *slot, const Start *start, ArrayType *types,
 	Datum		values[9] = {0};
 	XLogRecPtr	position;
 	AsAdmin		admin;
+	bool		inserted;
 
 	(void) as_slot_state(slot, &position);
 	values[0] = PointerGetDatum(name);
@@ -172,11 +205,13 @@ insert_row(text *name, const char *slot, const Start *start, ArrayType *types,
 	values[8] = start->from == FROM_SEQUENCE ? values[5] : (Datum) 0;
 	nulls[8] = start->from == FROM_SEQUENCE ? ' ' : 'n';
 	as_admin_begin(&admin);
-	as_admin_execute("INSERT INTO actorstore.subscription (subscription, owner, slot, actor_types, key_prefix, "
-					 "start_from, start_lsn, since, fetched, acked, reading) "
-					 "VALUES ($1, $2, $3::name, $4, $5, $6, $7, $8, $9, $9, $6 = 'beginning')",
-					 SPI_OK_INSERT, 9, argtypes, values, nulls);
+	inserted = as_admin_execute("INSERT INTO actorstore.subscription (subscription, owner, slot, actor_types, key_prefix, "
+								"start_from, start_lsn, since, fetched, acked, reading) "
+								"VALUES ($1, $2, $3::name, $4, $5, $6, $7, $8, $9, $9, $6 = 'beginning') "
+								"ON CONFLICT DO NOTHING",
+								SPI_OK_INSERT, 9, argtypes, values, nulls) > 0;
 	as_admin_leave(&admin);
+	return inserted;
 }
 
 static void
@@ -213,6 +248,15 @@ exists(text *name)
 							 SPI_OK_SELECT, 1, types, values, NULL) > 0;
 	as_admin_leave(&admin);
 	return found;
+}
+
+static as_noreturn void
+raise_duplicate(text *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("subscription \"%s\" already exists",
+					text_to_cstring(name))));
 }
 
 static ArrayType *
@@ -263,31 +307,38 @@ actorstore_subscribe(PG_FUNCTION_ARGS)
 	Start		start = parse_start(fcinfo, 1);
 	ArrayType  *types;
 	text	   *prefix = arg_prefix(fcinfo, 3);
-	char	   *slot = as_subscription_slot(name);
+	char	   *slot;
 	AsAdmin		admin;
 
 	PreventCommandIfReadOnly("actorstore.subscribe()");
 	PreventCommandIfParallelMode("actorstore.subscribe()");
 	PreventCommandDuringRecovery("actorstore.subscribe()");
 	types = arg_types(fcinfo, 2);
-	as_subscription_check_types(types);
+	as_subscription_check_types(types, NULL, false);
+	if (types == NULL && !superuser() &&
+		start.from != FROM_NOW && start.from != FROM_BEGINNING)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the past of all actor types"),
+				 errhint("Name the types in actor_types.")));
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("subscribe cannot run in a transaction that has written"),
 				 errhint("Call subscribe in a transaction of its own, or before anything is written.")));
 
-	as_subscription_lock(name);
 	if (exists(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("subscription \"%s\" already exists",
-						text_to_cstring(name))));
+		raise_duplicate(name);
 	as_admin_begin(&admin);
 	as_keeper_sweep();
 	as_admin_leave(&admin);
+
+	/* whoever comes by a slot without a row looks whether it is locked */
+	slot = as_slot_new_name();
+	(void) as_slot_lock(slot);
 	make_slot(slot, &start);
-	insert_row(name, slot, &start, types, prefix);
+	if (!insert_row(name, slot, &start, types, prefix))
+		raise_duplicate(name);
 	warn_of_unlogged(types);
 	PG_RETURN_VOID();
 }
@@ -324,7 +375,6 @@ actorstore_ack(PG_FUNCTION_ARGS)
 	values[1] = PG_GETARG_DATUM(1);
 	up_to = as_sequence_arg(PG_GETARG_TEXT_PP(1), "sequence");
 	subscription = as_subscription_get(name);
-	as_subscription_check_owner(subscription);
 	if (!subscription->has_fetched ||
 		as_sequence_compare(up_to, subscription->fetched) > 0)
 		ereport(ERROR,
@@ -366,7 +416,6 @@ actorstore_unsubscribe(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("actorstore.unsubscribe()");
 	PreventCommandDuringRecovery("actorstore.unsubscribe()");
 	subscription = as_subscription_get(name);
-	as_subscription_check_owner(subscription);
 	as_admin_begin(&admin);
 	as_admin_execute("DELETE FROM actorstore.subscription WHERE subscription = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);

@@ -35,26 +35,6 @@ as_arg_subscription(FunctionCallInfo fcinfo, int n)
 	return name;
 }
 
-char *
-as_subscription_slot(const text *name)
-{
-	return psprintf("%s%016llx", as_slot_prefix(MyDatabaseId),
-					(unsigned long long) as_key_hash(VARDATA_ANY(name),
-													 VARSIZE_ANY_EXHDR(name),
-													 "", 0));
-}
-
-void
-as_subscription_lock(const text *name)
-{
-	if (!as_slot_lock(as_subscription_slot(name)))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("subscription \"%s\" is in use by another session",
-						text_to_cstring(name)),
-				 errdetail("A transaction that has called a function on the subscription has it until it ends.")));
-}
-
 text *
 as_sequence_text(AsSequence sequence)
 {
@@ -104,6 +84,22 @@ text_column(int n, MemoryContext context)
 	return copy;
 }
 
+static ArrayType *
+array_column(int n, MemoryContext context)
+{
+	bool		isnull;
+	Datum		value = column(n, &isnull);
+	MemoryContext old;
+	ArrayType  *copy;
+
+	if (isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(context);
+	copy = DatumGetArrayTypePCopy(value);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
 static bool
 sequence_column(int n, AsSequence *sequence)
 {
@@ -119,19 +115,11 @@ static void
 read_row(AsSubscription *subscription, MemoryContext context)
 {
 	bool		isnull;
-	Datum		types;
 
 	subscription->slot = text_to_cstring(text_column(1, context));
 	subscription->slot = MemoryContextStrdup(context, subscription->slot);
 	subscription->owner = DatumGetObjectId(column(2, &isnull));
-	types = column(3, &isnull);
-	if (!isnull)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		subscription->types = DatumGetArrayTypePCopy(types);
-		MemoryContextSwitchTo(old);
-	}
+	subscription->types = array_column(3, context);
 	subscription->prefix = text_column(4, context);
 	subscription->start_lsn = DatumGetLSN(column(5, &isnull));
 	subscription->since = DatumGetTimestampTz(column(6, &isnull));
@@ -145,34 +133,56 @@ read_row(AsSubscription *subscription, MemoryContext context)
 	subscription->uncommitted =
 		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column(13, &isnull)));
 	subscription->has_pages = DatumGetBool(column(14, &isnull));
+	subscription->gone_types = array_column(15, context);
+	subscription->barred = DatumGetBool(column(16, &isnull));
+}
+
+static bool
+find_row(AsSubscription *subscription)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(subscription->name)};
+	AsAdmin		admin;
+	bool		found;
+
+	as_admin_begin(&admin);
+	found = as_admin_execute("SELECT slot::text, owner::oid, actor_types, key_prefix, start_lsn, since, "
+							 "reading, read_type, read_id, nread, fetched, acked, xmin, "
+							 "EXISTS (SELECT FROM actorstore.subscription_page AS p WHERE p.subscription = s.subscription), "
+							 "gone_types, barred "
+							 "FROM actorstore.subscription AS s WHERE subscription = $1",
+							 SPI_OK_SELECT, 1, types, values, NULL) > 0;
+	if (found)
+		read_row(subscription, context);
+	as_admin_leave(&admin);
+	return found;
 }
 
 AsSubscription *
 as_subscription_get(text *name)
 {
 	AsSubscription *subscription = palloc0(sizeof(AsSubscription));
-	MemoryContext context = CurrentMemoryContext;
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1] = {PointerGetDatum(name)};
-	AsAdmin		admin;
-	bool		found;
+	char	   *slot;
 
+	/* what the row says counts once we have the lock */
 	subscription->name = name;
-	as_subscription_lock(name);
-	as_admin_begin(&admin);
-	found = as_admin_execute("SELECT slot::text, owner::oid, actor_types, key_prefix, start_lsn, since, "
-							 "reading, read_type, read_id, nread, fetched, acked, xmin, "
-							 "EXISTS (SELECT FROM actorstore.subscription_page AS p WHERE p.subscription = s.subscription) "
-							 "FROM actorstore.subscription AS s WHERE subscription = $1",
-							 SPI_OK_SELECT, 1, types, values, NULL) > 0;
-	if (found)
-		read_row(subscription, context);
-	as_admin_leave(&admin);
-	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("subscription \"%s\" does not exist",
-						text_to_cstring(name))));
+	do
+	{
+		if (!find_row(subscription))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("subscription \"%s\" does not exist",
+							text_to_cstring(name))));
+		as_subscription_check_owner(subscription);
+		slot = subscription->slot;
+		if (!as_slot_lock(slot))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("subscription \"%s\" is in use by another session",
+							text_to_cstring(name)),
+					 errdetail("A transaction that has called a function on the subscription has it until it ends.")));
+	} while (!find_row(subscription) || strcmp(slot, subscription->slot) != 0);
 	return subscription;
 }
 
@@ -209,39 +219,60 @@ as_subscription_types(ArrayType *types, text ***names)
 	return n;
 }
 
-/* Does somebody else own any type? */
+/* Is there a type, and does nobody else own one? */
 static bool
 owns_all_types(void)
 {
 	Oid			types[1] = {OIDOID};
 	Datum		values[1] = {ObjectIdGetDatum(GetUserId())};
+	bool		isnull;
 	AsAdmin		admin;
-	bool		foreign;
+	bool		all;
 
-	if (superuser())
-		return true;
 	as_admin_begin(&admin);
-	foreign = as_admin_execute("SELECT 1 FROM actorstore.type "
-							   "WHERE NOT coalesce(pg_has_role($1, owner::oid, 'USAGE'), false) LIMIT 1",
-							   SPI_OK_SELECT, 1, types, values, NULL) > 0;
+	as_admin_execute("SELECT coalesce(bool_and(pg_has_role($1, owner::oid, 'USAGE')), false) FROM actorstore.type",
+					 SPI_OK_SELECT, 1, types, values, NULL);
+	all = DatumGetBool(column(1, &isnull));
 	as_admin_leave(&admin);
-	return !foreign;
+	return all;
+}
+
+static void
+check_all_types(bool barred)
+{
+	if (!superuser() && (barred || !owns_all_types()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for all actor types"),
+				 errdetail("Only a superuser or the owner of all types may subscribe to all of them."),
+				 errhint("Name the types in actor_types.")));
+}
+
+static bool
+contains(ArrayType *types, const text *name)
+{
+	text	  **names;
+	int			n = types != NULL ? as_subscription_types(types, &names) : 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (VARSIZE_ANY_EXHDR(names[i]) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(VARDATA_ANY(names[i]), VARDATA_ANY(name),
+				   VARSIZE_ANY_EXHDR(name)) == 0)
+			return true;
+	}
+	return false;
 }
 
 void
-as_subscription_check_types(ArrayType *types)
+as_subscription_check_types(ArrayType *types, ArrayType *gone, bool barred)
 {
 	text	  **names;
 	int			n;
 
 	if (types == NULL)
 	{
-		if (!owns_all_types())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied for all actor types"),
-					 errdetail("Only a superuser or the owner of all types may subscribe to all of them."),
-					 errhint("Name the types in actor_types.")));
+		check_all_types(barred);
 		return;
 	}
 	n = as_subscription_types(types, &names);
@@ -251,5 +282,11 @@ as_subscription_check_types(ArrayType *types)
 
 		if (type != NULL)
 			as_type_check(type, AS_PRIV_READ);
+		else if (!superuser() && !contains(gone, names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for actor type \"%s\"",
+							text_to_cstring(names[i])),
+					 errdetail("The privilege \"read\" on the type was required when it was dropped.")));
 	}
 }

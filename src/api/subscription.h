@@ -40,6 +40,8 @@ typedef struct AsSubscription
 	AsSequence	fetched;
 	bool		has_acked;
 	AsSequence	acked;
+	ArrayType  *gone_types;		/* NULL: none */
+	bool		barred;
 	bool		uncommitted;	/* the row was written by this transaction */
 } AsSubscription;
 
@@ -47,12 +49,10 @@ typedef struct AsSubscription
 extern text *as_arg_subscription(FunctionCallInfo fcinfo, int n);
 
 /*
- * Lock the name of a subscription until the end of the transaction; 55006 if
- * another session has it.
+ * Lock a subscription until the end of the transaction and read it; 42704 if
+ * there is none of that name, 42501 if the current role does not own it, 55006
+ * if another session has it.
  */
-extern void as_subscription_lock(const text *name);
-
-/* Lock and read a subscription; 42704 if there is none of that name. */
 extern AsSubscription *as_subscription_get(text *name);
 
 /* Raise 42501 unless the current role owns the subscription. */
@@ -60,15 +60,15 @@ extern void as_subscription_check_owner(const AsSubscription *subscription);
 
 /*
  * Raise 42501 unless the current role may read all that is subscribed to;
- * NULL stands for all types.  Types that are gone do not count.
+ * types NULL stands for all.  gone are those of the types that the owner could
+ * read when they were dropped; barred says that a type was dropped that the
+ * owner did not own.
  */
-extern void as_subscription_check_types(ArrayType *types);
+extern void as_subscription_check_types(ArrayType *types, ArrayType *gone,
+										bool barred);
 
 /* The types of a subscription, as texts. */
 extern int	as_subscription_types(ArrayType *types, text ***names);
-
-/* The name of a subscription's slot. */
-extern char *as_subscription_slot(const text *name);
 
 /* A sequence as text, and back: 22023 if it is none. */
 extern text *as_sequence_text(AsSequence sequence);

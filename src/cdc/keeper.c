@@ -11,8 +11,8 @@
  *
  * A launcher, one for the server, comes by every few seconds.  A slot can be
  * moved only from within its database, so the launcher starts a worker for
- * each database where there is something to do, one after another; it lives
- * for milliseconds and is in nobody's way.
+ * each database where there is something to do, one after another; it waits
+ * for nobody for longer than a second, and so is in nobody's way.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -24,6 +24,9 @@
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "cdc/slot.h"
@@ -38,9 +41,11 @@
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define MAX_NAP_MS		10000
@@ -68,6 +73,36 @@ run(const char *sql, int nargs, Oid *types, Datum *values, Datum *result)
 		*result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 								1, &isnull);
 	return SPI_processed;
+}
+
+/*
+ * The same, as the owner of the extension's tables: what hangs on them must
+ * not run as a superuser.
+ */
+static uint64
+run_as_owner(const char *sql, int nargs, Oid *types, Datum *values,
+			 Datum *result)
+{
+	Oid			table = get_relname_relid("cdc_mark",
+										  get_namespace_oid("actorstore", false));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			user;
+	int			context;
+	Oid			owner;
+	uint64		n;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", table);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	/* an error ends the worker */
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	n = run(sql, nargs, types, values, result);
+	SetUserIdAndSecContext(user, context);
+	return n;
 }
 
 /* ---- For subscribe ---- */
@@ -151,7 +186,7 @@ as_keeper_sweep(void)
 	/* an older snapshot does not show what has been committed since */
 	if (IsolationUsesXactSnapshot())
 		return;
-	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
+	foreach(cell, as_slots_idle(MyDatabaseId))
 	{
 		char	   *slot = lfirst(cell);
 
@@ -165,13 +200,22 @@ as_keeper_sweep(void)
 	}
 }
 
-/* The extension has gone. */
+static bool has_extension;
+
+/* Where the extension has gone, its slots go. */
 static void
-drop_all_slots(void)
+look_for_extension(void)
 {
+	/* first: what comes later may belong to a new extension */
+	List	   *slots = as_slots_idle(MyDatabaseId);
 	ListCell   *cell;
 
-	foreach(cell, as_slots_idle(as_slot_prefix(MyDatabaseId)))
+	has_extension =
+		run("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'actorstore'",
+			0, NULL, NULL, NULL) > 0;
+	if (has_extension)
+		return;
+	foreach(cell, slots)
 		as_slot_drop(lfirst(cell));
 }
 
@@ -181,7 +225,7 @@ static void
 stop_keeping(void)
 {
 	as_slot_drop(keeper_slot());
-	run("DELETE FROM actorstore.cdc_mark", 0, NULL, NULL, NULL);
+	run_as_owner("DELETE FROM actorstore.cdc_mark", 0, NULL, NULL, NULL);
 }
 
 /* Make the keeper's slot; the transaction must not have written. */
@@ -195,32 +239,48 @@ begin_keeping(void)
 		1, types, values, NULL);
 }
 
-/* Note where the WAL ends now; let go what is older than the retention. */
+/* The newest mark that is older than the retention. */
+static bool
+find_old_mark(Datum *lsn)
+{
+	Oid			types[1] = {FLOAT8OID};
+	Datum		values[1] = {Float8GetDatum(actorstore_cdc_retention)};
+
+	return run_as_owner("SELECT lsn FROM actorstore.cdc_mark "
+						"WHERE at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) "
+						"ORDER BY at DESC LIMIT 1", 1, types, values, lsn) > 0;
+}
+
+/*
+ * Note where the WAL ends now; let go what is older than the retention.
+ *
+ * The end is that of a record, as a slot whose position is within the record
+ * of a commit would leave it out; and it is read before the clock, so that no
+ * later commit has an earlier time.
+ */
 static void
 go_on_keeping(void)
 {
 	char	   *keeper = keeper_slot();
-	Oid			types[2] = {INT4OID, TEXTOID};
-	Datum		values[2] = {Int32GetDatum(actorstore_cdc_retention),
-	CStringGetTextDatum(keeper)};
+	Oid			types[2] = {LSNOID, TIMESTAMPTZOID};
+	Datum		values[2];
 	XLogRecPtr	position;
 	Datum		lsn;
 
-	run("INSERT INTO actorstore.cdc_mark (at, lsn) "
-		"VALUES (pg_catalog.clock_timestamp(), pg_catalog.pg_current_wal_flush_lsn())",
-		0, NULL, NULL, NULL);
-	if (run("SELECT lsn FROM actorstore.cdc_mark "
-			"WHERE at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) "
-			"ORDER BY at DESC LIMIT 1", 1, types, values, &lsn) == 0)
+	values[0] = LSNGetDatum(GetXLogInsertRecPtr());
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	run_as_owner("INSERT INTO actorstore.cdc_mark (lsn, at) VALUES ($1, $2)",
+				 2, types, values, NULL);
+	if (!find_old_mark(&lsn) ||
+		as_slot_state(keeper, &position) != AS_SLOT_READY)
 		return;
-	run("DELETE FROM actorstore.cdc_mark WHERE at < (SELECT max(at) FROM actorstore.cdc_mark "
-		"WHERE at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1))",
-		1, types, values, NULL);
-	if (as_slot_state(keeper, &position) != AS_SLOT_READY ||
-		DatumGetLSN(lsn) <= position)
-		return;
-	types[0] = LSNOID;
 	values[0] = lsn;
+	run_as_owner("DELETE FROM actorstore.cdc_mark WHERE lsn < $1",
+				 1, types, values, NULL);
+	if (DatumGetLSN(lsn) <= position)
+		return;
+	types[1] = TEXTOID;
+	values[1] = CStringGetTextDatum(keeper);
 	run("SELECT pg_catalog.pg_replication_slot_advance($2::pg_catalog.name, $1)",
 		2, types, values, NULL);
 }
@@ -237,16 +297,6 @@ in_transaction(void (*step) (void))
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-}
-
-static bool has_extension;
-
-static void
-look_for_extension(void)
-{
-	has_extension =
-		run("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'actorstore'",
-			0, NULL, NULL, NULL) > 0;
 }
 
 /* ---- The worker, and the launcher ---- */
@@ -267,17 +317,18 @@ as_keeper_main(Datum database)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
 											  InvalidOid, 0);
 	pgstat_report_activity(STATE_RUNNING, "looking after subscriptions");
+	override("role", "none");
 	override("search_path", "pg_catalog, pg_temp");
 	override("default_transaction_isolation", "read committed");
 	override("default_transaction_read_only", "off");
 	override("session_replication_role", "origin");
 
+	/* to make a slot is to wait for all transactions; better try again */
+	override("lock_timeout", "1s");
+
 	in_transaction(look_for_extension);
 	if (!has_extension)
-	{
-		in_transaction(drop_all_slots);
 		return;
-	}
 	in_transaction(as_keeper_sweep);
 
 	state = as_slot_state(keeper_slot(), NULL);
@@ -315,7 +366,7 @@ databases_to_visit(void)
 
 		if (!database->datallowconn ||
 			((actorstore_cdc_retention == 0 || database->datistemplate) &&
-			 as_slots_idle(as_slot_prefix(database->oid)) == NIL))
+			 as_slots_idle(database->oid) == NIL))
 			continue;
 		old = MemoryContextSwitchTo(context);
 		databases = lappend_oid(databases, database->oid);

@@ -5,10 +5,10 @@
  *
  * A slot is not transactional, but what refers to it is.  So a new slot is
  * temporary, which the server removes by itself whatever becomes of this
- * session, until just before the commit; and a slot is dropped just before
- * the commit.  In the instant between that and the commit record, a crash can
- * leave a slot that nobody refers to (a sweep drops it) or a reference to a
- * slot that is gone (which the next reader is told).
+ * session, until just before the commit; and a slot is dropped just after the
+ * commit.  A crash in the instant between one of these and the commit record,
+ * or a slot that is in use when it should go, leaves a slot that nobody refers
+ * to: a sweep drops it.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -56,6 +56,19 @@ as_slot_prefix(Oid database)
 	return psprintf("actorstore_%u_", database);
 }
 
+char *
+as_slot_new_name(void)
+{
+	uint64		random;
+
+	if (!pg_strong_random(&random, sizeof(random)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	return psprintf("%s%016llx", as_slot_prefix(MyDatabaseId),
+					(unsigned long long) random);
+}
+
 bool
 as_slot_lock(const char *slot)
 {
@@ -70,6 +83,14 @@ as_slot_lock(const char *slot)
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/* Is it a slot of this database and this plugin? */
+static bool
+is_ours(ReplicationSlot *slot)
+{
+	return slot->data.database == MyDatabaseId &&
+		strcmp(NameStr(slot->data.plugin), "actorstore") == 0;
+}
+
 AsSlotState
 as_slot_state(const char *name, XLogRecPtr *confirmed)
 {
@@ -79,7 +100,7 @@ as_slot_state(const char *name, XLogRecPtr *confirmed)
 	if (slot == NULL)
 		return AS_SLOT_MISSING;
 	SpinLockAcquire(&slot->mutex);
-	if (!slot->in_use || slot->data.database != MyDatabaseId)
+	if (!slot->in_use || !is_ours(slot))
 		state = AS_SLOT_MISSING;
 	else
 		state = as_slot_is_lost(slot) ? AS_SLOT_LOST : AS_SLOT_READY;
@@ -102,6 +123,7 @@ begin_decoding(AsSlotRead *read)
 										   .segment_open = wal_segment_open,
 										   .segment_close = wal_segment_close),
 								NULL, NULL, NULL);
+	as_decode_into(NULL, NULL);
 	XLogBeginRead(ctx->reader, MyReplicationSlot->data.restart_lsn);
 
 	/* what the caches know is not what the changes were made with */
@@ -147,12 +169,14 @@ decode(LogicalDecodingContext *ctx, AsSlotRead *read)
 
 /* Let the slot's position move; what it holds back of WAL goes later. */
 static void
-confirm(XLogRecPtr position)
+confirm(XLogRecPtr position, bool durably)
 {
 	if (position <= MyReplicationSlot->data.confirmed_flush)
 		return;
 	LogicalConfirmReceivedLocation(position);
 	ReplicationSlotMarkDirty();
+	if (durably)
+		ReplicationSlotSave();
 }
 
 void
@@ -162,11 +186,22 @@ as_slot_read(AsSlotRead *read)
 	LogicalDecodingContext *volatile ctx = NULL;
 
 	CheckLogicalDecodingRequirements();
+	if (MyReplicationSlot != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("this session is using replication slot \"%s\" already",
+						NameStr(MyReplicationSlot->data.name))));
 	as_slot_acquire(read->slot);
 	PG_TRY();
 	{
 		XLogRecPtr	restart = MyReplicationSlot->data.restart_lsn;
 		XLogRecPtr	nothing_taken;
+
+		if (!is_ours(MyReplicationSlot))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("replication slot \"%s\" is not one of a subscription",
+							read->slot)));
 
 		ctx = begin_decoding(read);
 		nothing_taken = decode(ctx, read);
@@ -174,7 +209,7 @@ as_slot_read(AsSlotRead *read)
 		/* decoding has its own transactions and may have left its owner */
 		CurrentResourceOwner = owner;
 		if (read->may_confirm)
-			confirm(nothing_taken);
+			confirm(nothing_taken, read->confirm_durably);
 		if (ctx->reader->EndRecPtr - restart > MAX_READ_AGAIN)
 			LogStandbySnapshot();
 		FreeDecodingContext(ctx);
@@ -199,13 +234,54 @@ as_slot_read(AsSlotRead *read)
 void
 as_slot_drop(const char *slot)
 {
-	if (SearchNamedReplicationSlot(slot, true) != NULL)
+	if (as_slot_state(slot, NULL) != AS_SLOT_MISSING)
 		ReplicationSlotDrop(slot, true);
+}
+
+void
+as_slot_abandon(const char *slot)
+{
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	as_slot_drop(slot);
+}
+
+/*
+ * Drop a slot at the end of a transaction, where nothing may fail.  If it is
+ * in use, or cannot be dropped, the sweep will come by.
+ */
+static void
+drop_quietly(const char *slot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	uint32		holdoff = InterruptHoldoffCount;
+
+	PG_TRY();
+	{
+		as_slot_abandon(slot);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		if (MyReplicationSlot != NULL)
+			ReplicationSlotRelease();
+		CurrentResourceOwner = owner;
+		InterruptHoldoffCount = holdoff;
+	}
+	PG_END_TRY();
 }
 
 static void
 keep(const char *slot)
 {
+	if (as_slot_state(slot, NULL) == AS_SLOT_MISSING)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a subscription made in this transaction is gone"),
+				 errdetail("An error in the transaction, also one behind a savepoint, ends the replication slot of a subscription that is not committed."),
+				 errhint("Call subscribe in a transaction of its own.")));
 	as_slot_acquire(slot);
 	ReplicationSlotPersist();
 	ReplicationSlotRelease();
@@ -236,48 +312,39 @@ as_slot_drop_at_commit(const char *slot)
 	remember(slot, true);
 }
 
-/* A wish of a (sub)transaction that has failed: no slot may stay. */
-static void
-undo(PendingSlot *wish)
-{
-	if (wish->drop)
-		return;
-	if (MyReplicationSlot != NULL)
-		ReplicationSlotRelease();
-	as_slot_drop(NameStr(wish->slot));
-}
-
 static void
 end_transaction(XactEvent event, void *arg)
 {
+	List	   *wishes = pending;
 	ListCell   *cell;
 
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			foreach(cell, pending)
+			foreach(cell, wishes)
 			{
 				PendingSlot *wish = lfirst(cell);
 
-				if (wish->drop)
-					as_slot_drop(NameStr(wish->slot));
-				else
+				if (!wish->drop)
 					keep(NameStr(wish->slot));
 			}
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			if (pending != NIL)
+			if (wishes != NIL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has created or dropped a subscription")));
 			break;
-		case XACT_EVENT_ABORT:
-			foreach(cell, pending)
-				undo(lfirst(cell));
-			pending = NIL;
-			break;
 		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
 			pending = NIL;
+			foreach(cell, wishes)
+			{
+				PendingSlot *wish = lfirst(cell);
+
+				if (wish->drop == (event == XACT_EVENT_COMMIT))
+					drop_quietly(NameStr(wish->slot));
+			}
 			break;
 		default:
 			break;
@@ -300,7 +367,8 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid,
 			wish->subid = parent;
 		else if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
-			undo(wish);
+			if (!wish->drop)
+				drop_quietly(NameStr(wish->slot));
 			pending = foreach_delete_current(pending, cell);
 		}
 	}
@@ -314,8 +382,9 @@ as_slot_init(void)
 }
 
 List *
-as_slots_idle(const char *prefix)
+as_slots_idle(Oid database)
 {
+	char	   *prefix = as_slot_prefix(database);
 	List	   *names = NIL;
 
 	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
@@ -324,6 +393,7 @@ as_slots_idle(const char *prefix)
 		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
 
 		if (slot->in_use && slot->active_pid == 0 &&
+			slot->data.database == database &&
 			strncmp(NameStr(slot->data.name), prefix, strlen(prefix)) == 0)
 			names = lappend(names, pstrdup(NameStr(slot->data.name)));
 	}

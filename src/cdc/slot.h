@@ -21,13 +21,16 @@
 
 typedef enum AsSlotState
 {
-	AS_SLOT_MISSING,
+	AS_SLOT_MISSING,			/* or of another database or plugin */
 	AS_SLOT_LOST,				/* the WAL that it needs has been removed */
 	AS_SLOT_READY
 } AsSlotState;
 
 /* What the names of all slots of a database's subscriptions begin with. */
 extern char *as_slot_prefix(Oid database);
+
+/* A new name for a slot of this database, which nobody can guess. */
+extern char *as_slot_new_name(void);
 
 /*
  * Lock what belongs to a slot until the end of the transaction; false if
@@ -59,6 +62,7 @@ typedef struct AsSlotRead
 	 * lies behind it cannot be read again.
 	 */
 	bool		may_confirm;
+	bool		confirm_durably;	/* to disk before as_slot_read() returns */
 } AsSlotRead;
 
 /*
@@ -73,17 +77,23 @@ extern void as_slot_read(AsSlotRead *read);
  */
 extern void as_slot_keep_at_commit(const char *slot);
 
-/* Drop a slot, if it is there, when the current transaction commits. */
+/*
+ * Drop a slot, if it is there and no process uses it, when the current
+ * transaction has committed.
+ */
 extern void as_slot_drop_at_commit(const char *slot);
 
 /* Drop a slot at once if it is there; 55006 if another process uses it. */
 extern void as_slot_drop(const char *slot);
 
+/* Let go, and drop, a temporary slot that an error has left half made. */
+extern void as_slot_abandon(const char *slot);
+
 /*
- * The names of all slots that begin so, as a list of C strings, without
- * those that another process uses.
+ * The names of all slots of a database's subscriptions, as a list of C
+ * strings, without those that a process uses.
  */
-extern List *as_slots_idle(const char *prefix);
+extern List *as_slots_idle(Oid database);
 
 /* To be called once, when the library is loaded. */
 extern void as_slot_init(void);

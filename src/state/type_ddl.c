@@ -415,6 +415,18 @@ as_type_drop(text *name, bool events)
 	if (quoted != NULL && declared)
 		as_admin_utility("DROP TABLE %s", quoted);
 
+	/* who follows the type and may read it, may read its last events */
+	as_admin_execute("UPDATE actorstore.subscription AS s SET gone_types = array_append(gone_types, $1)"
+					 " WHERE $1 = ANY (actor_types) AND EXISTS (SELECT FROM actorstore.type AS t"
+					 "  LEFT JOIN actorstore.type_grant AS g ON g.actor_type = t.actor_type AND g.privilege = 'read'"
+					 "  WHERE t.actor_type = $1 AND (pg_has_role(s.owner::oid, t.owner::oid, 'USAGE')"
+					 "   OR g.grantee::oid = 0 OR pg_has_role(s.owner::oid, g.grantee::oid, 'USAGE')))",
+					 SPI_OK_UPDATE, 1, types, values, NULL);
+	as_admin_execute("UPDATE actorstore.subscription AS s SET barred = true"
+					 " WHERE actor_types IS NULL AND NOT barred AND NOT EXISTS (SELECT FROM actorstore.type AS t"
+					 "  WHERE t.actor_type = $1 AND pg_has_role(s.owner::oid, t.owner::oid, 'USAGE'))",
+					 SPI_OK_UPDATE, 1, types, values, NULL);
+
 	/* handlers and grants go with it */
 	as_admin_execute("DELETE FROM actorstore.type WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);

@@ -6,7 +6,7 @@
 'use strict';
 const { Client } = require('pg');
 
-const IN_USE = '55006'; // by a session that is going away, or by the extension itself
+const IN_USE = '55006'; // by a session that is going away
 
 // True if the end has come.
 async function consume(client, name) {
