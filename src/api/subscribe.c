@@ -26,6 +26,8 @@
 #include "state/catalog.h"
 #include "state/type.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "storage/standby.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
@@ -125,7 +127,9 @@ copy_past(const char *slot, const Start *start)
 	/* the commit that ends at a slot's position lies before it */
 	if (!XLogRecPtrIsInvalid(wanted) && as_keeper_copy(slot) &&
 		as_slot_state(slot, &oldest) == AS_SLOT_READY &&
-		(start->from == FROM_TIME ? oldest <= wanted : oldest < wanted))
+		(oldest < wanted || (oldest == wanted &&
+							 (start->from == FROM_TIME ||
+							  start->sequence.number == PG_UINT32_MAX))))
 		return;
 	as_keeper_raise_too_old(text_to_cstring(start->word));
 }
@@ -140,11 +144,15 @@ copy_past(const char *slot, const Start *start)
 static void
 wait_for_running(void)
 {
-	Snapshot	snapshot = GetLatestSnapshot();
-	int			n = snapshot->xcnt;
-	TransactionId *xids = palloc(Max(n, 1) * sizeof(TransactionId));
+	/* a snapshot would not list those younger than the last one that ended */
+	RunningTransactions running = GetRunningTransactionData();
+	int			n = running->xcnt;
+	TransactionId *xids;
 
-	memcpy(xids, snapshot->xip, n * sizeof(TransactionId));
+	LWLockRelease(ProcArrayLock);
+	LWLockRelease(XidGenLock);
+	xids = palloc(Max(n, 1) * sizeof(TransactionId));
+	memcpy(xids, running->xids, n * sizeof(TransactionId));
 	for (int i = 0; i < n; i++)
 		XactLockTableWait(xids[i], NULL, NULL, XLTW_None);
 }

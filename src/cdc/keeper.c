@@ -138,7 +138,7 @@ void
 as_keeper_raise_too_old(const char *start)
 {
 	XLogRecPtr	oldest;
-	AsSequence	sequence = {0};
+	AsSequence	sequence = {.number = PG_UINT32_MAX};
 	char		text[AS_SEQUENCE_LEN];
 	Datum		at;
 
