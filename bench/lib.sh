@@ -185,7 +185,7 @@ rounds() {
 		for side in $order; do
 			load "$side"
 			one_run "$side" "$sync" "$clients" >>"$BENCH_WORK/$side.tps"
-			say "  $claim: sync $sync, $clients clients, round $round of $PAIRS, $side: $(tail -n 1 "$BENCH_WORK/$side.tps")"
+			say "  $claim: $(run_is "$sync" "$clients"), round $round of $PAIRS, $side: $(tail -n 1 "$BENCH_WORK/$side.tps")"
 		done
 	done
 }
@@ -193,6 +193,21 @@ rounds() {
 # What a run is; a claim may define its own.
 one_run() {
 	pgbench_run "$@" -T "$DURATION"
+}
+
+# How it is called while it goes; likewise.
+run_is() {
+	echo "sync $1, $2 clients"
+}
+
+# drop_slot NAME: once its consumer's server process has gone.
+drop_slot() {
+	local tries
+	for ((tries = 0; tries < 100; tries++)); do
+		[ "$(sql -c "SELECT active FROM pg_replication_slots WHERE slot_name = '$1'")" = f ] && break
+		sleep 0.02
+	done
+	sql -c "SELECT pg_drop_replication_slot('$1')" >/dev/null
 }
 
 median() {
