@@ -156,6 +156,29 @@ SELECT get_byte(data, 1) AS sides, encode(substr(data, 23, 2), 'hex') AS type_le
 	encode(substr(data, 46, 8), 'hex') AS new_version, encode(substr(data, 54, 4), 'hex') AS new_len, convert_from(substr(data, 58), 'UTF8') AS new
 FROM pg_logical_slot_peek_binary_changes('regress_cdc', NULL, NULL, 'format', 'binary', 'actor_types', 'cart', 'key_prefix', 'm', 'operations', 'update');
 
+-- Values, letter by letter as jsonb prints them: numbers of every size and scale, strings with what is to be escaped at
+-- every place, arrays and objects of any length and depth.
+SELECT actorstore.put_many('texts', array_agg('t' || n), array_agg(v)) FROM (
+	SELECT row_number() OVER () AS n, v FROM (
+		SELECT to_jsonb(sign * digits * 10::numeric ^ power)
+		FROM unnest('{1,-1}'::numeric[]) AS sign, unnest('{0,1,9,10,12345,9999,10000,99999999,100000000,1234567890123456789}'::numeric[]) AS digits,
+			unnest('{0,1,3,4,7,19,63,130,-1,-2,-3,-4,-5,-8,-15}'::numeric[]) AS power
+		UNION ALL SELECT to_jsonb(round(d, scale)) FROM unnest('{0,0.5,12.345678,9999.99995,10000.00001,-0.00012345,50000000.00005}'::numeric[]) AS d, generate_series(0, 70, 7) AS scale
+		UNION ALL SELECT number::jsonb FROM unnest('{-0,1.0,1.50,1e-20,1e-63,1e-64,1e-65,1e63,1e255,1e256,1e400,0.0000,-12.00e-3}'::text[]) AS number
+		UNION ALL SELECT to_jsonb(repeat('a', before) || escape || repeat('é', after)) FROM unnest(ARRAY[E'\n', E'\t', E'\b', E'\f', E'\r', E'\001', E'\037', '"', '\', ' ', '!', '€', E'\177']) AS escape,
+			generate_series(0, 17) AS before, generate_series(0, 9, 3) AS after
+		UNION ALL SELECT to_jsonb(repeat('0123456789abcdef', length) || E'"\\') FROM unnest('{0,1,1000,10000}'::int[]) AS length
+		UNION ALL SELECT jsonb_agg(CASE i % 6 WHEN 0 THEN to_jsonb(i) WHEN 1 THEN to_jsonb(i::text) WHEN 2 THEN 'null' WHEN 3 THEN to_jsonb(i % 4 = 1) WHEN 4 THEN jsonb_build_array(i, '{}'::jsonb) ELSE to_jsonb(i / 7.0) END)
+			FROM unnest('{0,1,31,32,33,64,65,200}'::int[]) AS length, generate_series(1, length) AS i GROUP BY length
+		UNION ALL SELECT jsonb_object_agg(repeat('k', i % 5) || i, CASE i % 4 WHEN 0 THEN to_jsonb(i * 1.5) WHEN 1 THEN to_jsonb(repeat('v', i)) WHEN 2 THEN jsonb_build_object('a', i, 'b', jsonb_build_array()) ELSE 'false' END)
+			FROM unnest('{0,1,16,31,32,33,64,65,200}'::int[]) AS length, generate_series(1, length) AS i GROUP BY length
+		UNION ALL SELECT value::jsonb FROM unnest(ARRAY['[]', '{}', '[[]]', '[{}]', '{"": ""}', 'null', 'true', 'false', '""', '[null, true, [false, [1, [2, {"a": [3]}]]]]', repeat('[', 300) || repeat(']', 300)]) AS value
+	) AS u (v)) AS w;
+SELECT count(*) AS values, count(*) FILTER (WHERE position('"new_value": ' || a.value::text || ', "new_version": ' IN p.data) = 0) AS wrong
+FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'texts') AS p JOIN actorstore.get_all('texts') AS a
+	ON p.data::jsonb ->> 'actor_id' = a.actor_id;
+SELECT actorstore.drop_type('texts', events => false);
+
 -- Wrong options are refused at the start.
 \set VERBOSITY sqlstate
 SELECT events('no_such', 'x');
