@@ -11,9 +11,8 @@ begin 'insert_many and put_many against INSERT … SELECT unnest(…) ON CONFLIC
 $calls calls of $(thousands $rows) rows each, a transaction a call, one client, pgbench \`-M prepared\`. Both sides take the same two
 arrays, \`text[]\` and \`jsonb[]\`, and answer the number of rows written. The arrays wait in a table of the server, so that neither
 the network nor the client is measured: once as arrays; once as text, which is what most drivers send and what both sides
-then parse. "New": every actor is inserted; "existing": every one gets
-a value as large as the one that it has. The ids come in random order, or sorted.
-After each run the rows, and the sum of the versions, are compared with what the calls must have done.
+then parse. "New": every actor is inserted; "existing": every one gets a value as large as the one that it has. The ids
+come in random order, or sorted. After each run the rows, and the sum of the versions, are compared with what the calls must have done.
 END
 
 # The arrays: call n has the ids (n, i) of a type that holds calls × rows actors in all.

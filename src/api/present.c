@@ -142,6 +142,13 @@ as_present_read(AsSubscription *subscription, int64 max)
 									SPI_tuptable->tupdesc, 2, &isnull));
 	as_admin_leave(&admin);
 	subscription->has_pages = true;
+
+	/* the number in a sequence has 32 bits */
+	if (subscription->nread > PG_UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many present actors for one subscription"),
+				 errhint("Subscribe to fewer types at a time.")));
 }
 
 void

@@ -20,6 +20,7 @@
 #include "api/subscription.h"
 #include "catalog/pg_type.h"
 #include "cdc/keeper.h"
+#include "cdc/options.h"
 #include "cdc/slot.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -55,33 +56,6 @@ typedef struct Start
 
 /* ---- Where to start ---- */
 
-static TimestampTz
-parse_time(const char *word)
-{
-	MemoryContext context = CurrentMemoryContext;
-	TimestampTz result = 0;
-
-	PG_TRY();
-	{
-		result = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-														 CStringGetDatum(word),
-														 ObjectIdGetDatum(InvalidOid),
-														 Int32GetDatum(-1)));
-	}
-	PG_CATCH();
-	{
-		/* a pure function has failed: there is nothing to clean up */
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for start_from: \"%s\"", word),
-				 errhint("Valid are \"now\", \"beginning\", a sequence and a timestamp.")));
-	}
-	PG_END_TRY();
-	return result;
-}
-
 static Start
 parse_start(FunctionCallInfo fcinfo, int n)
 {
@@ -97,11 +71,13 @@ parse_start(FunctionCallInfo fcinfo, int n)
 		start.from = FROM_BEGINNING;
 	else if (as_sequence_parse(word, strlen(word), &start.sequence))
 		start.from = FROM_SEQUENCE;
-	else
-	{
+	else if (as_cdc_parse_time(word, &start.time))
 		start.from = FROM_TIME;
-		start.time = parse_time(word);
-	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for start_from: \"%s\"", word),
+				 errhint("Valid are \"now\", \"beginning\", a sequence and a timestamp.")));
 	return start;
 }
 

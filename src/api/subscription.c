@@ -68,34 +68,19 @@ column(int n, bool *isnull)
 						 isnull);
 }
 
-static text *
-text_column(int n, MemoryContext context)
+/* A copy of a text or array; NULL for NULL. */
+static void *
+copy_column(int n, MemoryContext context)
 {
 	bool		isnull;
 	Datum		value = column(n, &isnull);
 	MemoryContext old;
-	text	   *copy;
+	void	   *copy;
 
 	if (isnull)
 		return NULL;
 	old = MemoryContextSwitchTo(context);
-	copy = DatumGetTextPCopy(value);
-	MemoryContextSwitchTo(old);
-	return copy;
-}
-
-static ArrayType *
-array_column(int n, MemoryContext context)
-{
-	bool		isnull;
-	Datum		value = column(n, &isnull);
-	MemoryContext old;
-	ArrayType  *copy;
-
-	if (isnull)
-		return NULL;
-	old = MemoryContextSwitchTo(context);
-	copy = DatumGetArrayTypePCopy(value);
+	copy = PG_DETOAST_DATUM_COPY(value);
 	MemoryContextSwitchTo(old);
 	return copy;
 }
@@ -103,7 +88,7 @@ array_column(int n, MemoryContext context)
 static bool
 sequence_column(int n, AsSequence *sequence)
 {
-	text	   *value = text_column(n, CurrentMemoryContext);
+	text	   *value = copy_column(n, CurrentMemoryContext);
 
 	if (value == NULL)
 		return false;
@@ -116,24 +101,24 @@ read_row(AsSubscription *subscription, MemoryContext context)
 {
 	bool		isnull;
 
-	subscription->slot = text_to_cstring(text_column(1, context));
+	subscription->slot = text_to_cstring(copy_column(1, context));
 	subscription->slot = MemoryContextStrdup(context, subscription->slot);
 	subscription->owner = DatumGetObjectId(column(2, &isnull));
-	subscription->types = array_column(3, context);
-	subscription->prefix = text_column(4, context);
+	subscription->types = copy_column(3, context);
+	subscription->prefix = copy_column(4, context);
 	subscription->start_lsn = DatumGetLSN(column(5, &isnull));
 	subscription->since = DatumGetTimestampTz(column(6, &isnull));
 	subscription->has_since = !isnull;
 	subscription->reading = DatumGetBool(column(7, &isnull));
-	subscription->read_type = text_column(8, context);
-	subscription->read_id = text_column(9, context);
+	subscription->read_type = copy_column(8, context);
+	subscription->read_id = copy_column(9, context);
 	subscription->nread = DatumGetInt64(column(10, &isnull));
 	subscription->has_fetched = sequence_column(11, &subscription->fetched);
 	subscription->has_acked = sequence_column(12, &subscription->acked);
 	subscription->uncommitted =
 		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column(13, &isnull)));
 	subscription->has_pages = DatumGetBool(column(14, &isnull));
-	subscription->gone_types = array_column(15, context);
+	subscription->gone_types = copy_column(15, context);
 	subscription->barred = DatumGetBool(column(16, &isnull));
 }
 

@@ -154,28 +154,36 @@ set_after(AsCdcOptions *options, const char *option, const char *value)
 						"A sequence has 16 and 8 upper-case hexadecimal digits with a hyphen between them.");
 }
 
-static void
-set_since(AsCdcOptions *options, const char *option, const char *value)
+bool
+as_cdc_parse_time(const char *value, TimestampTz *time)
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = false;
 
-	options->has_since = true;
 	PG_TRY();
 	{
-		options->since =
-			DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-													CStringGetDatum(value),
-													ObjectIdGetDatum(InvalidOid),
-													Int32GetDatum(-1)));
+		*time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+														CStringGetDatum(value),
+														ObjectIdGetDatum(InvalidOid),
+														Int32GetDatum(-1)));
+		ok = true;
 	}
 	PG_CATCH();
 	{
 		/* a pure function has failed: there is nothing to clean up */
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
-		raise_bad_value(option, value, "Give a timestamp with time zone.");
 	}
 	PG_END_TRY();
+	return ok;
+}
+
+static void
+set_since(AsCdcOptions *options, const char *option, const char *value)
+{
+	options->has_since = true;
+	if (!as_cdc_parse_time(value, &options->since))
+		raise_bad_value(option, value, "Give a timestamp with time zone.");
 }
 
 static void

@@ -60,6 +60,9 @@ typedef struct AsCdcOptions
  */
 extern AsCdcOptions *as_cdc_options(List *options);
 
+/* Read a timestamp with time zone; false if it is none. */
+extern bool as_cdc_parse_time(const char *value, TimestampTz *time);
+
 /* Is the type among those asked for? */
 extern bool as_cdc_type_wanted(const AsCdcOptions *options, const char *name,
 							   uint32 len);

@@ -19,7 +19,8 @@ our @EXPORT = qw(new_node new_database sqlstate contents populate quiet_ok rows 
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
 
 # A running cluster.  Settings are lines for postgresql.conf; preload => 0
-# leaves the library out of shared_preload_libraries.
+# leaves the library out of shared_preload_libraries; plugins are the output
+# plugins to be allowed, where the server knows a setting for that.
 sub new_node
 {
 	my ($name, %options) = @_;
@@ -34,6 +35,12 @@ sub new_node
 	$node->append_conf('postgresql.conf', "autovacuum = off");
 	$node->append_conf('postgresql.conf', $options{settings}) if $options{settings};
 	$node->start;
+	if ($options{plugins}
+		&& $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
+	{
+		$node->append_conf('postgresql.conf', "output_plugin_libraries = '$options{plugins}'");
+		$node->restart;
+	}
 	return $node;
 }
 

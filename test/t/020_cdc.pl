@@ -16,12 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $node = new_node('source', preload => 0, streaming => 'logical', settings => "logical_decoding_work_mem = 64kB\nwal_sender_timeout = 2s");
-if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
-{
-	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'pgoutput, actorstore'");
-	$node->restart;
-}
+my $node = new_node('source', preload => 0, streaming => 'logical', plugins => 'pgoutput, actorstore', settings => "logical_decoding_work_mem = 64kB\nwal_sender_timeout = 2s");
 new_database($node, 'd');
 my $directory = PostgreSQL::Test::Utils::tempdir;
 my $json = 'value::text || \'|\' || version';

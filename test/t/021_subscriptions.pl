@@ -17,12 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $node = new_node('source', streaming => 'logical', settings => "max_prepared_transactions = 5");
-if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
-{
-	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'pgoutput, actorstore'");
-	$node->restart;
-}
+my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, actorstore', settings => "max_prepared_transactions = 5");
 new_database($node, 'd');
 
 # The slots of subscriptions, in all databases.
@@ -144,8 +139,6 @@ is($node->safe_psql('d', q{
 	DO $$ BEGIN
 		FOR i IN 1 .. 20 LOOP
 			BEGIN
-				SET LOCAL statement_timeout = 0;
-				PERFORM set_config('actorstore_test.i', i::text, true);
 				PERFORM * FROM actorstore.fetch('b', 1, '0 s');
 				RAISE division_by_zero;
 			EXCEPTION WHEN division_by_zero THEN NULL;

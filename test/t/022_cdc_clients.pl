@@ -41,12 +41,7 @@ if (!$without_npm)
 	$clients{beginning} = { subscribes => 1, command => [ 'node', "$programs/subscription.js", 'beginning', 'beginning', 'cart', q{it's "odd", ü} ] };
 }
 
-my $node = new_node('source', streaming => 'logical');
-if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
-{
-	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'pgoutput, actorstore'");
-	$node->restart;
-}
+my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, actorstore');
 new_database($node, 'd');
 @ENV{qw(PGHOST PGPORT PGDATABASE PGUSER NODE_PATH)} = ($node->host, $node->port, 'd', $node->safe_psql('d', 'SELECT current_user'), $modules);
 

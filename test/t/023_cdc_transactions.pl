@@ -14,13 +14,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('source', streaming => 'logical',
+my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, actorstore',
 	settings => "max_prepared_transactions = 10\nlogical_decoding_work_mem = 1MB\nshared_buffers = 16MB");
-if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
-{
-	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'pgoutput, actorstore'");
-	$node->restart;
-}
 new_database($node, 'd');
 $node->safe_psql('d', q{
 	SELECT actorstore.create_type('own');

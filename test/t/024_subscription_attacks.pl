@@ -15,12 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('source', streaming => 'logical', settings => "max_prepared_transactions = 5");
-if ($node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
-{
-	$node->append_conf('postgresql.conf', "output_plugin_libraries = 'pgoutput, test_decoding, actorstore'");
-	$node->restart;
-}
+my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, test_decoding, actorstore', settings => "max_prepared_transactions = 5");
 new_database($node, 'd');
 $node->safe_psql('d', q{SELECT actorstore.create_type('t')});
 
