@@ -282,16 +282,19 @@ position_wanted(const AsCdcOptions *options, ReorderBufferTXN *txn,
 		(!options->only_local || txn->origin_id == InvalidRepOriginId);
 }
 
-/* Take the key columns of a row apart; false if nobody wants its actor. */
-static bool
-key_wanted(const AsCdcOptions *options, TupleDesc desc, HeapTuple row,
-		   AsEvent *event)
+/* A row taken apart. */
+typedef struct DecodedRow
 {
-	bool		isnull;
-	text	   *type = DatumGetTextPP(heap_getattr(row, Anum_actor_type, desc,
-												   &isnull));
-	text	   *id = DatumGetTextPP(heap_getattr(row, Anum_actor_id, desc,
-												 &isnull));
+	Datum		values[Natts_actor];
+	bool		nulls[Natts_actor];
+} DecodedRow;
+
+/* Take the key columns of a row; false if nobody wants its actor. */
+static bool
+key_wanted(const AsCdcOptions *options, const DecodedRow *row, AsEvent *event)
+{
+	text	   *type = DatumGetTextPP(row->values[Anum_actor_type - 1]);
+	text	   *id = DatumGetTextPP(row->values[Anum_actor_id - 1]);
 
 	event->actor_type = VARDATA_ANY(type);
 	event->actor_type_len = VARSIZE_ANY_EXHDR(type);
@@ -305,28 +308,47 @@ key_wanted(const AsCdcOptions *options, TupleDesc desc, HeapTuple row,
 }
 
 /*
- * Take value and version of a row apart.  A value that was too large for the
- * row and did not change stands only in the old row, which holds it whole.
+ * Take value and version of a row.  A value that was too large for the row
+ * and did not change stands only in the old row, which holds it whole.
  */
 static void
-decode_side(AsEventSide *side, TupleDesc desc, HeapTuple row, HeapTuple old)
+decode_side(AsEventSide *side, const DecodedRow *row, const DecodedRow *old)
 {
-	Datum		value;
-	bool		isnull;
+	Datum		value = row->values[Anum_actor_value - 1];
 
-	side->present = (row != NULL);
-	if (row == NULL)
+	side->present = true;
+	if (row->nulls[Anum_actor_value - 1])
 		return;
-	value = heap_getattr(row, Anum_actor_value, desc, &isnull);
-	if (!isnull && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)) &&
-		old != NULL)
-		value = heap_getattr(old, Anum_actor_value, desc, &isnull);
-	side->has_value = !isnull;
-	if (isnull)
-		return;
+	if (old != NULL && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		value = old->values[Anum_actor_value - 1];
+	side->has_value = true;
 	side->value = DatumGetJsonbP(value);
-	side->version = DatumGetInt64(heap_getattr(row, Anum_actor_version, desc,
-											   &isnull));
+	side->version = DatumGetInt64(row->values[Anum_actor_version - 1]);
+}
+
+/*
+ * Make the event of a change, but for what it has already; false if nobody
+ * wants its actor.
+ */
+static bool
+decode_rows(const AsCdcOptions *options, TupleDesc desc, HeapTuple new_tuple,
+			HeapTuple old_tuple, AsEvent *event)
+{
+	DecodedRow	new_row;
+	DecodedRow	old_row;
+
+	if (new_tuple != NULL)
+		heap_deform_tuple(new_tuple, desc, new_row.values, new_row.nulls);
+	if (old_tuple != NULL)
+		heap_deform_tuple(old_tuple, desc, old_row.values, old_row.nulls);
+	if (!key_wanted(options, new_tuple != NULL ? &new_row : &old_row, event))
+		return false;
+	if (new_tuple != NULL)
+		decode_side(&event->new, &new_row,
+					old_tuple != NULL ? &old_row : NULL);
+	if (old_tuple != NULL && options->include_previous)
+		decode_side(&event->previous, &old_row, NULL);
+	return true;
 }
 
 /* So that a consumer who wants none of many changes can confirm them. */
@@ -347,7 +369,6 @@ decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	Decoder    *decoder = ctx->output_plugin_private;
 	AsCdcOptions *options = decoder->options;
-	TupleDesc	desc = RelationGetDescr(rel);
 	HeapTuple	new_row = as_tuple_buffer_row(change->data.tp.newtuple);
 	HeapTuple	old_row = as_tuple_buffer_row(change->data.tp.oldtuple);
 	DecodedTxn *decoded;
@@ -368,11 +389,8 @@ decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	old_context = MemoryContextSwitchTo(decoder->change_context);
 	if (position_wanted(options, txn, event.sequence, event.operation) &&
 		(new_row != NULL || old_row != NULL) &&
-		key_wanted(options, desc, new_row != NULL ? new_row : old_row, &event))
+		decode_rows(options, RelationGetDescr(rel), new_row, old_row, &event))
 	{
-		decode_side(&event.new, desc, new_row, old_row);
-		if (options->include_previous)
-			decode_side(&event.previous, desc, old_row, NULL);
 		if (decoder->sink != NULL)
 			decoder->sink(decoder->sink_arg, &event, txn->xid,
 						  txn->xact_time.commit_time);

@@ -36,27 +36,46 @@ as_event_frame(AsEventFrame *frame, TimestampTz commit_time)
 				 tm.tm_sec, (int) fsec);
 }
 
-static void
-append_version(StringInfo out, int64 version)
+/* What the fixed parts of an event take at most, between two values. */
+#define MAX_FIXED	128
+
+/* Put a literal at a place with room for it; returns the place behind it. */
+#define put_literal(to, text) \
+	((char *) memcpy((to), (text), sizeof(text) - 1) + sizeof(text) - 1)
+
+static inline bool
+has_value(const AsEventSide *side)
 {
-	enlargeStringInfo(out, MAXINT8LEN + 1);
-	out->len += pg_lltoa(version, out->data + out->len);
+	return side->present && side->has_value;
+}
+
+static inline char *
+put_version(char *to, const AsEventSide *side)
+{
+	if (has_value(side))
+		return to + pg_lltoa(side->version, to);
+	return put_literal(to, "null");
+}
+
+static inline char *
+reserve_fixed(StringInfo out)
+{
+	enlargeStringInfo(out, MAX_FIXED);
+	return out->data + out->len;
+}
+
+static inline void
+put_to(StringInfo out, char *end)
+{
+	out->len = (int) (end - out->data);
+	*end = '\0';
 }
 
 static void
 append_side(StringInfo out, const AsEventSide *side)
 {
-	if (side->present && side->has_value)
+	if (has_value(side))
 		as_json_append(out, &side->value->root, VARSIZE(side->value));
-	else
-		append_literal(out, "null");
-}
-
-static void
-append_side_version(StringInfo out, const AsEventSide *side)
-{
-	if (side->present && side->has_value)
-		append_version(out, side->version);
 	else
 		append_literal(out, "null");
 }
@@ -79,25 +98,28 @@ as_operation_name(AsOperation operation)
 void
 as_event_json(StringInfo out, const AsEvent *event, const AsEventFrame *frame)
 {
-	append_literal(out, "{\"sequence\": \"");
-	enlargeStringInfo(out, AS_SEQUENCE_LEN);
-	as_sequence_print(event->sequence, out->data + out->len);
-	out->len += AS_SEQUENCE_LEN;
-	append_literal(out, "\", \"operation\": \"");
-	appendBinaryStringInfo(out, as_operation_name(event->operation), 6);
-	append_literal(out, "\", \"actor_type\": ");
+	char	   *to = reserve_fixed(out);
+
+	to = put_literal(to, "{\"sequence\": \"");
+	as_sequence_print(event->sequence, to);
+	to = put_literal(to + AS_SEQUENCE_LEN, "\", \"operation\": \"");
+	memcpy(to, as_operation_name(event->operation), 6);
+	put_to(out, put_literal(to + 6, "\", \"actor_type\": "));
 	as_json_append_string(out, event->actor_type, event->actor_type_len);
 	append_literal(out, ", \"actor_id\": ");
 	as_json_append_string(out, event->actor_id, event->actor_id_len);
 	append_literal(out, ", \"previous_value\": ");
 	append_side(out, &event->previous);
-	append_literal(out, ", \"previous_version\": ");
-	append_side_version(out, &event->previous);
-	append_literal(out, ", \"new_value\": ");
+
+	to = put_literal(reserve_fixed(out), ", \"previous_version\": ");
+	to = put_version(to, &event->previous);
+	put_to(out, put_literal(to, ", \"new_value\": "));
 	append_side(out, &event->new);
-	append_literal(out, ", \"new_version\": ");
-	append_side_version(out, &event->new);
-	appendBinaryStringInfo(out, frame->timestamp, frame->timestamp_len);
+
+	to = put_literal(reserve_fixed(out), ", \"new_version\": ");
+	to = put_version(to, &event->new);
+	memcpy(to, frame->timestamp, frame->timestamp_len);
+	put_to(out, to + frame->timestamp_len);
 }
 
 static void
@@ -113,7 +135,7 @@ append_side_binary(StringInfo out, const AsEventSide *side)
 	int			start;
 	uint32		len;
 
-	if (!side->present || !side->has_value)
+	if (!has_value(side))
 		return;
 	pq_sendint64(out, side->version);
 	pq_sendint32(out, 0);		/* length of the value, filled in below */
@@ -129,7 +151,7 @@ as_event_binary(StringInfo out, const AsEvent *event,
 {
 	uint8		sides = 0;
 
-	if (event->previous.present && event->previous.has_value)
+	if (has_value(&event->previous))
 		sides |= 1;
 	if (event->new.present)
 		sides |= 2;
