@@ -52,6 +52,7 @@ OBJS = \
 	src/lib/key_hash.o \
 	src/lib/table_name.o \
 	src/lib/sequence.o \
+	src/lib/histogram.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
@@ -71,8 +72,26 @@ OBJS = \
 	src/state/actor_many.o \
 	src/state/rights.o \
 	src/state/handler.o \
+	src/state/handler_find.o \
 	src/state/type_options.o \
 	src/state/type_ddl.o \
+	src/runtime/slot.o \
+	src/runtime/sched.o \
+	src/runtime/mailbox.o \
+	src/runtime/outgoing.o \
+	src/runtime/letters.o \
+	src/runtime/send.o \
+	src/runtime/redrive.o \
+	src/runtime/halt.o \
+	src/runtime/stat.o \
+	src/runtime/turn_read.o \
+	src/runtime/turn_run.o \
+	src/runtime/turn_fail.o \
+	src/runtime/turn.o \
+	src/runtime/sweep.o \
+	src/runtime/worker.o \
+	src/runtime/launcher.o \
+	src/runtime/guard.o \
 	src/api/args.o \
 	src/api/state.o \
 	src/api/state_sets.o \
@@ -81,6 +100,10 @@ OBJS = \
 	src/api/subscribe.o \
 	src/api/present.o \
 	src/api/fetch.o \
+	src/api/messages.o \
+	src/api/inside.o \
+	src/api/operate.o \
+	src/api/stats.o \
 	src/actorstore.o
 
 # Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,

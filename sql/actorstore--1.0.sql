@@ -222,6 +222,174 @@ COMMENT ON FUNCTION actorstore.revoke_type(text, regrole, text[])
 	IS 'take rights on a type back';
 
 --
+-- Messages
+--
+
+CREATE SEQUENCE actorstore.message_number AS bigint INCREMENT 65536 START 65536 MAXVALUE 281474976645120 CACHE 1;
+COMMENT ON SEQUENCE actorstore.message_number IS 'blocks of message ids; the server hands the ids of a block out';
+
+CREATE TABLE actorstore.message (
+	message_id bigint PRIMARY KEY,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	message text COLLATE "C" NOT NULL,
+	body jsonb,
+	key_hash bigint NOT NULL,
+	position bigint NOT NULL,
+	priority smallint NOT NULL,
+	lane smallint NOT NULL,
+	attempts int NOT NULL,
+	sent_at timestamptz NOT NULL,
+	due timestamptz,
+	expires_at timestamptz,
+	headers jsonb,
+	sender_type text COLLATE "C",
+	sender_id text COLLATE "C",
+	dedup_key text COLLATE "C"
+) USING heap
+	WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+		autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off, autovacuum_analyze_threshold = 100000);
+CREATE INDEX message_key ON actorstore.message (key_hash, lane, position);
+CREATE INDEX message_due ON actorstore.message (due) WHERE due IS NOT NULL;
+COMMENT ON TABLE actorstore.message IS 'messages that wait for their actors; written by the extension only';
+
+CREATE TABLE actorstore.dead_message (
+	message_id bigint PRIMARY KEY,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	message text COLLATE "C" NOT NULL,
+	body jsonb,
+	headers jsonb,
+	priority int NOT NULL,
+	attempts int NOT NULL,
+	sent_at timestamptz NOT NULL,
+	sender_type text COLLATE "C",
+	sender_id text COLLATE "C",
+	dedup_key text COLLATE "C",
+	reason text NOT NULL,
+	sqlstate text,
+	error text,
+	detail text,
+	context text,
+	died_at timestamptz NOT NULL
+);
+CREATE INDEX dead_message_actor ON actorstore.dead_message (actor_type, actor_id, message_id);
+COMMENT ON TABLE actorstore.dead_message IS 'messages that were given up, and why';
+
+CREATE TABLE actorstore.dedup (
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	dedup_key text COLLATE "C" NOT NULL,
+	message_id bigint NOT NULL,
+	handled_at timestamptz,
+	PRIMARY KEY (actor_type, actor_id, dedup_key)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX dedup_handled ON actorstore.dedup (handled_at) WHERE handled_at IS NOT NULL;
+COMMENT ON TABLE actorstore.dedup IS 'dedup_keys of messages that wait, or were handled not long ago';
+
+CREATE TABLE actorstore.halted (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	stopped boolean NOT NULL,
+	reason text,
+	since timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (actor_type, actor_id)
+);
+COMMENT ON TABLE actorstore.halted IS 'actors that are paused or stopped; an empty actor_id stands for the whole type';
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.halted
+	EXECUTE FUNCTION actorstore.registry_changed();
+ALTER TABLE actorstore.halted ENABLE ALWAYS TRIGGER registry_changed;
+
+-- A copy of the database has another identity than the one it was made with.
+CREATE TABLE actorstore.identity (
+	system_identifier bigint NOT NULL,
+	database oid NOT NULL
+);
+COMMENT ON TABLE actorstore.identity IS 'the database that this was when actors last ran in it';
+INSERT INTO actorstore.identity
+	SELECT c.system_identifier, d.oid
+	FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
+	WHERE d.datname = pg_catalog.current_database();
+
+CREATE FUNCTION actorstore.send(actor_type text, actor_id text, message text, body jsonb DEFAULT NULL,
+	priority int DEFAULT 4, delay interval DEFAULT NULL, deliver_at timestamptz DEFAULT NULL,
+	dedup_key text DEFAULT NULL, headers jsonb DEFAULT NULL, expires_at timestamptz DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_send' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.send(text, text, text, jsonb, int, interval, timestamptz, text, jsonb, timestamptz)
+	IS 'send a message to an actor, if this transaction commits; returns its id';
+
+CREATE FUNCTION actorstore.send_many(actor_type text, actor_ids text[], message text, bodies jsonb[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_send_many' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.send_many(text, text[], text, jsonb[])
+	IS 'send a message to each of many actors; returns how many were sent';
+
+CREATE FUNCTION actorstore.cancel(message_id bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_cancel' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.cancel(bigint)
+	IS 'take a message back; false if it waits no longer';
+
+CREATE FUNCTION actorstore.context(OUT actor_type text, OUT actor_id text, OUT version bigint, OUT message_id bigint,
+	OUT message text, OUT attempt int, OUT sender_type text, OUT sender_id text, OUT headers jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_context' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.context()
+	IS 'in a handler: the actor, and the message that it handles';
+
+CREATE FUNCTION actorstore.reply(body jsonb)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_reply' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.reply(jsonb)
+	IS 'in a handler: the answer, for who waits for one';
+
+CREATE FUNCTION actorstore.reject(reason text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_reject' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.reject(text)
+	IS 'in a handler: undo what it did, and put the message among the dead letters';
+
+CREATE FUNCTION actorstore.retry_after("interval" interval)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_retry_after' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.retry_after(interval)
+	IS 'in a handler: undo what it did, and handle the message later';
+
+CREATE FUNCTION actorstore.stop(reason text DEFAULT 'normal')
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_stop' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.stop(text)
+	IS 'in a handler: this actor handles no more messages';
+
+CREATE FUNCTION actorstore.spawn(actor_type text, actor_id text, state jsonb)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_spawn' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.spawn(text, text, jsonb)
+	IS 'in a handler: create an actor, or begin anew with one that was stopped';
+
+CREATE FUNCTION actorstore.has_type_privilege(actor_type text, privilege text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_has_type_privilege' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION actorstore.has_type_privilege(text, text)
+	IS 'do you have this right on the type?';
+
+CREATE VIEW actorstore.mailbox WITH (security_barrier) AS
+SELECT message_id, actor_type, actor_id, message, body, headers, priority::int AS priority, attempts, sent_at, due, expires_at,
+	sender_type, sender_id, dedup_key
+FROM actorstore.message
+WHERE actorstore.has_type_privilege(actor_type, 'read');
+COMMENT ON VIEW actorstore.mailbox IS 'messages that wait, of the types you may read';
+GRANT SELECT ON actorstore.mailbox TO PUBLIC;
+
+CREATE VIEW actorstore.dead_letter WITH (security_barrier) AS
+SELECT message_id, actor_type, actor_id, message, body, headers, priority, attempts, sent_at, died_at, reason, sqlstate, error,
+	detail, context, sender_type, sender_id, dedup_key
+FROM actorstore.dead_message
+WHERE actorstore.has_type_privilege(actor_type, 'read');
+COMMENT ON VIEW actorstore.dead_letter IS 'messages that were given up, of the types you may read';
+GRANT SELECT ON actorstore.dead_letter TO PUBLIC;
+
+--
 -- Change data capture
 --
 
@@ -353,6 +521,94 @@ COMMENT ON FUNCTION actorstore.cdc_stats()
 -- Operation
 --
 
+CREATE FUNCTION actorstore.pause(actor_type text, actor_id text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_pause' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.pause(text, text)
+	IS 'let the messages of an actor, or of all actors of a type, wait';
+
+CREATE FUNCTION actorstore.resume(actor_type text, actor_id text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_resume' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.resume(text, text)
+	IS 'let an actor, or a type, that was paused or stopped go on; false if it was not';
+
+CREATE FUNCTION actorstore.redrive(actor_type text, actor_id text DEFAULT NULL, max_rows int DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_redrive' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.redrive(text, text, int)
+	IS 'send dead letters once more, the oldest first; returns how many';
+
+CREATE FUNCTION actorstore.purge_dead_letters(actor_type text, before timestamptz)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_purge_dead_letters' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.purge_dead_letters(text, timestamptz)
+	IS 'delete dead letters given up before a time; returns how many';
+
+CREATE FUNCTION actorstore.unfence()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_unfence' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.unfence()
+	IS 'let the actors of a restored copy run; false if they were running';
+
+REVOKE ALL ON FUNCTION actorstore.pause(text, text), actorstore.resume(text, text), actorstore.redrive(text, text, int),
+	actorstore.purge_dead_letters(text, timestamptz), actorstore.unfence() FROM PUBLIC;
+
+CREATE FUNCTION actorstore.type_counts(OUT actor_type text, OUT handled bigint, OUT turns bigint, OUT created bigint,
+	OUT failed bigint, OUT retried bigint, OUT dead bigint,
+	OUT waiting_p50 float8, OUT waiting_p95 float8, OUT waiting_p99 float8,
+	OUT handling_p50 float8, OUT handling_p95 float8, OUT handling_p99 float8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_type_counts' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.type_counts() IS 'internal: see stat_types and stat_latency';
+
+CREATE FUNCTION actorstore.workers_now(OUT worker int, OUT pid int, OUT database oid, OUT state text, OUT key_hash bigint,
+	OUT turns bigint, OUT messages bigint, OUT commits bigint, OUT failures bigint, OUT steals bigint, OUT sleeps bigint,
+	OUT queued bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_workers_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.workers_now() IS 'internal: see stat_workers';
+
+CREATE FUNCTION actorstore.scheduler_now(OUT queued bigint, OUT slots bigint, OUT used_slots bigint, OUT scheduled bigint,
+	OUT running bigint, OUT overflows bigint, OUT sweeps bigint, OUT swept boolean, OUT next_due timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_scheduler_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.scheduler_now() IS 'internal: see stat_scheduler';
+
+CREATE VIEW actorstore.stat_types WITH (security_barrier) AS
+SELECT t.actor_type, coalesce(c.handled, 0) AS handled, coalesce(c.turns, 0) AS turns, coalesce(c.created, 0) AS created,
+	coalesce(c.failed, 0) AS failed, coalesce(c.retried, 0) AS retried, coalesce(c.dead, 0) AS dead
+FROM actorstore.type AS t LEFT JOIN actorstore.type_counts() AS c USING (actor_type)
+WHERE actorstore.has_type_privilege(t.actor_type, 'read') OR pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW actorstore.stat_types IS 'what actors have done since the server started, by type';
+
+CREATE VIEW actorstore.stat_latency WITH (security_barrier) AS
+SELECT t.actor_type, c.waiting_p50, c.waiting_p95, c.waiting_p99, c.handling_p50, c.handling_p95, c.handling_p99
+FROM actorstore.type AS t JOIN actorstore.type_counts() AS c USING (actor_type);
+COMMENT ON VIEW actorstore.stat_latency IS 'milliseconds that messages have waited, and taken to handle, since the server started';
+
+CREATE VIEW actorstore.stat_actors WITH (security_barrier) AS
+SELECT actor_type, actor_id, count(*) AS depth, min(sent_at) AS oldest, max(attempts) AS attempts, min(due) AS next_due
+FROM actorstore.message
+WHERE actorstore.has_type_privilege(actor_type, 'read')
+GROUP BY actor_type, actor_id;
+COMMENT ON VIEW actorstore.stat_actors IS 'actors with mail: how much, and since when';
+
+CREATE VIEW actorstore.stat_workers AS
+SELECT w.worker, w.pid, d.datname AS database, w.state, w.turns, w.messages, w.commits, w.failures, w.steals, w.sleeps, w.queued,
+	w.key_hash
+FROM actorstore.workers_now() AS w LEFT JOIN pg_catalog.pg_database AS d ON d.oid = w.database;
+COMMENT ON VIEW actorstore.stat_workers IS 'the workers of the server, and what they have done since they were first started';
+
+CREATE VIEW actorstore.stat_scheduler AS
+SELECT s.queued, s.scheduled, s.running, s.used_slots, s.slots, s.overflows, s.sweeps, s.swept, s.next_due,
+	(SELECT coalesce(sum(steals), 0)::bigint FROM actorstore.workers_now()) AS steals
+FROM actorstore.scheduler_now() AS s;
+COMMENT ON VIEW actorstore.stat_scheduler IS 'queues and slots of this database';
+
+GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_workers,
+	actorstore.stat_scheduler TO PUBLIC;
+
 CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
 RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -410,3 +666,9 @@ SELECT pg_catalog.pg_extension_config_dump('actorstore.handler', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.type_grant',
 	'WHERE grantee::oid = 0 OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = grantee::oid)');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.undeclared', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.message', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.message_number', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.dead_message', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.dedup', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.halted', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.identity', '');

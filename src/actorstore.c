@@ -16,6 +16,11 @@
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
 #include "miscadmin.h"
+#include "runtime/outgoing.h"
+#include "runtime/sched.h"
+#include "runtime/slot.h"
+#include "runtime/stat.h"
+#include "runtime/worker.h"
 #include "state/catalog.h"
 #include "state/partition.h"
 #include "state/type.h"
@@ -30,10 +35,114 @@ int			actorstore_max_value_size = 10 * 1024 * 1024;
 int			actorstore_place_cache_size = -1;
 int			actorstore_cdc_retention = 0;
 
+int			actorstore_workers = 0;
+int			actorstore_worker_queue_capacity = 4096;
+int			actorstore_global_queue_capacity = 32768;
+int			actorstore_max_active_actors = 65536;
+int			actorstore_max_spin_cycles = 1000;
+int			actorstore_batch_size = 64;
+bool		actorstore_enable_work_stealing = true;
+bool		actorstore_enable_batching = true;
+int			actorstore_mailbox_limit = 65536;
+int			actorstore_max_message_size = 1024 * 1024;
+int			actorstore_dedup_window = 3600;
+int			actorstore_priority_aging = 1000;
+int			actorstore_worker_memory_limit = 2 * 1024 * 1024;
+
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 void		_PG_init(void);
+
+/* What a message may be, and how actors handle it */
+static void
+define_message_settings(void)
+{
+	DefineCustomIntVariable("actorstore.max_message_size",
+							"The largest message: its body and headers together.",
+							"Measured on the uncompressed jsonb.",
+							&actorstore_max_message_size,
+							1024 * 1024, 1024, 1024 * 1024 * 1024 / 4,
+							PGC_SUSET, GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.mailbox_limit",
+							"How many messages may wait for an actor of a type that was not declared.",
+							"Declared types have an option of that name.",
+							&actorstore_mailbox_limit,
+							65536, 1, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.dedup_window",
+							"For how long after a message was handled its dedup_key is not sent again.",
+							NULL,
+							&actorstore_dedup_window,
+							3600, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.priority_aging",
+							"A waiting message counts as one priority higher for each such time.",
+							"0 lets the lower priorities wait for ever while there are messages of higher ones.",
+							&actorstore_priority_aging,
+							1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.batch_size",
+							"How many messages an actor handles in a turn at most.",
+							NULL,
+							&actorstore_batch_size,
+							64, 1, 128,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("actorstore.enable_batching",
+							 "Lets turns of several actors share a transaction.",
+							 NULL,
+							 &actorstore_enable_batching,
+							 true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("actorstore.enable_work_stealing",
+							 "Lets a worker take actors from the queues of others.",
+							 NULL,
+							 &actorstore_enable_work_stealing,
+							 true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.max_spin_cycles",
+							"How often a worker looks around before it sleeps.",
+							NULL,
+							&actorstore_max_spin_cycles,
+							1000, 0, 1000000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* Workers, and the sizes of what they share */
+static void
+define_scheduler_settings(void)
+{
+	DefineCustomIntVariable("actorstore.workers",
+							"How many processes handle messages, for all databases together.",
+							"0 starts one for each core.",
+							&actorstore_workers,
+							0, 0, 64,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.worker_queue_capacity",
+							"How many actors may wait in the queue of one worker.",
+							"Rounded up to a power of two.",
+							&actorstore_worker_queue_capacity,
+							4096, 2, 1 << 24,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.global_queue_capacity",
+							"How many actors of a database may wait in the queue of all workers.",
+							"Rounded up to a power of two.",
+							&actorstore_global_queue_capacity,
+							32768, 2, 1 << 24,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.max_active_actors",
+							"How many actors with mail are known in shared memory.",
+							"Others are found by looking through the mailboxes. 128 bytes each; rounded up to 16 times a power of two.",
+							&actorstore_max_active_actors,
+							65536, 16, 1 << 24,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.worker_memory_limit",
+							"How much memory of its own a worker may take.",
+							"A handler that wants more gets an error. 0 sets no limit.",
+							&actorstore_worker_memory_limit,
+							2 * 1024 * 1024, 0, INT_MAX,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+}
 
 static void
 define_settings(void)
@@ -54,7 +163,11 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
+	define_message_settings();
+
 	/* what shapes shared memory can be set only where there is some */
+	if (process_shared_preload_libraries_in_progress)
+		define_scheduler_settings();
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("actorstore.place_cache_size",
 								"How many actors the server remembers the place of.",
@@ -73,6 +186,10 @@ request_shmem(void)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(as_places_shmem_size());
 	RequestAddinShmemSpace(as_commit_signal_shmem_size());
+	RequestAddinShmemSpace(as_slots_shmem_size());
+	RequestAddinShmemSpace(as_sched_shmem_size());
+	RequestAddinShmemSpace(as_stat_shmem_size());
+	RequestNamedLWLockTranche("actorstore", 2);
 }
 
 static void
@@ -83,6 +200,9 @@ start_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	as_places_shmem_init();
 	as_commit_signal_shmem_init();
+	as_slots_shmem_init();
+	as_sched_shmem_init();
+	as_stat_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -96,13 +216,17 @@ use_shared_memory(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shmem;
 	as_commit_signal_init();
+	as_guard_init();
 }
 
 static void
 start_workers(void)
 {
 	if (process_shared_preload_libraries_in_progress)
+	{
 		as_keeper_init();
+		as_launcher_init();
+	}
 }
 
 void
@@ -112,6 +236,8 @@ _PG_init(void)
 	use_shared_memory();
 	as_catalog_init();
 	as_type_init();
+	as_handler_init();
 	as_slot_init();
+	as_outgoing_init();
 	start_workers();
 }

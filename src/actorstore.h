@@ -25,9 +25,27 @@
  */
 #define AS_PERSISTENCE_MESSAGE	"actorstore.persistence"
 
+/* our own SQLSTATEs */
+#define AS_ERRCODE_MAILBOX_FULL		MAKE_SQLSTATE('V', 'A', '0', '0', '1')
+#define AS_ERRCODE_NO_HANDLER		MAKE_SQLSTATE('V', 'A', '0', '0', '4')
+#define AS_ERRCODE_HALTED			MAKE_SQLSTATE('V', 'A', '0', '0', '5')
+
 /* settings, defined in actorstore.c */
 extern PGDLLIMPORT int actorstore_max_value_size;	/* bytes */
 extern PGDLLIMPORT int actorstore_place_cache_size; /* entries */
 extern PGDLLIMPORT int actorstore_cdc_retention;	/* seconds; 0: off */
+extern PGDLLIMPORT int actorstore_workers;	/* 0: one per core */
+extern PGDLLIMPORT int actorstore_worker_queue_capacity;
+extern PGDLLIMPORT int actorstore_global_queue_capacity;
+extern PGDLLIMPORT int actorstore_max_active_actors;
+extern PGDLLIMPORT int actorstore_max_spin_cycles;
+extern PGDLLIMPORT int actorstore_batch_size;	/* messages in a turn */
+extern PGDLLIMPORT bool actorstore_enable_work_stealing;
+extern PGDLLIMPORT bool actorstore_enable_batching;
+extern PGDLLIMPORT int actorstore_mailbox_limit;	/* of undeclared types */
+extern PGDLLIMPORT int actorstore_max_message_size; /* bytes */
+extern PGDLLIMPORT int actorstore_dedup_window; /* seconds */
+extern PGDLLIMPORT int actorstore_priority_aging;	/* ms; 0: none */
+extern PGDLLIMPORT int actorstore_worker_memory_limit;	/* kB; 0: none */
 
 #endif							/* ACTORSTORE_H */

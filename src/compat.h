@@ -19,6 +19,7 @@
 #include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "replication/slot.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
 
@@ -83,6 +84,15 @@
 #else
 #define as_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* 17: processes are numbered */
+#if PG_VERSION_NUM >= 170000
+#define as_my_proc_number MyProcNumber
+#define as_my_lxid (MyProc->vxid.lxid)
+#else
+#define as_my_proc_number (MyProc->pgprocno)
+#define as_my_lxid (MyProc->lxid)
 #endif
 
 /* 16: a slot says why it is of no use any more */

@@ -41,6 +41,19 @@ as_arg_id(FunctionCallInfo fcinfo, int n)
 	return arg_name(fcinfo, n, "actor_id");
 }
 
+text *
+as_arg_message(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name = arg_name(fcinfo, n, "message");
+
+	if (VARDATA_ANY(name)[0] == '$')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid message: \"%s\"", text_to_cstring(name)),
+				 errdetail("Names that begin with \"$\" are kept for messages of the system.")));
+	return name;
+}
+
 void
 as_reject_null(FunctionCallInfo fcinfo, int n, const char *what)
 {

@@ -16,6 +16,9 @@
 extern text *as_arg_type(FunctionCallInfo fcinfo, int n);
 extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
 
+/* The name of a message, not one of the system's: 22023. */
+extern text *as_arg_message(FunctionCallInfo fcinfo, int n);
+
 /* A value: 22004 if it is NULL, 54000 if it is too large. */
 extern Datum as_arg_value(FunctionCallInfo fcinfo, int n);
 

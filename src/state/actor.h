@@ -76,6 +76,19 @@ extern AsOutcome as_actor_delete(AsPartition *partition, text *id,
 extern bool as_actor_lock(AsPartition *partition, text *id,
 						  LockTupleMode mode);
 
+typedef enum AsLock
+{
+	AS_LOCK_MISSING,			/* there is no such actor */
+	AS_LOCK_BUSY,				/* somebody else has locked it */
+	AS_LOCKED
+} AsLock;
+
+/* The same for a write, without waiting. */
+extern AsLock as_actor_try_lock(AsPartition *partition, text *id);
+
+/* Grows with each write of this process: did anything write an actor? */
+extern uint64 as_actor_nwrites;
+
 /*
  * Write many actors; ids must be in ascending order (C collation) and
  * without NULLs.  A repeated id raises 23505 or 21000.

@@ -40,6 +40,7 @@ form_row(AsPartition *partition, text *id, Datum value, int64 version,
 	Datum		values[Natts_actor];
 	bool		nulls[Natts_actor] = {false};
 
+	as_actor_nwrites++;
 	as_check_value_size(value);
 	values[Anum_actor_type - 1] = PointerGetDatum(partition->type_name);
 	values[Anum_actor_id - 1] = PointerGetDatum(id);

@@ -29,6 +29,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+uint64		as_actor_nwrites = 0;
+
 /*
  * How often to try to insert an actor that is not there, and is there when we
  * try.  Rivals do not come and go so often in between; it is a trigger of the
@@ -76,12 +78,12 @@ succeeded(TM_Result result, TM_FailureData *failure, ItemPointer place)
 /* Lock the version found, at place; a BEFORE trigger may look at it. */
 static TM_Result
 lock_version(AsPartition *partition, ItemPointer place, LockTupleMode mode,
-			 TM_FailureData *failure)
+			 LockWaitPolicy policy, TM_FailureData *failure)
 {
 	ExecClearTuple(partition->slot);
 	return table_tuple_lock(partition->rel, place, GetActiveSnapshot(),
 							partition->slot, GetCurrentCommandId(true), mode,
-							LockWaitBlock, 0, failure);
+							policy, 0, failure);
 }
 
 static TM_Result
@@ -94,7 +96,7 @@ replace_version(AsPartition *partition, text *id, ItemPointer place,
 	if (!partition->plain)
 	{
 		result = lock_version(partition, place, LockTupleNoKeyExclusive,
-							  failure);
+							  LockWaitBlock, failure);
 		if (result == TM_Ok)
 			*row = as_executor_update(partition, place, *row);
 		return result;
@@ -119,7 +121,8 @@ delete_version(AsPartition *partition, text *id, ItemPointer place,
 
 	if (!partition->plain)
 	{
-		result = lock_version(partition, place, LockTupleExclusive, failure);
+		result = lock_version(partition, place, LockTupleExclusive,
+							  LockWaitBlock, failure);
 		if (result == TM_Ok)
 			as_executor_delete(partition, id, place);
 		return result;
@@ -179,6 +182,7 @@ as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
 	ItemPointerData next;
 	bool		done;
 
+	as_actor_nwrites++;
 	ItemPointerSetInvalid(&next);
 	do
 	{
@@ -209,8 +213,9 @@ as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
 	return AS_DONE;
 }
 
-bool
-as_actor_lock(AsPartition *partition, text *id, LockTupleMode mode)
+static AsLock
+lock_newest(AsPartition *partition, text *id, LockTupleMode mode,
+			LockWaitPolicy policy)
 {
 	ItemPointerData next;
 	bool		done;
@@ -226,14 +231,31 @@ as_actor_lock(AsPartition *partition, text *id, LockTupleMode mode)
 									  ItemPointerIsValid(&next) ? &next : NULL))
 		{
 			PopActiveSnapshot();
-			return false;
+			return AS_LOCK_MISSING;
 		}
 		place = partition->slot->tts_tid;
-		result = lock_version(partition, &place, mode, &failure);
+		result = lock_version(partition, &place, mode, policy, &failure);
+		if (result == TM_WouldBlock)
+		{
+			PopActiveSnapshot();
+			return AS_LOCK_BUSY;
+		}
 		done = succeeded(result, &failure, &next);
 		PopActiveSnapshot();
 	} while (!done);
-	return true;
+	return AS_LOCKED;
+}
+
+bool
+as_actor_lock(AsPartition *partition, text *id, LockTupleMode mode)
+{
+	return lock_newest(partition, id, mode, LockWaitBlock) == AS_LOCKED;
+}
+
+AsLock
+as_actor_try_lock(AsPartition *partition, text *id)
+{
+	return lock_newest(partition, id, LockTupleNoKeyExclusive, LockWaitSkip);
 }
 
 HeapTuple

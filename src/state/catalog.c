@@ -72,6 +72,15 @@ load_catalog(void)
 	catalog.type_pkey = need_relation("type_pkey");
 	catalog.grants = need_relation("type_grant");
 	catalog.grants_pkey = need_relation("type_grant_pkey");
+	catalog.handler = need_relation("handler");
+	catalog.handler_pkey = need_relation("handler_pkey");
+	catalog.halted = need_relation("halted");
+	catalog.halted_pkey = need_relation("halted_pkey");
+	catalog.message = need_relation("message");
+	catalog.message_pkey = need_relation("message_pkey");
+	catalog.message_key = need_relation("message_key");
+	catalog.message_due = need_relation("message_due");
+	catalog.message_number = need_relation("message_number");
 
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(catalog.actor));
 	if (!HeapTupleIsValid(tuple))

@@ -19,6 +19,23 @@
 #define Anum_type_owner			2
 #define Anum_type_declared		3
 #define Anum_type_partition		4
+#define Anum_type_mailbox_limit	6
+#define Anum_type_on_full		7
+#define Anum_type_max_attempts	8
+#define Anum_type_backoff		9
+#define Anum_type_backoff_max	10
+#define Anum_type_turn_timeout	11
+
+/* Column numbers of actorstore.handler */
+#define Anum_handler_actor_type	1
+#define Anum_handler_message	2
+#define Anum_handler_function	3
+#define Anum_handler_search_path	4
+
+/* Column numbers of actorstore.halted */
+#define Anum_halted_actor_type	1
+#define Anum_halted_actor_id	2
+#define Anum_halted_stopped		3
 
 /* Column numbers of actorstore.type_grant */
 #define Anum_grant_actor_type	1
@@ -36,6 +53,15 @@ typedef struct AsCatalog
 	Oid			type_pkey;
 	Oid			grants;			/* actorstore.type_grant */
 	Oid			grants_pkey;
+	Oid			handler;		/* actorstore.handler */
+	Oid			handler_pkey;
+	Oid			halted;			/* actorstore.halted */
+	Oid			halted_pkey;
+	Oid			message;		/* actorstore.message */
+	Oid			message_pkey;
+	Oid			message_key;	/* its index by actor */
+	Oid			message_due;	/* its index by time */
+	Oid			message_number; /* sequence of message ids */
 } AsCatalog;
 
 /*

@@ -78,8 +78,7 @@ check_handler(const AsType *type, Oid handler)
 	if (as_function_aclcheck(handler, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, signature);
 
-	if (!superuser_arg(proc->proowner) &&
-		!is_member_of_role(type->owner, proc->proowner))
+	if (!as_handler_is_trusted(type, handler))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function %s cannot be a handler of actor type \"%s\"",

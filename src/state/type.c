@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 typedef struct TypeEntry
 {
@@ -210,6 +211,37 @@ as_type_in_snapshot(const text *name, Snapshot snapshot)
 	return found;
 }
 
+static int64
+interval_us(Datum interval)
+{
+	Interval   *span = DatumGetIntervalP(interval);
+
+	return span->time +
+		(span->month * (int64) DAYS_PER_MONTH + span->day) * USECS_PER_DAY;
+}
+
+/* How its messages are dealt with. */
+static void
+load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *on_full;
+
+#define COLUMN(name) heap_getattr(tuple, Anum_type_##name, desc, &isnull)
+	type->mailbox_limit = DatumGetInt32(COLUMN(mailbox_limit));
+	on_full = TextDatumGetCString(COLUMN(on_full));
+	type->on_full = strcmp(on_full, "wait") == 0 ? AS_FULL_WAIT :
+		strcmp(on_full, "drop") == 0 ? AS_FULL_DROP : AS_FULL_ERROR;
+	pfree(on_full);
+	type->max_attempts = DatumGetInt32(COLUMN(max_attempts));
+	type->backoff = interval_us(COLUMN(backoff));
+	type->backoff_max = interval_us(COLUMN(backoff_max));
+	type->turn_timeout = interval_us(COLUMN(turn_timeout));
+#undef COLUMN
+	type->has_handlers = false;
+	type->has_halted = false;
+}
+
 /* Read what there is to know about a type. */
 static void
 load_type(AsType *type, const text *name)
@@ -238,6 +270,7 @@ load_type(AsType *type, const text *name)
 																	   desc, &isnull))));
 		else
 			type->relation = catalog->undeclared;
+		load_options(type, tuple, desc);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -346,11 +379,11 @@ as_type_is_mine(const AsType *type)
 	return has_privs_of_role(GetUserId(), type->owner);
 }
 
-void
-as_type_check(const AsType *type, AsPrivilege privilege)
+bool
+as_type_has(const AsType *type, AsPrivilege privilege)
 {
 	if (as_type_is_mine(type))
-		return;
+		return true;
 	for (int i = 0; i < type->ngrants; i++)
 	{
 		const AsGrant *grant = &type->grants[i];
@@ -358,8 +391,16 @@ as_type_check(const AsType *type, AsPrivilege privilege)
 		if ((grant->privileges & privilege) != 0 &&
 			(!OidIsValid(grant->grantee) ||
 			 has_privs_of_role(GetUserId(), grant->grantee)))
-			return;
+			return true;
 	}
+	return false;
+}
+
+void
+as_type_check(const AsType *type, AsPrivilege privilege)
+{
+	if (as_type_has(type, privilege))
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for actor type \"%s\"",

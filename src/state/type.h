@@ -36,6 +36,24 @@ typedef struct AsGrant
 	int			privileges;		/* of AsPrivilege */
 } AsGrant;
 
+/* What becomes of a message to a full mailbox */
+typedef enum AsOnFull
+{
+	AS_FULL_ERROR,
+	AS_FULL_WAIT,
+	AS_FULL_DROP
+} AsOnFull;
+
+/* Who answers a message; see handler_find.c. */
+typedef struct AsHandler
+{
+	text	   *message;
+	char	   *signature;
+	char	   *search_path;	/* that was in force when it was set */
+	uint64		resolved;		/* when the function was looked up */
+	Oid			function;
+} AsHandler;
+
 typedef struct AsType
 {
 	/* immutable */
@@ -53,6 +71,23 @@ typedef struct AsType
 	TransactionId changed_by;	/* who wrote its row in actorstore.type */
 	int			ngrants;
 	AsGrant    *grants;
+
+	int			mailbox_limit;
+	AsOnFull	on_full;
+	int			max_attempts;
+	int64		backoff;		/* microseconds, as the next two */
+	int64		backoff_max;
+	int64		turn_timeout;
+
+	/* read when first asked for */
+	bool		has_handlers;	/* have they been read? */
+	int			nhandlers;
+	AsHandler  *handlers;
+	bool		has_halted;		/* have the next two been read? */
+	bool		paused;			/* the whole type */
+	bool		some_halted;	/* actors of it are paused or stopped */
+
+	int			stat;			/* number of its statistics + 1; see stat.c */
 } AsType;
 
 /* To be called once, when the library is loaded. */
@@ -84,7 +119,10 @@ extern AsType *as_type_get_or_declare(text *name);
  */
 extern bool as_type_is_mine(const AsType *type);
 
-/* Raise 42501 unless the current role holds the privilege. */
+/* Does the current role hold the privilege? */
+extern bool as_type_has(const AsType *type, AsPrivilege privilege);
+
+/* Raise 42501 unless it does. */
 extern void as_type_check(const AsType *type, AsPrivilege privilege);
 
 /* Raise 42501 unless the current role owns the type. */
@@ -92,6 +130,34 @@ extern void as_type_check_owner(const AsType *type);
 
 /* Raise 22023 unless the name may name a type or an actor. */
 extern void as_check_name(const char *what, const text *name);
+
+/*
+ * The handler of that message, or the one of "*", or NULL if there is none.
+ * Good until the next call or invalidation.
+ */
+extern AsHandler *as_handler_find(AsType *type, const text *message);
+
+/*
+ * The function of a handler: 42883 if it does not exist, 42501 if the type's
+ * owner may not trust it.
+ */
+extern Oid	as_handler_function(const AsType *type, AsHandler *handler);
+
+/* May the type's owner trust the function's owner? */
+extern bool as_handler_is_trusted(const AsType *type, Oid function);
+
+/* To be called once, when the library is loaded. */
+extern void as_handler_init(void);
+
+typedef enum AsHalt
+{
+	AS_NOT_HALTED,
+	AS_PAUSED,
+	AS_STOPPED
+} AsHalt;
+
+/* Is the actor paused, or its type, or is it stopped? */
+extern AsHalt as_actor_halt(AsType *type, const text *name, const text *id);
 
 /* A copy of the type's name, zero-terminated, for messages. */
 extern char *as_type_name(const AsType *type);

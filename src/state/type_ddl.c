@@ -427,7 +427,15 @@ as_type_drop(text *name, bool events)
 					 "  WHERE t.actor_type = $1 AND pg_has_role(s.owner::oid, t.owner::oid, 'USAGE'))",
 					 SPI_OK_UPDATE, 1, types, values, NULL);
 
-	/* handlers and grants go with it */
+	/* its mail goes with its actors */
+	as_admin_execute("DELETE FROM actorstore.message WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_admin_execute("DELETE FROM actorstore.dead_message WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_admin_execute("DELETE FROM actorstore.dedup WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+
+	/* and so do handlers, grants, and who is halted */
 	as_admin_execute("DELETE FROM actorstore.type WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_end(&admin);

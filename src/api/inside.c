@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * inside.c
+ *	  The SQL functions that only a handler may call.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "api/args.h"
+#include "funcapi.h"
+#include "runtime/halt.h"
+#include "runtime/turn.h"
+#include "state/actor.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(actorstore_context);
+PG_FUNCTION_INFO_V1(actorstore_reply);
+PG_FUNCTION_INFO_V1(actorstore_reject);
+PG_FUNCTION_INFO_V1(actorstore_retry_after);
+PG_FUNCTION_INFO_V1(actorstore_stop);
+PG_FUNCTION_INFO_V1(actorstore_spawn);
+
+static AsTurn *
+need_turn(const char *function)
+{
+	if (as_turn_current == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s can be called only in a handler", function)));
+	return as_turn_current;
+}
+
+/* A copy that lives as long as the turn. */
+static char *
+keep_text(AsTurn *turn, text *value)
+{
+	return MemoryContextStrdup(GetMemoryChunkContext(turn->messages),
+							   text_to_cstring(value));
+}
+
+Datum
+actorstore_context(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = need_turn("actorstore.context()");
+	AsMessage  *message = as_turn_message();
+	TupleDesc	desc;
+	Datum		values[9];
+	bool		nulls[9] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = PointerGetDatum(message->actor_type);
+	values[1] = PointerGetDatum(message->actor_id);
+	values[2] = Int64GetDatum(turn->version);
+	nulls[2] = turn->version < 0;
+	values[3] = Int64GetDatum(message->message_id);
+	values[4] = PointerGetDatum(message->name);
+	values[5] = Int32GetDatum(message->attempts + 1);
+	values[6] = PointerGetDatum(message->sender_type);
+	nulls[6] = message->sender_type == NULL;
+	values[7] = PointerGetDatum(message->sender_id);
+	nulls[7] = message->sender_id == NULL;
+	values[8] = message->headers;
+	nulls[8] = message->headers == (Datum) 0;
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,
+											 nulls));
+}
+
+Datum
+actorstore_reply(PG_FUNCTION_ARGS)
+{
+	/* whoever sent the message does not wait for an answer */
+	(void) need_turn("actorstore.reply()");
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_reject(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = need_turn("actorstore.reject()");
+
+	turn->verdict = AS_VERDICT_REJECT;
+	turn->reject_reason = PG_ARGISNULL(0) ? "" :
+		keep_text(turn, PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_retry_after(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = need_turn("actorstore.retry_after()");
+	Interval   *wait;
+
+	as_reject_null(fcinfo, 0, "interval");
+	wait = PG_GETARG_INTERVAL_P(0);
+	turn->retry_after = wait->time +
+		(wait->month * (int64) DAYS_PER_MONTH + wait->day) * USECS_PER_DAY;
+	if (turn->retry_after < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("interval must not be negative")));
+	turn->verdict = AS_VERDICT_RETRY;
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_stop(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = need_turn("actorstore.stop()");
+
+	as_reject_null(fcinfo, 0, "reason");
+	turn->stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
+}
+
+/*
+ * A stopped actor of that address begins anew with the state; any other one
+ * is in the way.
+ */
+Datum
+actorstore_spawn(PG_FUNCTION_ARGS)
+{
+	text	   *type = as_arg_type(fcinfo, 0);
+	text	   *id = as_arg_id(fcinfo, 1);
+	Datum		state = as_arg_value(fcinfo, 2);
+	AsPartition partition;
+	bool		stopped;
+
+	(void) need_turn("actorstore.spawn()");
+	as_partition_open_for(&partition, type, AS_PRIV_WRITE, true,
+						  RowExclusiveLock);
+	stopped = as_actor_halt(partition.type, type, id) == AS_STOPPED &&
+		as_unhalt(type, id);
+	if (stopped)
+		(void) as_actor_put(&partition, id, state);
+	else
+		(void) as_actor_insert(&partition, id, state);
+	as_partition_close(&partition);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * operate.c
+ *	  The SQL functions for those who operate actors.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "access/xlog.h"
+#include "api/args.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "runtime/halt.h"
+#include "runtime/outgoing.h"
+#include "runtime/send.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(actorstore_pause);
+PG_FUNCTION_INFO_V1(actorstore_resume);
+PG_FUNCTION_INFO_V1(actorstore_redrive);
+PG_FUNCTION_INFO_V1(actorstore_purge_dead_letters);
+PG_FUNCTION_INFO_V1(actorstore_unfence);
+PG_FUNCTION_INFO_V1(actorstore_has_type_privilege);
+
+/* The type to be operated on, which the current role must own. */
+static AsType *
+own_type(text *name, const char *function)
+{
+	AsType	   *type;
+
+	PreventCommandIfReadOnly(function);
+	type = as_type_get(name);
+	as_type_check_owner(type);
+	return type;
+}
+
+static text *
+arg_id_or_null(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : as_arg_id(fcinfo, n);
+}
+
+Datum
+actorstore_pause(PG_FUNCTION_ARGS)
+{
+	text	   *name = as_arg_type(fcinfo, 0);
+	text	   *id = arg_id_or_null(fcinfo, 1);
+	AsType	   *type = own_type(name, "actorstore.pause()");
+
+	if (id != NULL && as_actor_halt(type, name, id) == AS_STOPPED)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_HALTED),
+				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),
+						text_to_cstring(id))));
+	as_halt(name, id, false, NULL);
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_resume(PG_FUNCTION_ARGS)
+{
+	text	   *name = as_arg_type(fcinfo, 0);
+	text	   *id = arg_id_or_null(fcinfo, 1);
+
+	(void) own_type(name, "actorstore.resume()");
+	PG_RETURN_BOOL(as_unhalt(name, id));
+}
+
+Datum
+actorstore_redrive(PG_FUNCTION_ARGS)
+{
+	text	   *name = as_arg_type(fcinfo, 0);
+	text	   *id = arg_id_or_null(fcinfo, 1);
+	AsType	   *type = own_type(name, "actorstore.redrive()");
+
+	if (!PG_ARGISNULL(2) && PG_GETARG_INT32(2) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be at least 1")));
+	PG_RETURN_INT64(as_redrive(type, name, id,
+							   PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2)));
+}
+
+Datum
+actorstore_purge_dead_letters(PG_FUNCTION_ARGS)
+{
+	text	   *name = as_arg_type(fcinfo, 0);
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		values[2] = {PointerGetDatum(name)};
+	AsAdmin		admin;
+	int64		n;
+
+	(void) own_type(name, "actorstore.purge_dead_letters()");
+	as_reject_null(fcinfo, 1, "before");
+	values[1] = PG_GETARG_DATUM(1);
+	as_admin_begin(&admin);
+	n = (int64) as_admin_execute("DELETE FROM actorstore.dead_message WHERE actor_type = $1 AND died_at < $2",
+								 SPI_OK_DELETE, 2, types, values, NULL);
+	as_admin_leave(&admin);
+	PG_RETURN_INT64(n);
+}
+
+/* Let this copy of a database live as one of its own. */
+Datum
+actorstore_unfence(PG_FUNCTION_ARGS)
+{
+	Oid			types[2] = {INT8OID, OIDOID};
+	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
+	ObjectIdGetDatum(MyDatabaseId)};
+	AsAdmin		admin;
+	bool		fenced;
+
+	PreventCommandIfReadOnly("actorstore.unfence()");
+	as_admin_begin(&admin);
+	fenced = as_admin_execute("DELETE FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
+							  SPI_OK_DELETE, 2, types, values, NULL) > 0;
+	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database)"
+					 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
+					 SPI_OK_INSERT, 2, types, values, NULL);
+	as_admin_leave(&admin);
+	as_outgoing_note_database();
+	PG_RETURN_BOOL(fenced);
+}
+
+Datum
+actorstore_has_type_privilege(PG_FUNCTION_ARGS)
+{
+	AsPrivilege privilege = as_privilege_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	AsType	   *type = as_type_find(PG_GETARG_TEXT_PP(0));
+
+	if (type == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(as_type_has(type, privilege));
+}

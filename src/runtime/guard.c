@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  What the runtime wants to know of other commands.
+ *
+ *	- Handlers must not use temporary tables or LISTEN: both would stay in a
+ *	  worker's session, and neither works in every turn.
+ *	- Whoever drops, renames, moves or copies a database needs it for
+ *	  himself: its workers leave first.
+ *	- COMMIT PREPARED runs no callback of the transaction that it commits:
+ *	  the mailboxes are looked through.
+ *	- Where the extension comes or goes, the launcher looks.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/worker.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "runtime/outgoing.h"
+#include "runtime/sched.h"
+#include "runtime/turn.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+
+/* How long we wait for workers to leave; PostgreSQL itself waits 5 s more. */
+#define MAX_WAIT_MS		5000
+#define NAP_MS			10
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* ---- Handlers ---- */
+
+static bool
+is_temporary(const RangeVar *relation)
+{
+	return relation != NULL &&
+		(relation->relpersistence == RELPERSISTENCE_TEMP ||
+		 (relation->schemaname != NULL &&
+		  strncmp(relation->schemaname, "pg_temp", 7) == 0));
+}
+
+static bool
+makes_temporary(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CreateStmt:
+			return is_temporary(((CreateStmt *) statement)->relation);
+		case T_CreateTableAsStmt:
+			return is_temporary(((CreateTableAsStmt *) statement)->into->rel);
+		case T_CreateSeqStmt:
+			return is_temporary(((CreateSeqStmt *) statement)->sequence);
+		case T_ViewStmt:
+			return is_temporary(((ViewStmt *) statement)->view);
+		default:
+			return false;
+	}
+}
+
+static void
+check_handler_command(Node *statement)
+{
+	if (makes_temporary(statement))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a handler cannot create temporary objects")));
+	if (IsA(statement, ListenStmt) || IsA(statement, UnlistenStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a handler cannot execute %s",
+						IsA(statement, ListenStmt) ? "LISTEN" : "UNLISTEN")));
+}
+
+/* ---- Databases ---- */
+
+/* The database that nobody else may use during the command, or InvalidOid. */
+static Oid
+wanted_alone(Node *statement)
+{
+	const char *name = NULL;
+	ListCell   *cell;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			name = ((DropdbStmt *) statement)->dbname;
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+				name = ((RenameStmt *) statement)->subname;
+			break;
+		case T_AlterDatabaseStmt:
+			foreach(cell, ((AlterDatabaseStmt *) statement)->options)
+			{
+				if (strcmp(((DefElem *) lfirst(cell))->defname, "tablespace") == 0)
+					name = ((AlterDatabaseStmt *) statement)->dbname;
+			}
+			break;
+		case T_CreatedbStmt:
+			name = "template1";
+			foreach(cell, ((CreatedbStmt *) statement)->options)
+			{
+				DefElem    *option = lfirst(cell);
+
+				if (strcmp(option->defname, "template") == 0 &&
+					option->arg != NULL)
+					name = defGetString(option);
+			}
+			break;
+		default:
+			break;
+	}
+	return name == NULL ? InvalidOid : get_database_oid(name, true);
+}
+
+static void
+unbar(int code, Datum database)
+{
+	as_sched_unbar(DatumGetObjectId(database));
+}
+
+static void
+wait_till_alone(Oid database)
+{
+	for (int waited = 0; waited < MAX_WAIT_MS; waited += NAP_MS)
+	{
+		if (as_sched_workers_in(database) == 0)
+			return;
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 NAP_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* ---- The hooks ---- */
+
+#define CALL_NEXT() \
+	(prev_process_utility != NULL ? prev_process_utility : \
+	 standard_ProcessUtility) (pstmt, query_string, read_only_tree, context, \
+							   params, query_env, dest, qc)
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query_string,
+				bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *query_env,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	Oid			database;
+
+	if (as_turn_current != NULL)
+		check_handler_command(statement);
+	if (IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+	{
+		CALL_NEXT();
+		if (as_sched_home() >= 0)
+			as_sched_lose(as_sched_home());
+		return;
+	}
+	database = wanted_alone(statement);
+	if (!OidIsValid(database) || !as_sched_active() ||
+		!as_sched_bar(database))
+	{
+		CALL_NEXT();
+		return;
+	}
+	PG_ENSURE_ERROR_CLEANUP(unbar, ObjectIdGetDatum(database));
+	{
+		wait_till_alone(database);
+		CALL_NEXT();
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(unbar, ObjectIdGetDatum(database));
+	as_sched_unbar(database);
+}
+
+static void
+object_access(ObjectAccessType access, Oid class, Oid object, int sub_id,
+			  void *arg)
+{
+	if (prev_object_access != NULL)
+		prev_object_access(access, class, object, sub_id, arg);
+	if (class != ExtensionRelationId || !as_sched_active())
+		return;
+	if (access == OAT_POST_CREATE && as_sched_home() < 0)
+		as_outgoing_note_database();
+	else if (access == OAT_DROP)
+	{
+		char	   *name = get_extension_name(object);
+
+		if (name != NULL && strcmp(name, "actorstore") == 0)
+			as_outgoing_note_database();
+	}
+}
+
+void
+as_guard_init(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+}

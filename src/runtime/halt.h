@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * halt.h
+ *	  Paused and stopped actors.
+ *
+ * A paused actor, or each of a paused type, keeps its mail waiting; the mail
+ * of a stopped one goes to the dead letters.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_HALT_H
+#define AS_HALT_H
+
+#include "actorstore.h"
+
+/* Pause or stop an actor, or pause a type (id NULL). */
+extern void as_halt(text *type, text *id, bool stopped, const char *reason);
+
+/*
+ * Let it go on; false if it was not halted.  Its mail is looked at when the
+ * transaction has committed.
+ */
+extern bool as_unhalt(text *type, text *id);
+
+#endif							/* AS_HALT_H */

@@ -1,0 +1,441 @@
+/*-------------------------------------------------------------------------
+ *
+ * mailbox.c
+ *	  See mailbox.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/mailbox.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "state/catalog.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* Column numbers of actorstore.message */
+enum
+{
+	COL_MESSAGE_ID = 1,
+	COL_ACTOR_TYPE,
+	COL_ACTOR_ID,
+	COL_MESSAGE,
+	COL_BODY,
+	COL_KEY_HASH,
+	COL_POSITION,
+	COL_PRIORITY,
+	COL_LANE,
+	COL_ATTEMPTS,
+	COL_SENT_AT,
+	COL_DUE,
+	COL_EXPIRES_AT,
+	COL_HEADERS,
+	COL_SENDER_TYPE,
+	COL_SENDER_ID,
+	COL_DEDUP_KEY,
+	NATTS_MESSAGE = COL_DEDUP_KEY
+};
+
+/* Rows handed to the table at a time. */
+#define ROWS_AT_ONCE	256
+
+void
+as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode)
+{
+	const AsCatalog *catalog = as_catalog();
+
+	mailbox->rel = table_open(catalog->message, lockmode);
+	mailbox->by_id = index_open(catalog->message_pkey, lockmode);
+	mailbox->by_key = index_open(catalog->message_key, lockmode);
+	mailbox->by_due = index_open(catalog->message_due, lockmode);
+	mailbox->slot = table_slot_create(mailbox->rel, NULL);
+	mailbox->scan = NULL;
+}
+
+void
+as_mailbox_close(AsMailbox *mailbox)
+{
+	if (mailbox->scan != NULL)
+		index_endscan(mailbox->scan);
+	ExecDropSingleTupleTableSlot(mailbox->slot);
+	index_close(mailbox->by_due, NoLock);
+	index_close(mailbox->by_key, NoLock);
+	index_close(mailbox->by_id, NoLock);
+	table_close(mailbox->rel, NoLock);
+}
+
+/* ---- Rows ---- */
+
+static HeapTuple
+form_row(AsMailbox *mailbox, const AsMessage *message)
+{
+	Datum		values[NATTS_MESSAGE];
+	bool		nulls[NATTS_MESSAGE] = {false};
+
+#define SET(col, value)	(values[(col) - 1] = (value))
+#define SET_OR_NULL(col, present, value) \
+	(nulls[(col) - 1] = !(present), values[(col) - 1] = (value))
+	SET(COL_MESSAGE_ID, Int64GetDatum(message->message_id));
+	SET(COL_ACTOR_TYPE, PointerGetDatum(message->actor_type));
+	SET(COL_ACTOR_ID, PointerGetDatum(message->actor_id));
+	SET(COL_MESSAGE, PointerGetDatum(message->name));
+	SET_OR_NULL(COL_BODY, message->body != 0, message->body);
+	SET(COL_KEY_HASH, Int64GetDatum((int64) message->key_hash));
+	SET(COL_POSITION, Int64GetDatum(message->position));
+	SET(COL_PRIORITY, Int16GetDatum(message->priority));
+	SET(COL_LANE, Int16GetDatum(message->lane));
+	SET(COL_ATTEMPTS, Int32GetDatum(message->attempts));
+	SET(COL_SENT_AT, TimestampTzGetDatum(message->sent_at));
+	SET_OR_NULL(COL_DUE, message->due != 0, TimestampTzGetDatum(message->due));
+	SET_OR_NULL(COL_EXPIRES_AT, message->expires_at != 0,
+				TimestampTzGetDatum(message->expires_at));
+	SET_OR_NULL(COL_HEADERS, message->headers != 0, message->headers);
+	SET_OR_NULL(COL_SENDER_TYPE, message->sender_type != NULL,
+				PointerGetDatum(message->sender_type));
+	SET_OR_NULL(COL_SENDER_ID, message->sender_id != NULL,
+				PointerGetDatum(message->sender_id));
+	SET_OR_NULL(COL_DEDUP_KEY, message->dedup_key != NULL,
+				PointerGetDatum(message->dedup_key));
+#undef SET
+#undef SET_OR_NULL
+	return heap_form_tuple(RelationGetDescr(mailbox->rel), values, nulls);
+}
+
+static void
+take_row(AsMailbox *mailbox, HeapTuple row, AsMessage *message)
+{
+	Datum		values[NATTS_MESSAGE];
+	bool		nulls[NATTS_MESSAGE];
+
+	heap_deform_tuple(row, RelationGetDescr(mailbox->rel), values, nulls);
+#define GET(col)	(values[(col) - 1])
+#define GET_OR_0(col)	(nulls[(col) - 1] ? (Datum) 0 : values[(col) - 1])
+#define GET_TEXT_OR_NULL(col) \
+	(nulls[(col) - 1] ? NULL : DatumGetTextPP(values[(col) - 1]))
+	message->message_id = DatumGetInt64(GET(COL_MESSAGE_ID));
+	message->actor_type = DatumGetTextPP(GET(COL_ACTOR_TYPE));
+	message->actor_id = DatumGetTextPP(GET(COL_ACTOR_ID));
+	message->name = DatumGetTextPP(GET(COL_MESSAGE));
+	message->body = GET_OR_0(COL_BODY);
+	message->key_hash = (uint64) DatumGetInt64(GET(COL_KEY_HASH));
+	message->position = DatumGetInt64(GET(COL_POSITION));
+	message->priority = DatumGetInt16(GET(COL_PRIORITY));
+	message->lane = DatumGetInt16(GET(COL_LANE));
+	message->attempts = DatumGetInt32(GET(COL_ATTEMPTS));
+	message->sent_at = DatumGetTimestampTz(GET(COL_SENT_AT));
+	message->due = DatumGetTimestampTz(GET_OR_0(COL_DUE));
+	message->expires_at = DatumGetTimestampTz(GET_OR_0(COL_EXPIRES_AT));
+	message->headers = GET_OR_0(COL_HEADERS);
+	message->sender_type = GET_TEXT_OR_NULL(COL_SENDER_TYPE);
+	message->sender_id = GET_TEXT_OR_NULL(COL_SENDER_ID);
+	message->dedup_key = GET_TEXT_OR_NULL(COL_DEDUP_KEY);
+#undef GET
+#undef GET_OR_0
+#undef GET_TEXT_OR_NULL
+	message->place = row->t_self;
+}
+
+void
+as_mailbox_take(AsMailbox *mailbox, AsMessage *message)
+{
+	take_row(mailbox, ExecCopySlotHeapTuple(mailbox->slot), message);
+}
+
+/*
+ * The entries that a row needs in the indexes.  Ids come from a sequence:
+ * nobody looks whether they are unique.
+ */
+static void
+index_row(AsMailbox *mailbox, const AsMessage *message, ItemPointer place,
+		  bool unchanged)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	values[0] = Int64GetDatum(message->message_id);
+	index_insert(mailbox->by_id, values, nulls, place, mailbox->rel,
+				 UNIQUE_CHECK_NO, unchanged, NULL);
+	values[0] = Int64GetDatum((int64) message->key_hash);
+	values[1] = Int16GetDatum(message->lane);
+	values[2] = Int64GetDatum(message->position);
+	index_insert(mailbox->by_key, values, nulls, place, mailbox->rel,
+				 UNIQUE_CHECK_NO, unchanged, NULL);
+	if (message->due == 0)
+		return;
+	values[0] = TimestampTzGetDatum(message->due);
+	index_insert(mailbox->by_due, values, nulls, place, mailbox->rel,
+				 UNIQUE_CHECK_NO, false, NULL);
+}
+
+static void
+insert_one(AsMailbox *mailbox, AsMessage *message)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(mailbox->rel),
+													&TTSOpsHeapTuple);
+
+	ExecStoreHeapTuple(form_row(mailbox, message), slot, true);
+	table_tuple_insert(mailbox->rel, slot, GetCurrentCommandId(true), 0, NULL);
+	index_row(mailbox, message, &slot->tts_tid, false);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+insert_some(AsMailbox *mailbox, AsMessage *messages, int n,
+			TupleTableSlot **slots)
+{
+	for (int i = 0; i < n; i++)
+		ExecStoreHeapTuple(form_row(mailbox, &messages[i]), slots[i], true);
+	table_multi_insert(mailbox->rel, slots, n, GetCurrentCommandId(true), 0,
+					   NULL);
+	for (int i = 0; i < n; i++)
+		index_row(mailbox, &messages[i], &slots[i]->tts_tid, false);
+	for (int i = 0; i < n; i++)
+		ExecClearTuple(slots[i]);
+}
+
+void
+as_mailbox_insert(AsMailbox *mailbox, AsMessage *messages, int n)
+{
+	TupleTableSlot *slots[ROWS_AT_ONCE];
+	MemoryContext context;
+	MemoryContext old;
+	int			nslots = Min(n, ROWS_AT_ONCE);
+
+	if (n == 1)
+	{
+		insert_one(mailbox, messages);
+		return;
+	}
+	context = AllocSetContextCreate(CurrentMemoryContext, "actorstore messages",
+									ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(mailbox->rel),
+											&TTSOpsHeapTuple);
+	for (int done = 0; done < n; done += nslots)
+	{
+		old = MemoryContextSwitchTo(context);
+		insert_some(mailbox, messages + done, Min(n - done, nslots), slots);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	MemoryContextDelete(context);
+}
+
+/* ---- Reading ---- */
+
+/* Begin to read by key with the active snapshot. */
+static void
+begin_scan(AsMailbox *mailbox, ScanKey keys, int nkeys)
+{
+	if (mailbox->scan != NULL && mailbox->scan->numberOfKeys != nkeys)
+	{
+		index_endscan(mailbox->scan);
+		mailbox->scan = NULL;
+	}
+	if (mailbox->scan == NULL)
+		mailbox->scan = as_index_beginscan(mailbox->rel, mailbox->by_key,
+										   GetActiveSnapshot(), nkeys);
+	mailbox->scan->xs_snapshot = GetActiveSnapshot();
+	index_rescan(mailbox->scan, keys, nkeys, NULL, 0);
+}
+
+/* Nothing of the snapshot may be left in the scan. */
+static void
+end_scan(AsMailbox *mailbox)
+{
+	ExecClearTuple(mailbox->slot);
+	mailbox->scan->xs_snapshot = InvalidSnapshot;
+}
+
+static bool
+next_of_scan(AsMailbox *mailbox)
+{
+	return index_getnext_slot(mailbox->scan, ForwardScanDirection,
+							  mailbox->slot);
+}
+
+static void
+lane_keys(ScanKey keys, uint64 key_hash, int first_lane, int last_lane,
+		  uint64 position)
+{
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum((int64) key_hash));
+	if (first_lane == last_lane)
+	{
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ,
+					Int16GetDatum(first_lane));
+		ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE,
+					Int64GetDatum((int64) position));
+	}
+	else
+	{
+		ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT2GE,
+					Int16GetDatum(first_lane));
+		ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_INT2LE,
+					Int16GetDatum(last_lane));
+	}
+}
+
+int
+as_mailbox_read(AsMailbox *mailbox, uint64 key_hash, int first_lane,
+				int last_lane, uint64 position, AsMessage *messages, int max,
+				bool *end)
+{
+	ScanKeyData keys[3];
+	int			n = 0;
+
+	lane_keys(keys, key_hash, first_lane, last_lane, position);
+	begin_scan(mailbox, keys, 3);
+	*end = false;
+	while (n < max && !*end)
+	{
+		if (next_of_scan(mailbox))
+			as_mailbox_take(mailbox, &messages[n++]);
+		else
+			*end = true;
+	}
+	end_scan(mailbox);
+	return n;
+}
+
+int
+as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int max)
+{
+	ScanKeyData keys[3];
+	int			n = 0;
+
+	lane_keys(keys, key_hash, 0, AS_DELAYED_LANE + AS_DELAYED_LANE - 1, 0);
+	begin_scan(mailbox, keys, 3);
+	while (n < max && next_of_scan(mailbox))
+		n++;
+	end_scan(mailbox);
+	return n;
+}
+
+bool
+as_mailbox_next_key(AsMailbox *mailbox, uint64 from, uint64 *key_hash)
+{
+	ScanKeyData keys[1];
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum((int64) from));
+	begin_scan(mailbox, keys, 1);
+	while (!found && next_of_scan(mailbox))
+	{
+		bool		isnull;
+		int			lane = DatumGetInt16(slot_getattr(mailbox->slot, COL_LANE,
+													  &isnull));
+
+		found = lane < AS_DELAYED_LANE;
+		*key_hash = (uint64) DatumGetInt64(slot_getattr(mailbox->slot,
+														COL_KEY_HASH, &isnull));
+	}
+	end_scan(mailbox);
+	return found;
+}
+
+void
+as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
+					AsMessageCallback callback, void *arg)
+{
+	ScanKeyData key;
+	IndexScanDesc scan;
+	AsMessage	message;
+	bool		go_on = true;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMP_GE,
+				TimestampTzGetDatum(from));
+	scan = as_index_beginscan(mailbox->rel, mailbox->by_due,
+							  GetActiveSnapshot(), 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (go_on && index_getnext_slot(scan, ForwardScanDirection,
+									   mailbox->slot))
+	{
+		as_mailbox_take(mailbox, &message);
+		go_on = callback(&message, arg);
+	}
+	index_endscan(scan);
+	ExecClearTuple(mailbox->slot);
+}
+
+/* ---- Changing ---- */
+
+bool
+as_mailbox_delete(AsMailbox *mailbox, const AsMessage *message)
+{
+	TM_FailureData failure;
+	ItemPointerData place = message->place;
+
+	return table_tuple_delete(mailbox->rel, &place, GetCurrentCommandId(true),
+							  GetActiveSnapshot(), InvalidSnapshot, true,
+							  &failure, false) == TM_Ok;
+}
+
+bool
+as_mailbox_replace(AsMailbox *mailbox, AsMessage *message)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(mailbox->rel),
+													&TTSOpsHeapTuple);
+	TM_FailureData failure;
+	TM_Result	result;
+	bool		needs_index;
+
+	ExecStoreHeapTuple(form_row(mailbox, message), slot, true);
+	result = as_table_tuple_update(mailbox->rel, &message->place, slot,
+								   GetCurrentCommandId(true),
+								   GetActiveSnapshot(), &failure,
+								   &needs_index);
+	if (result == TM_Ok)
+	{
+		message->place = slot->tts_tid;
+		if (needs_index)
+			index_row(mailbox, message, &slot->tts_tid, true);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
+bool
+as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
+{
+	ScanKeyData key;
+	IndexScanDesc scan;
+	TM_FailureData failure;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(message_id));
+	scan = as_index_beginscan(mailbox->rel, mailbox->by_id,
+							  GetActiveSnapshot(), 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, mailbox->slot);
+	index_endscan(scan);
+	if (found)
+	{
+		ItemPointerData place = mailbox->slot->tts_tid;
+
+		/* follow a version that somebody has made meanwhile */
+		ExecClearTuple(mailbox->slot);
+		found = table_tuple_lock(mailbox->rel, &place, GetActiveSnapshot(),
+								 mailbox->slot, GetCurrentCommandId(true),
+								 LockTupleExclusive, LockWaitBlock,
+								 TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+								 &failure) == TM_Ok;
+		if (found)
+			as_mailbox_take(mailbox, message);
+		ExecClearTuple(mailbox->slot);
+	}
+	return found;
+}

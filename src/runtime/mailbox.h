@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * mailbox.h
+ *	  Waiting messages: the rows of actorstore.message.
+ *
+ * A message stands in a lane of its actor, one for each priority, at a
+ * position; a lane is read in the order of positions.  The position of a
+ * message is its id, so that messages are read in the order they were sent
+ * in.  A delayed message waits in a lane that nobody reads (its priority plus
+ * AS_DELAYED_LANE) and takes a new position in its own when it is due.  A
+ * message that has failed keeps its place, with the time of its next attempt
+ * as "due", and holds back those behind it.
+ *
+ * Rows are found by the hash of their actor's address; where two addresses
+ * share a hash, the caller tells them apart.
+ *
+ * Rows are read and written by the table and index access methods; nothing
+ * but this file knows the table's columns and indexes.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_MAILBOX_H
+#define AS_MAILBOX_H
+
+#include "actorstore.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "datatype/timestamp.h"
+#include "executor/tuptable.h"
+#include "storage/itemptr.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define AS_DELAYED_LANE		16
+
+typedef struct AsMessage
+{
+	int64		message_id;
+	text	   *actor_type;
+	text	   *actor_id;
+	text	   *name;
+	Datum		body;			/* jsonb; 0 for NULL */
+	uint64		key_hash;
+	int64		position;
+	int			priority;
+	int			lane;
+	int			attempts;
+	TimestampTz sent_at;
+	TimestampTz due;			/* 0: at once */
+	TimestampTz expires_at;		/* 0: never */
+	Datum		headers;		/* jsonb; 0 for NULL */
+	text	   *sender_type;	/* NULL: not sent by an actor */
+	text	   *sender_id;
+	text	   *dedup_key;
+
+	ItemPointerData place;		/* once it was read */
+} AsMessage;
+
+typedef struct AsMailbox
+{
+	Relation	rel;
+	Relation	by_id;
+	Relation	by_key;
+	Relation	by_due;
+	TupleTableSlot *slot;		/* for rows that are read */
+	IndexScanDesc scan;			/* on by_key, or NULL */
+} AsMailbox;
+
+/* Open the table and its indexes; the locks stay until the transaction ends. */
+extern void as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode);
+extern void as_mailbox_close(AsMailbox *mailbox);
+
+/* Insert messages. */
+extern void as_mailbox_insert(AsMailbox *mailbox, AsMessage *messages, int n);
+
+/*
+ * Read up to max messages of a key that the active snapshot sees, in the
+ * lanes from first_lane to last_lane, in the order of lanes and positions;
+ * not below position if it is one lane.  The messages are in the current
+ * memory context; returns how many, and in *end whether there are no more.
+ */
+extern int	as_mailbox_read(AsMailbox *mailbox, uint64 key_hash,
+							int first_lane, int last_lane, uint64 position,
+							AsMessage *messages, int max, bool *end);
+
+/* How many messages has the key that the active snapshot sees, up to max? */
+extern int	as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int max);
+
+/* Delete a message that was read; false if somebody else did. */
+extern bool as_mailbox_delete(AsMailbox *mailbox, const AsMessage *message);
+
+/*
+ * Replace a message that was read by what it is now: attempts, due, lane and
+ * position may have changed.  False if somebody else changed or deleted it.
+ */
+extern bool as_mailbox_replace(AsMailbox *mailbox, AsMessage *message);
+
+/* Find and lock a message by its id; false if there is none. */
+extern bool as_mailbox_find(AsMailbox *mailbox, int64 message_id,
+							AsMessage *message);
+
+/*
+ * Call back for messages with a time, in the order of times, from a time on.
+ * It returns false to end this.
+ */
+typedef bool (*AsMessageCallback) (AsMessage *message, void *arg);
+extern void as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
+								AsMessageCallback callback, void *arg);
+
+/*
+ * The first key with a message in a lane that is read, from a key on (keys
+ * are ordered as signed numbers); false if there is none.
+ */
+extern bool as_mailbox_next_key(AsMailbox *mailbox, uint64 from,
+								uint64 *key_hash);
+
+/* Copy the message at hand in the mailbox's slot. */
+extern void as_mailbox_take(AsMailbox *mailbox, AsMessage *message);
+
+#endif							/* AS_MAILBOX_H */

@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.c
+ *	  See send.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/send.h"
+
+#include "access/detoast.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "lib/key_hash.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "runtime/letters.h"
+#include "runtime/outgoing.h"
+#include "runtime/sched.h"
+#include "state/catalog.h"
+#include "storage/condition_variable.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* Look for room by ourselves so often, should nobody tell us. */
+#define ROOM_NAP_MS		100
+
+static const AsReason mailbox_full = {.reason = "mailbox full",
+.sqlerrcode = AS_ERRCODE_MAILBOX_FULL};
+
+static void
+raise_full(const AsMessage *message, int limit, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_MAILBOX_FULL),
+			 errmsg("mailbox of actor (%s, %s) is full",
+					text_to_cstring(message->actor_type),
+					text_to_cstring(message->actor_id)),
+			 errdetail("It may hold %d messages.%s", limit, detail),
+			 errhint("Send more slowly, or raise the type's mailbox_limit with actorstore.alter_type().")));
+}
+
+/* Wait until the mailbox has room. */
+static void
+wait_for_room(AsMailbox *mailbox, const AsMessage *message, int limit)
+{
+	AsHomeShared *home = as_home(as_sched_home());
+	int			mine;
+
+	/* a worker that waits handles nothing, and may be what it waits for */
+	if (as_sched_self >= 0)
+		raise_full(message, limit, " A handler cannot wait for room.");
+
+	(void) pg_atomic_fetch_add_u32(&home->senders_waiting, 1);
+	PG_TRY();
+	{
+		ConditionVariablePrepareToSleep(&home->room);
+		while (!as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
+		{
+			if (mine >= limit)
+				raise_full(message, limit,
+						   " All of them were sent by this transaction.");
+			(void) ConditionVariableTimedSleep(&home->room, ROOM_NAP_MS,
+											   PG_WAIT_EXTENSION);
+			CHECK_FOR_INTERRUPTS();
+		}
+		ConditionVariableCancelSleep();
+	}
+	PG_FINALLY();
+	{
+		(void) pg_atomic_fetch_sub_u32(&home->senders_waiting, 1);
+	}
+	PG_END_TRY();
+}
+
+/* Get room for a message; false if it is to be dropped. */
+static bool
+find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message)
+{
+	int			limit = type->declared ? type->mailbox_limit :
+	actorstore_mailbox_limit;
+	int			mine;
+
+	if (!as_sched_active() ||
+		as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
+		return true;
+	switch (type->on_full)
+	{
+		case AS_FULL_ERROR:
+			raise_full(message, limit, "");
+			break;
+		case AS_FULL_WAIT:
+			wait_for_room(mailbox, message, limit);
+			return true;
+		case AS_FULL_DROP:
+			break;
+	}
+	return false;
+}
+
+static void
+check_size(const AsMessage *message)
+{
+	Size		size = 0;
+
+	if (message->body != 0)
+		size += toast_raw_datum_size(message->body) - VARHDRSZ;
+	if (message->headers != 0)
+		size += toast_raw_datum_size(message->headers) - VARHDRSZ;
+	if (size > (Size) actorstore_max_message_size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("message is too large"),
+				 errdetail("Body and headers have %zu bytes; at most %d are allowed.",
+						   size, actorstore_max_message_size),
+				 errhint("See \"actorstore.max_message_size\".")));
+}
+
+/* Fill in what the message gets from here, but for its id. */
+static void
+complete(AsMessage *message, TimestampTz now)
+{
+	check_size(message);
+	message->key_hash = as_key_hash(VARDATA_ANY(message->actor_type),
+									VARSIZE_ANY_EXHDR(message->actor_type),
+									VARDATA_ANY(message->actor_id),
+									VARSIZE_ANY_EXHDR(message->actor_id));
+	message->attempts = 0;
+	if (message->sent_at == 0)
+		message->sent_at = now;
+	if (message->due != 0 && message->due <= now)
+		message->due = 0;
+	message->lane = message->due != 0 ?
+		AS_DELAYED_LANE + message->priority : message->priority;
+}
+
+static void
+warn_not_preloaded(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("messages wait until actorstore is preloaded"),
+			 errhint("Put actorstore into shared_preload_libraries in postgresql.conf and restart.")));
+}
+
+/*
+ * Does the message go into the mailbox?  If not, it is a duplicate, or has
+ * been dropped.
+ */
+static bool
+is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message)
+{
+	int64		first;
+
+	if (message->dedup_key != NULL && !as_dedup_claim(message, &first))
+	{
+		message->message_id = first;
+		return false;
+	}
+	if (!find_room(mailbox, type, message))
+	{
+		as_letter_bury(message, &mailbox_full);
+		return false;
+	}
+	return true;
+}
+
+int
+as_send(const AsType *type, AsMessage *messages, int n)
+{
+	AsMailbox	mailbox;
+	AsMessage  *let_in = palloc(n * sizeof(AsMessage));
+	TimestampTz now = GetCurrentTimestamp();
+	int			nlet_in = 0;
+
+	/* the order of ids is the order of sends only within a transaction */
+	(void) GetTopTransactionId();
+	if (!as_sched_active())
+		warn_not_preloaded();
+
+	as_mailbox_open(&mailbox, RowExclusiveLock);
+	for (int done = 0; done < n; done += AS_ID_BLOCK)
+	{
+		int			some = Min(n - done, AS_ID_BLOCK);
+		int64		id = as_sched_ids(some);
+
+		for (AsMessage *message = &messages[done];
+			 message < &messages[done + some]; message++)
+		{
+			complete(message, now);
+			message->message_id = message->position = id++;
+			if (is_let_in(&mailbox, type, message))
+				let_in[nlet_in++] = *message;
+		}
+	}
+	if (nlet_in > 0)
+		as_mailbox_insert(&mailbox, let_in, nlet_in);
+	for (int i = 0; i < nlet_in; i++)
+		as_outgoing_note(let_in[i].key_hash, let_in[i].lane,
+						 let_in[i].position, let_in[i].due);
+	as_mailbox_close(&mailbox);
+	pfree(let_in);
+	CommandCounterIncrement();
+	return nlet_in;
+}
+
+bool
+as_cancel(int64 message_id, void (*check) (AsMessage *message))
+{
+	AsMailbox	mailbox;
+	AsMessage	message;
+	bool		found;
+
+	as_mailbox_open(&mailbox, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = as_mailbox_find(&mailbox, message_id, &message);
+	if (found)
+	{
+		check(&message);
+		found = as_mailbox_delete(&mailbox, &message);
+	}
+	PopActiveSnapshot();
+	as_mailbox_close(&mailbox);
+	if (!found)
+		return false;
+	if (message.dedup_key != NULL)
+		as_dedup_release(&message);
+	as_outgoing_note_cancelled(message.key_hash);
+	CommandCounterIncrement();
+	return true;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.h
+ *	  Putting messages into mailboxes.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_SEND_H
+#define AS_SEND_H
+
+#include "actorstore.h"
+
+#include "runtime/mailbox.h"
+#include "state/type.h"
+
+/*
+ * Send messages to actors of a type.  The caller has checked the arguments
+ * and the right to send, and filled in type, id, name, body, headers,
+ * priority, due, expires_at, sender and dedup_key; the rest is filled in
+ * here.  A message whose dedup_key is taken gets the first one's id and is
+ * not sent.  Returns how many were sent.
+ *
+ * VA001 if a mailbox is full and the type says so.
+ */
+extern int	as_send(const AsType *type, AsMessage *messages, int n);
+
+/* Take a waiting message back; false if it is not waiting. */
+extern bool as_cancel(int64 message_id, void (*check) (AsMessage *message));
+
+/*
+ * Put dead letters of a type back into the mailboxes, the oldest first; at
+ * most max_rows if that is not 0; those of one actor if actor_id is not NULL.
+ */
+extern int64 as_redrive(const AsType *type, text *actor_type, text *actor_id,
+						int64 max_rows);
+
+#endif							/* AS_SEND_H */

@@ -1,0 +1,367 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.c
+ *	  See slot.h.
+ *
+ * The table is an array of sets of SLOTS_PER_SET; a key may be in any slot of
+ * the set that its hash chooses.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/slot.h"
+
+#include "port/pg_bitutils.h"
+#include "storage/shmem.h"
+
+#define SLOTS_PER_SET	16
+
+#define STATUS(state)		((AsSlotStatus) ((state) & 0xFF))
+#define GENERATION(state)	((uint32) ((state) >> 32))
+#define STATE(generation, status) \
+	(((uint64) (generation) << 32) | (uint64) (status))
+
+typedef struct SlotTableShared
+{
+	uint32		nsets;			/* a power of two; immutable */
+	char		pad[PG_CACHE_LINE_SIZE - sizeof(uint32)];
+	AsSlotShared slots[FLEXIBLE_ARRAY_MEMBER];
+} SlotTableShared;
+
+static SlotTableShared *table = NULL;
+
+static uint32
+sets_wanted(void)
+{
+	return pg_nextpower2_32(Max(actorstore_max_active_actors / SLOTS_PER_SET, 1));
+}
+
+Size
+as_slots_shmem_size(void)
+{
+	return add_size(offsetof(SlotTableShared, slots),
+					mul_size(mul_size(sets_wanted(), SLOTS_PER_SET),
+							 sizeof(AsSlotShared)));
+}
+
+static void
+clear(AsSlotShared *slot)
+{
+	pg_atomic_write_u32(&slot->lanes, 0);
+	pg_atomic_write_u32(&slot->depth, 0);
+	pg_atomic_write_u32(&slot->depth_known, 1);
+	for (int lane = 0; lane < AS_LANES; lane++)
+		pg_atomic_write_u64(&slot->low[lane], AS_NO_POSITION);
+	slot->careful = 0;
+	slot->conflicts = 0;
+	slot->deaths = 0;
+}
+
+void
+as_slots_shmem_init(void)
+{
+	bool		found;
+
+	StaticAssertStmt(sizeof(AsSlotShared) <= 128, "a slot is two cache lines");
+	table = ShmemInitStruct("actorstore slots", as_slots_shmem_size(), &found);
+	if (found)
+		return;
+	table->nsets = sets_wanted();
+	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
+	{
+		AsSlotShared *slot = &table->slots[i];
+
+		pg_atomic_init_u64(&slot->state, STATE(0, AS_FREE));
+		pg_atomic_init_u64(&slot->key_hash, 0);
+		pg_atomic_init_u32(&slot->home, 0);
+		pg_atomic_init_u32(&slot->lanes, 0);
+		pg_atomic_init_u32(&slot->depth, 0);
+		pg_atomic_init_u32(&slot->depth_known, 0);
+		for (int lane = 0; lane < AS_LANES; lane++)
+			pg_atomic_init_u64(&slot->low[lane], AS_NO_POSITION);
+		clear(slot);
+	}
+}
+
+AsSlotShared *
+as_slot(AsSlotRef ref)
+{
+	return &table->slots[as_ref_number(ref)];
+}
+
+static uint32
+first_of_set(uint32 home, uint64 key_hash)
+{
+	return (uint32) ((key_hash ^ ((uint64) home * UINT64CONST(0x9E3779B97F4A7C15))) &
+					 (table->nsets - 1)) * SLOTS_PER_SET;
+}
+
+/*
+ * Look through a set for the key, from slot number first on, leaving out the
+ * slot number except.  AS_NO_SLOT if it is not there; *busy then says whether
+ * somebody is about to put in a key that cannot be seen yet.
+ */
+static AsSlotRef
+find_in_set(uint32 first, uint32 home, uint64 key_hash, uint32 except,
+			bool *busy)
+{
+	*busy = false;
+	for (uint32 number = first; number < first + SLOTS_PER_SET; number++)
+	{
+		AsSlotShared *slot = &table->slots[number];
+		uint64		state = pg_atomic_read_u64(&slot->state);
+
+		if (number == except || STATUS(state) == AS_FREE)
+			continue;
+		if (STATUS(state) == AS_CLAIMED)
+		{
+			*busy = true;
+			continue;
+		}
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&slot->key_hash) != key_hash ||
+			pg_atomic_read_u32(&slot->home) != home)
+			continue;
+		pg_read_barrier();
+		if (GENERATION(pg_atomic_read_u64(&slot->state)) == GENERATION(state))
+			return as_slot_ref(number, GENERATION(state));
+	}
+	return AS_NO_SLOT;
+}
+
+AsSlotRef
+as_slot_find(uint32 home, uint64 key_hash)
+{
+	bool		busy;
+
+	return find_in_set(first_of_set(home, key_hash), home, key_hash,
+					   PG_UINT32_MAX, &busy);
+}
+
+AsSlotRef
+as_slot_claim(uint32 home, uint64 key_hash, bool unknown)
+{
+	uint32		first = first_of_set(home, key_hash);
+	bool		busy;
+	AsSlotRef	ref = find_in_set(first, home, key_hash, PG_UINT32_MAX, &busy);
+
+	if (ref != AS_NO_SLOT)
+		return ref;
+	for (uint32 i = 0; i < SLOTS_PER_SET; i++)
+	{
+		/* everybody begins elsewhere, so that few meet */
+		uint32		number = first + ((uint32) (key_hash >> 32) + i) % SLOTS_PER_SET;
+		AsSlotShared *slot = &table->slots[number];
+		uint64		state = pg_atomic_read_u64(&slot->state);
+		uint32		generation = GENERATION(state) + 1;
+		bool		rival;
+
+		if (STATUS(state) != AS_FREE ||
+			!pg_atomic_compare_exchange_u64(&slot->state, &state,
+											STATE(generation, AS_CLAIMED)))
+			continue;
+		clear(slot);
+		pg_atomic_write_u64(&slot->key_hash, key_hash);
+		pg_atomic_write_u32(&slot->home, home);
+		if (unknown)
+			pg_atomic_write_u32(&slot->depth_known, 0);
+		pg_write_barrier();
+		pg_atomic_write_u64(&slot->state, STATE(generation, AS_IDLE));
+		pg_memory_barrier();
+
+		ref = as_slot_ref(number, generation);
+		rival = find_in_set(first, home, key_hash, number, &busy) != AS_NO_SLOT;
+		if (unknown || rival || busy)
+			as_slot_lower_all(ref);
+		return ref;
+	}
+	return AS_NO_SLOT;
+}
+
+bool
+as_slot_is_current(AsSlotRef ref)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	return GENERATION(state) == as_ref_generation(ref) &&
+		STATUS(state) != AS_FREE;
+}
+
+static void
+lower(pg_atomic_uint64 *low, uint64 position)
+{
+	uint64		old = pg_atomic_read_u64(low);
+
+	while (position < old &&
+		   !pg_atomic_compare_exchange_u64(low, &old, position))
+		;
+}
+
+void
+as_slot_lower(AsSlotRef ref, int lane, uint64 position)
+{
+	AsSlotShared *slot = as_slot(ref);
+
+	lower(&slot->low[lane], position);
+	(void) pg_atomic_fetch_or_u32(&slot->lanes, 1U << lane);
+}
+
+void
+as_slot_lower_all(AsSlotRef ref)
+{
+	AsSlotShared *slot = as_slot(ref);
+
+	for (int lane = 0; lane < AS_LANES; lane++)
+		lower(&slot->low[lane], 0);
+	(void) pg_atomic_fetch_or_u32(&slot->lanes, AS_ALL_LANES);
+}
+
+/*
+ * Change the status, as the caller thinks it is, in *state; false if it was
+ * another, which is then in *state.
+ */
+static bool
+change(AsSlotRef ref, uint64 *state, AsSlotStatus status)
+{
+	return pg_atomic_compare_exchange_u64(&as_slot(ref)->state, state,
+										  STATE(as_ref_generation(ref), status));
+}
+
+bool
+as_slot_schedule(AsSlotRef ref, bool *gone)
+{
+	uint64		state;
+
+	/* whoever runs the slot must see the positions, or us must see RUNNING */
+	pg_memory_barrier();
+	state = pg_atomic_read_u64(&as_slot(ref)->state);
+	*gone = false;
+	for (;;)
+	{
+		if (GENERATION(state) != as_ref_generation(ref))
+		{
+			*gone = true;
+			return false;
+		}
+		switch (STATUS(state))
+		{
+			case AS_IDLE:
+				if (change(ref, &state, AS_SCHEDULED))
+					return true;
+				break;
+			case AS_RUNNING:
+				if (change(ref, &state, AS_AGAIN))
+					return false;
+				break;
+			case AS_SCHEDULED:
+			case AS_AGAIN:
+				return false;
+			case AS_FREE:
+			case AS_CLAIMED:
+				*gone = true;
+				return false;
+		}
+	}
+}
+
+bool
+as_slot_run(AsSlotRef ref, AsPositions *positions)
+{
+	AsSlotShared *slot = as_slot(ref);
+	uint64		state = STATE(as_ref_generation(ref), AS_SCHEDULED);
+
+	if (!change(ref, &state, AS_RUNNING))
+		return false;
+	positions->lanes = pg_atomic_exchange_u32(&slot->lanes, 0);
+	for (uint32 lanes = positions->lanes; lanes != 0; lanes &= lanes - 1)
+	{
+		int			lane = pg_rightmost_one_pos32(lanes);
+
+		positions->low[lane] = pg_atomic_exchange_u64(&slot->low[lane],
+													  AS_NO_POSITION);
+	}
+	return true;
+}
+
+void
+as_slot_put_back(AsSlotRef ref, const AsPositions *positions)
+{
+	for (uint32 lanes = positions->lanes; lanes != 0; lanes &= lanes - 1)
+	{
+		int			lane = pg_rightmost_one_pos32(lanes);
+
+		if (positions->low[lane] != AS_NO_POSITION)
+			as_slot_lower(ref, lane, positions->low[lane]);
+	}
+}
+
+bool
+as_slot_done(AsSlotRef ref, bool more, bool empty)
+{
+	uint64		state = STATE(as_ref_generation(ref), AS_RUNNING);
+	AsSlotStatus next = more ? AS_SCHEDULED : empty ? AS_FREE : AS_IDLE;
+
+	if (change(ref, &state, next))
+		return more;
+
+	/* somebody has called meanwhile, and calls no more */
+	Assert(state == STATE(as_ref_generation(ref), AS_AGAIN));
+	pg_atomic_write_u64(&as_slot(ref)->state,
+						STATE(as_ref_generation(ref), AS_SCHEDULED));
+	return true;
+}
+
+void
+as_slot_add_depth(AsSlotRef ref, int n)
+{
+	(void) pg_atomic_fetch_add_u32(&as_slot(ref)->depth, n);
+}
+
+void
+as_slot_count_out(uint32 home, uint64 key_hash, int n)
+{
+	AsSlotRef	ref = as_slot_find(home, key_hash);
+
+	if (ref != AS_NO_SLOT)
+		as_slot_add_depth(ref, -n);
+}
+
+void
+as_slots_forget(uint32 home)
+{
+	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
+	{
+		AsSlotShared *slot = &table->slots[i];
+		uint64		state = pg_atomic_read_u64(&slot->state);
+
+		/* a sender may change the status under us */
+		while (STATUS(state) >= AS_IDLE &&
+			   pg_atomic_read_u32(&slot->home) == home &&
+			   !pg_atomic_compare_exchange_u64(&slot->state, &state,
+											   STATE(GENERATION(state), AS_FREE)))
+			;
+	}
+}
+
+uint32
+as_slots_count(uint32 *by_status)
+{
+	memset(by_status, 0, (AS_AGAIN + 1) * sizeof(uint32));
+	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
+		by_status[STATUS(pg_atomic_read_u64(&table->slots[i].state))]++;
+	return table->nsets * SLOTS_PER_SET;
+}
+
+bool
+as_slot_peek(uint32 n, uint32 *home, uint64 *key_hash, int *status, int *depth)
+{
+	AsSlotShared *slot = &table->slots[n];
+	uint64		state = pg_atomic_read_u64(&slot->state);
+
+	*status = STATUS(state);
+	*home = pg_atomic_read_u32(&slot->home);
+	*key_hash = pg_atomic_read_u64(&slot->key_hash);
+	*depth = (int) pg_atomic_read_u32(&slot->depth);
+	return STATUS(state) >= AS_IDLE;
+}

@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.h
+ *	  The active actors: a fixed table in shared memory, used without locks.
+ *
+ * An actor has a slot while its mailbox may hold something.  The table of
+ * messages is the truth; a slot only says that somebody should look there,
+ * and from where on.  An idle actor has none.
+ *
+ * THE STATE WORD.  The lower 8 bits are a status, the upper 32 a generation
+ * that grows by one each time the slot is claimed; a reference to a slot is
+ * its number and its generation.  All changes are compare-and-swap on the
+ * whole word, so nobody changes a slot that has been given to another actor.
+ *
+ *		FREE ------> CLAIMED		whoever needs a slot
+ *		CLAIMED ---> IDLE			the same, once the key is in
+ *		IDLE ------> SCHEDULED		whoever has mail; who wins queues the slot
+ *		SCHEDULED -> RUNNING		the worker that took it from a queue
+ *		RUNNING ---> AGAIN			whoever has mail meanwhile
+ *		RUNNING ---> IDLE, FREE		the worker; FREE if it saw the mailbox empty
+ *		AGAIN -----> SCHEDULED		the worker, which queues it once more
+ *		RUNNING ---> SCHEDULED		the worker, if it left something to do
+ *
+ * THE LOWEST POSITIONS.  low[lane] is a position (see mailbox.h) such that
+ * every visible message of the lane, and every one that becomes visible
+ * without anybody saying so here, stands at it or above.  A sender whose
+ * transaction has committed lowers it by an atomic minimum, sets the lane's
+ * bit, and then changes the status, in this order.  The worker, RUNNING,
+ * takes bits and positions out by exchange (leaving none, and AS_NO_POSITION)
+ * before it takes the snapshot that it reads the mailbox with.  Afterwards it
+ * puts the lowest position that it has left unhandled back, again by an
+ * atomic minimum: nothing that a sender put in meanwhile is ever lost.
+ *
+ *		Sender:  commit;  low := min;  bit;  status
+ *		Worker:  status := RUNNING;  bits out;  low out;  snapshot;  read
+ *
+ * If the sender's minimum comes before the worker's exchange, its commit came
+ * before the worker's snapshot, which sees the message.  If it comes after,
+ * it stays in the slot, and the sender's change of the status, later still,
+ * finds RUNNING and makes it AGAIN.  The message may be handled by then; a
+ * look for nothing is all that costs.
+ *
+ * A FRESH SLOT is empty, and its claimant's message is the first that it
+ * knows of.  That is right only if no older message of the actor waits
+ * unknown to any slot, which holds because a slot is freed by a worker that
+ * saw the mailbox empty after taking the positions, unless
+ *
+ *	- a hint was dropped, as the table or a queue was full, or nobody has
+ *	  looked through the mailboxes since the server started: the caller knows
+ *	  (sched.h) and says so, or
+ *	- two processes claim a slot for one actor at the same time.  A claimant
+ *	  looks through its set once more after publishing its key: each
+ *	  compare-and-swap is a full barrier, so at least one of the two sees the
+ *	  other.
+ *
+ * Such a slot starts unknown: all positions from 0 on, in all lanes.  Two
+ * slots of one actor are harmless otherwise: the lock on the actor's row
+ * decides, and the worker whose messages were taken meanwhile finds none.
+ *
+ * DEPTH counts the messages in the mailbox, those of uncommitted senders
+ * included (see outgoing.c).  It is a bound for senders and decides nothing
+ * else.
+ *
+ * A process that dies orderly gives its RUNNING slots back first (worker.c);
+ * one that does not takes all of shared memory with it.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_SLOT_H
+#define AS_SLOT_H
+
+#include "actorstore.h"
+
+#include "port/atomics.h"
+
+#ifdef PG_HAVE_ATOMIC_U64_SIMULATION
+#error "actorstore needs 64-bit atomic operations"
+#endif
+
+/* one lane for each priority */
+#define AS_LANES		10
+#define AS_ALL_LANES	((1 << AS_LANES) - 1)
+
+#define AS_NO_POSITION	PG_UINT64_MAX
+
+typedef enum AsSlotStatus
+{
+	AS_FREE,
+	AS_CLAIMED,
+	AS_IDLE,
+	AS_SCHEDULED,
+	AS_RUNNING,
+	AS_AGAIN
+} AsSlotStatus;
+
+typedef struct AsSlotShared
+{
+	/* written by anyone, by compare-and-swap */
+	pg_atomic_uint64 state;
+
+	/* written by the claimant, before the slot is IDLE */
+	pg_atomic_uint64 key_hash;
+	pg_atomic_uint32 home;
+
+	/* written by anyone */
+	pg_atomic_uint32 lanes;		/* bits of lanes that have a position */
+	pg_atomic_uint32 depth;
+	pg_atomic_uint32 depth_known;
+	pg_atomic_uint64 low[AS_LANES];
+
+	/* read and written by the worker while RUNNING */
+	uint32		careful;		/* so many messages to be run one a turn */
+	uint16		conflicts;		/* serialization failures in a row */
+	uint16		deaths;			/* workers that exited in its turns */
+} AsSlotShared;
+
+/* A reference to a slot as it stands in queues: generation, number. */
+typedef uint64 AsSlotRef;
+
+#define AS_NO_SLOT				PG_UINT64_MAX
+#define as_slot_ref(number, generation) \
+	(((uint64) (generation) << 32) | (number))
+#define as_ref_number(ref)		((uint32) (ref))
+#define as_ref_generation(ref)	((uint32) ((ref) >> 32))
+
+/*
+ * What a worker has taken out of a slot, and puts back what is left of.
+ */
+typedef struct AsPositions
+{
+	uint32		lanes;
+	uint64		low[AS_LANES];
+} AsPositions;
+
+extern Size as_slots_shmem_size(void);
+extern void as_slots_shmem_init(void);
+
+/*
+ * The slot of the actor with that key in that home, claimed if it has none;
+ * AS_NO_SLOT if it has none and there is no room.  unknown: if claimed, it
+ * must not trust that the mailbox is empty.
+ */
+extern AsSlotRef as_slot_claim(uint32 home, uint64 key_hash, bool unknown);
+
+/* The same, but AS_NO_SLOT if it has none. */
+extern AsSlotRef as_slot_find(uint32 home, uint64 key_hash);
+
+/* Does the reference still mean the actor that it was made for? */
+extern bool as_slot_is_current(AsSlotRef ref);
+
+/* The slot itself.  Only who runs it may look at its last part. */
+extern AsSlotShared *as_slot(AsSlotRef ref);
+
+/* Say that messages wait in a lane from this position on. */
+extern void as_slot_lower(AsSlotRef ref, int lane, uint64 position);
+
+/* The same for all lanes from the beginning. */
+extern void as_slot_lower_all(AsSlotRef ref);
+
+/*
+ * Ask for a turn.  Returns true if the caller must queue the slot, false if
+ * that is done, or the worker that runs it will; *gone if the slot is another
+ * actor's by now.
+ */
+extern bool as_slot_schedule(AsSlotRef ref, bool *gone);
+
+/* A worker took the slot from a queue: run it?  Takes the positions out. */
+extern bool as_slot_run(AsSlotRef ref, AsPositions *positions);
+
+/* Put positions back. */
+extern void as_slot_put_back(AsSlotRef ref, const AsPositions *positions);
+
+/*
+ * The worker is done.  more: there is something to do at once; empty: the
+ * mailbox was seen empty.  Returns true if the caller must queue the slot.
+ */
+extern bool as_slot_done(AsSlotRef ref, bool more, bool empty);
+
+/* Count messages in or out. */
+extern void as_slot_add_depth(AsSlotRef ref, int n);
+
+/* Count messages out of an actor's mailbox, if it has a slot. */
+extern void as_slot_count_out(uint32 home, uint64 key_hash, int n);
+
+/* Give all slots of a home back.  None of its workers may be left. */
+extern void as_slots_forget(uint32 home);
+
+/* How many slots there are, and how many of them are in use, by status. */
+extern uint32 as_slots_count(uint32 *by_status);
+
+/* Look at the n-th slot of all; false if it is free. */
+extern bool as_slot_peek(uint32 n, uint32 *home, uint64 *key_hash,
+						 int *status, int *depth);
+
+#endif							/* AS_SLOT_H */

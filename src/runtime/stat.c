@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * stat.c
+ *	  See stat.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/stat.h"
+
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#define MAX_STATS	512
+
+typedef struct StatsShared
+{
+	LWLock	   *lock;			/* for new entries */
+	pg_atomic_uint32 n;			/* entries in use, but for the last one */
+	AsStatShared stats[MAX_STATS];
+} StatsShared;
+
+static StatsShared *stats = NULL;
+
+Size
+as_stat_shmem_size(void)
+{
+	return sizeof(StatsShared);
+}
+
+void
+as_stat_shmem_init(void)
+{
+	bool		found;
+
+	stats = ShmemInitStruct("actorstore statistics", as_stat_shmem_size(),
+							&found);
+	if (found)
+		return;
+	stats->lock = &(GetNamedLWLockTranche("actorstore") + 1)->lock;
+	pg_atomic_init_u32(&stats->n, 0);
+	for (int i = 0; i < MAX_STATS; i++)
+	{
+		AsStatShared *stat = &stats->stats[i];
+
+		stat->database = InvalidOid;
+		stat->name_len = 0;
+		pg_atomic_init_u64(&stat->handled, 0);
+		pg_atomic_init_u64(&stat->turns, 0);
+		pg_atomic_init_u64(&stat->created, 0);
+		pg_atomic_init_u64(&stat->failed, 0);
+		pg_atomic_init_u64(&stat->retried, 0);
+		pg_atomic_init_u64(&stat->dead, 0);
+		as_histogram_init(&stat->waiting);
+		as_histogram_init(&stat->handling);
+	}
+}
+
+int
+as_stat_count(void)
+{
+	return stats == NULL ? 0 : MAX_STATS;
+}
+
+bool
+as_stat_get(int n, AsStatShared **stat)
+{
+	uint32		used = pg_atomic_read_u32(&stats->n);
+
+	*stat = &stats->stats[n];
+	pg_read_barrier();
+	if (n == MAX_STATS - 1)
+		return pg_atomic_read_u64(&(*stat)->turns) > 0;
+	return (uint32) n < used;
+}
+
+static int
+find(const AsType *type, uint32 used)
+{
+	for (uint32 i = 0; i < used; i++)
+	{
+		AsStatShared *stat = &stats->stats[i];
+
+		if (stat->database == MyDatabaseId &&
+			stat->name_len == type->name_len &&
+			memcmp(stat->name, type->name, type->name_len) == 0)
+			return i;
+	}
+	return -1;
+}
+
+AsStatShared *
+as_stat_of(AsType *type)
+{
+	uint32		used;
+	int			n;
+
+	if (type->stat > 0)
+		return &stats->stats[type->stat - 1];
+	used = pg_atomic_read_u32(&stats->n);
+	pg_read_barrier();
+	n = find(type, used);
+	if (n < 0)
+	{
+		LWLockAcquire(stats->lock, LW_EXCLUSIVE);
+		used = pg_atomic_read_u32(&stats->n);
+		n = find(type, used);
+		if (n < 0 && used == MAX_STATS - 1)
+			n = MAX_STATS - 1;
+		else if (n < 0)
+		{
+			AsStatShared *stat = &stats->stats[used];
+
+			stat->database = MyDatabaseId;
+			stat->name_len = type->name_len;
+			memcpy(stat->name, type->name, type->name_len);
+			pg_write_barrier();
+			pg_atomic_write_u32(&stats->n, used + 1);
+			n = used;
+		}
+		LWLockRelease(stats->lock);
+	}
+	type->stat = n + 1;
+	return &stats->stats[n];
+}
+
+void
+as_stat_count_turn(const AsTurn *turn)
+{
+	AsStatShared *stat;
+	int			nhandled = turn->nhandled - turn->nburied;
+
+	if (turn->type == NULL || !turn->type->exists)
+		return;
+	stat = as_stat_of(turn->type);
+	(void) pg_atomic_fetch_add_u64(&stat->turns, 1);
+	(void) pg_atomic_fetch_add_u64(&stat->handled, nhandled);
+	if (turn->nburied > 0)
+		(void) pg_atomic_fetch_add_u64(&stat->dead, turn->nburied);
+	if (turn->changed && turn->version < 0)
+		(void) pg_atomic_fetch_add_u64(&stat->created, 1);
+	for (int i = 0; i < turn->nhandled; i++)
+		as_histogram_add(&stat->waiting,
+						 Max(turn->started_at - Max(turn->messages[i].sent_at,
+													turn->messages[i].due), 0));
+	as_histogram_add_many(&stat->handling,
+						  Max(turn->ended_at - turn->started_at, 0) / turn->nhandled,
+						  turn->nhandled);
+}
+
+void
+as_stat_count_failure(AsType *type, bool again)
+{
+	AsStatShared *stat = as_stat_of(type);
+
+	(void) pg_atomic_fetch_add_u64(&stat->failed, 1);
+	if (again)
+		(void) pg_atomic_fetch_add_u64(&stat->retried, 1);
+}

@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * stat.h
+ *	  What has been counted of each actor type since the server started.
+ *
+ * A fixed number of types have an entry each; the last entry is shared by
+ * those that came later.  An entry belongs to a type of a database for ever;
+ * its name is written under a lock before it is published, the counters by
+ * atomic additions.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_STAT_H
+#define AS_STAT_H
+
+#include "actorstore.h"
+
+#include "lib/histogram.h"
+#include "port/atomics.h"
+#include "runtime/turn.h"
+
+typedef struct AsStatShared
+{
+	/* written once, under the lock */
+	Oid			database;
+	int			name_len;		/* 0 for the entry of all others */
+	char		name[AS_MAX_NAME_BYTES];
+
+	/* written by anyone, by atomic additions */
+	pg_atomic_uint64 handled;
+	pg_atomic_uint64 turns;
+	pg_atomic_uint64 created;	/* actors that got their first state */
+	pg_atomic_uint64 failed;	/* attempts */
+	pg_atomic_uint64 retried;	/* attempts that will be made again */
+	pg_atomic_uint64 dead;		/* messages that became dead letters */
+	AsHistogramShared waiting;	/* from sent, or due, to its turn */
+	AsHistogramShared handling; /* in its turn */
+} AsStatShared;
+
+extern Size as_stat_shmem_size(void);
+extern void as_stat_shmem_init(void);
+
+/* How many entries there are, and the n-th; false if nobody has it. */
+extern int	as_stat_count(void);
+extern bool as_stat_get(int n, AsStatShared **stat);
+
+/* The entry of a type of this database. */
+extern AsStatShared *as_stat_of(AsType *type);
+
+/* A turn's transaction has committed. */
+extern void as_stat_count_turn(const AsTurn *turn);
+
+/* A message's attempt has failed; will there be another one? */
+extern void as_stat_count_failure(AsType *type, bool again);
+
+#endif							/* AS_STAT_H */

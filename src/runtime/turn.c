@@ -1,0 +1,419 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn.c
+ *	  Turns of several actors in one transaction, and what comes after it.
+ *
+ * A worker takes more actors into its transaction as long as they are ready
+ * at once and the transaction is young: with little to do each actor commits
+ * alone, at once; with much to do they share the wait for the disk.
+ *
+ * If the transaction fails, everything in it is rolled back.  The actor that
+ * was at work then gets its messages one a turn, alone; the others go on as
+ * if nothing had happened.  A message that fails alone is to blame
+ * (turn_fail.c), unless it was in somebody's way: serialization failures and
+ * deadlocks are tried again.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/turn.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "runtime/outgoing.h"
+#include "runtime/sched.h"
+#include "runtime/stat.h"
+#include "state/catalog.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+/* Bounds of a transaction */
+#define MAX_TURNS			64
+#define MAX_MESSAGES		2048
+#define MAX_AGE_US			2000
+
+/* Serialization failures in a row that do not count as attempts. */
+#define MAX_CONFLICTS		20
+
+/* Workers that may exit in a message's turns before it is to blame. */
+#define MAX_DEATHS			16
+
+static AsTurn turns[MAX_TURNS];
+static int	nturns = 0;			/* those whose slots we run */
+static uint32 my_home;
+static MemoryContext turn_context = NULL;
+static Oid	last_owner = InvalidOid;
+
+/* ---- Slots ---- */
+
+/* Take a slot and run it; false if there is none. */
+static bool
+take_turn(void)
+{
+	AsTurn	   *turn = &turns[nturns];
+	AsSlotRef	ref;
+
+	while ((ref = as_sched_take()) != AS_NO_SLOT)
+	{
+		memset(turn, 0, offsetof(AsTurn, taken));
+		if (!as_slot_run(ref, &turn->taken))
+			continue;
+		turn->ref = ref;
+		turn->key_hash = pg_atomic_read_u64(&as_slot(ref)->key_hash);
+		turn->nmessages = 0;
+		turn->at = 0;
+		turn->changed = false;
+		turn->inserting = false;
+		turn->verdict = AS_VERDICT_NONE;
+		turn->stop_reason = NULL;
+		turn->nhandled = 0;
+		turn->nburied = 0;
+		turn->started_at = GetCurrentTimestamp();
+		turn->ended_at = turn->started_at;
+		as_turn_unread(turn);
+		nturns++;
+		pg_atomic_write_u64(&as_worker(as_sched_self)->current, ref);
+		return true;
+	}
+	return false;
+}
+
+static bool
+is_careful(AsTurn *turn)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+
+	return slot->careful > 0 || slot->deaths > 0;
+}
+
+/* The worker is done with the slot, for now. */
+static void
+finish(AsTurn *turn, bool last)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+
+	if (turn->nhandled > 0)
+	{
+		as_slot_add_depth(turn->ref, -turn->nhandled);
+		slot->careful -= Min(slot->careful, (uint32) turn->nhandled);
+		slot->conflicts = 0;
+		slot->deaths = 0;
+		as_stat_count_turn(turn);
+		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nturns, 1);
+		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nmessages,
+									   turn->nhandled);
+	}
+	as_slot_put_back(turn->ref, &turn->left);
+	if (!as_slot_done(turn->ref, turn->more, turn->empty))
+		return;
+	if (last)
+		as_sched_queue_last(my_home, turn->ref);
+	else
+		as_sched_queue(my_home, turn->ref);
+}
+
+static void
+finish_all(void)
+{
+	AsHomeShared *home = as_home(my_home);
+
+	/* each slot is ours until it is finished, and not after */
+	while (nturns > 0)
+	{
+		AsTurn	   *turn = &turns[nturns - 1];
+
+		nturns--;
+		finish(turn, turn->nhandled == 0 && turn->more);
+	}
+	pg_atomic_write_u64(&as_worker(as_sched_self)->current, AS_NO_SLOT);
+	if (pg_atomic_read_u32(&home->senders_waiting) > 0)
+		ConditionVariableBroadcast(&home->room);
+}
+
+void
+as_turn_exit(void)
+{
+	for (int i = 0; i < nturns; i++)
+	{
+		AsSlotShared *slot = as_slot(turns[i].ref);
+
+		as_turn_unread(&turns[i]);
+		if (&turns[i] == as_turn_current)
+		{
+			slot->deaths++;
+			slot->careful = Max(slot->careful, (uint32) turns[i].nmessages);
+		}
+	}
+	as_turn_current = NULL;
+	finish_all();
+}
+
+/* ---- The transaction ---- */
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (turn_context == NULL)
+		turn_context = AllocSetContextCreate(TopMemoryContext,
+											 "actorstore turns",
+											 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(turn_context);
+	MemoryContextSwitchTo(turn_context);
+}
+
+static void
+end(void)
+{
+	as_turn_close();
+	CommitTransactionCommand();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+
+	/* the rights of the turns' owner end with the transaction */
+	SetUserIdAndSecContext(GetSessionUserId(), 0);
+}
+
+/*
+ * Run the newest turn; returns whether more may join it, and in *busy
+ * whether its actor was locked by somebody else.
+ */
+static bool
+run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
+{
+	AsTurn	   *turn = &turns[nturns - 1];
+	bool		careful = is_careful(turn);
+	AsTurnResult result = AS_TURN_RAN;
+
+	if (careful && nturns > 1)
+		return false;			/* it stays unread, and gets its turn alone */
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	as_turn_read(turn, mailbox, careful ? 1 : actorstore_batch_size);
+	if (turn->nmessages > 0)
+		result = as_turn_run(turn, mailbox, owner);
+	else if (careful)
+		as_slot(turn->ref)->careful = as_slot(turn->ref)->deaths = 0;
+	PopActiveSnapshot();
+	turn->ended_at = GetCurrentTimestamp();
+	*nmessages += turn->nhandled;
+	if (result != AS_TURN_RAN)
+	{
+		as_turn_unread(turn);
+		*busy = *busy || result == AS_TURN_BUSY;
+		return result == AS_TURN_BUSY;
+	}
+	return !careful;
+}
+
+static void
+run_turns(bool *busy)
+{
+	AsMailbox	mailbox;
+	Oid			owner = InvalidOid;
+	int			nmessages = 0;
+
+	as_mailbox_open(&mailbox, RowExclusiveLock);
+	while (run_turn(&mailbox, &owner, &nmessages, busy) &&
+		   actorstore_enable_batching && nturns < MAX_TURNS &&
+		   nmessages < MAX_MESSAGES &&
+		   turns[nturns - 1].ended_at - turns[0].started_at < MAX_AGE_US &&
+		   take_turn())
+		;
+	as_mailbox_close(&mailbox);
+	if (OidIsValid(owner))
+	{
+		end();
+		as_turn_clean_session(owner != last_owner);
+		last_owner = owner;
+	}
+	else
+		end();
+}
+
+/* ---- Failure ---- */
+
+static bool
+is_conflict(AsTurn *turn, ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		(error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && turn->inserting);
+}
+
+/* Clean up after an error, and return what it was. */
+static ErrorData *
+catch_error(void)
+{
+	MemoryContext old;
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	QueryCancelPending = false;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	MemoryContextSwitchTo(old);
+	FlushErrorState();
+	AbortCurrentTransaction();
+	as_turn_clean_session(true);
+	last_owner = InvalidOid;
+	RESUME_INTERRUPTS();
+	return error;
+}
+
+/* The message, alone in its transaction, has failed. */
+static void
+blame(AsTurn *turn, ErrorData *error)
+{
+	ErrorData  *second;
+
+	PG_TRY();
+	{
+		begin();
+		as_turn_failed(turn, error);
+		end();
+		if (turn->type != NULL)
+			as_stat_count_failure(turn->type, turn->nhandled == 0);
+	}
+	PG_CATCH();
+	{
+		/* it will be tried again */
+		second = catch_error();
+		ereport(LOG,
+				(errmsg("could not note the failure of a message: %s",
+						second->message)));
+		FreeErrorData(second);
+		as_turn_unread(turn);
+		pg_usleep(10000L);
+	}
+	PG_END_TRY();
+}
+
+static void
+recover(ErrorData *error, AsTurn *culprit)
+{
+	AsTurn	   *only = &turns[0];
+	bool		alone = (nturns == 1 && only->nmessages == 1);
+	AsSlotShared *slot = as_slot(only->ref);
+
+	(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nfailures, 1);
+	if (alone && !(is_conflict(only, error) && ++slot->conflicts <= MAX_CONFLICTS))
+	{
+		AsPositions left = only->left;
+
+		as_turn_unread(only);
+		only->left = left;
+		blame(only, error);
+		return;
+	}
+	for (int i = 0; i < nturns; i++)
+	{
+		if (!alone && (culprit == NULL || culprit == &turns[i]))
+			as_slot(turns[i].ref)->careful = Max(turns[i].nmessages, 1);
+		as_turn_unread(&turns[i]);
+	}
+	ereport(DEBUG1,
+			(errmsg_internal("a transaction of %d turns failed: %s", nturns,
+							 error->message)));
+}
+
+/* Its workers have exited too often: the message is to blame. */
+static bool
+is_deadly(AsTurn *turn)
+{
+	return as_slot(turn->ref)->deaths >= MAX_DEATHS;
+}
+
+static void
+bury_deadly(AsTurn *turn)
+{
+	ErrorData	error = {
+		.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN,
+		.message = "the worker exited each time it handled this message"
+	};
+	AsMailbox	mailbox;
+
+	begin();
+	as_mailbox_open(&mailbox, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	as_turn_read(turn, &mailbox, 1);
+	PopActiveSnapshot();
+	as_mailbox_close(&mailbox);
+	end();
+	if (turn->nmessages == 1)
+	{
+		turn->verdict = AS_VERDICT_REJECT;
+		turn->reject_reason = NULL;
+		blame(turn, &error);
+	}
+	else
+		as_slot(turn->ref)->deaths = 0;
+}
+
+/* Run turns in a transaction; returns what went wrong, or NULL. */
+static ErrorData *
+try_turns(bool *busy)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		begin();
+		run_turns(busy);
+	}
+	PG_CATCH();
+	{
+		error = catch_error();
+	}
+	PG_END_TRY();
+	return error;
+}
+
+bool
+as_turn_transaction(void)
+{
+	ErrorData  *error;
+	bool		busy = false;
+	AsTurn	   *culprit;
+
+	my_home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
+	if (!take_turn())
+		return false;
+	if (is_deadly(&turns[0]))
+	{
+		bury_deadly(&turns[0]);
+		finish_all();
+		return true;
+	}
+
+	error = try_turns(&busy);
+	culprit = as_turn_current;
+	as_turn_current = NULL;
+	if (error != NULL)
+	{
+		recover(error, culprit);
+		FreeErrorData(error);
+	}
+	else
+		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->ncommits, 1);
+	finish_all();
+
+	/* who has locked the actor needs time more than we do */
+	if (busy && !as_sched_has_others())
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	return true;
+}

@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn.h
+ *	  Turns: an actor handles some of its messages.
+ *
+ * A turn reads messages of one actor, locks the actor's row (or its key, if
+ * it has no row yet), calls a handler for each message, writes the state once
+ * and deletes the messages.  Turns of several actors may share a transaction;
+ * they then belong to types of one owner.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_TURN_H
+#define AS_TURN_H
+
+#include "actorstore.h"
+
+#include "runtime/letters.h"
+#include "runtime/mailbox.h"
+#include "runtime/slot.h"
+#include "state/partition.h"
+
+/* the most messages that the settings allow for a turn */
+#define AS_MAX_BATCH	128
+
+typedef enum AsVerdict
+{
+	AS_VERDICT_NONE,
+	AS_VERDICT_REJECT,			/* reject() was called */
+	AS_VERDICT_RETRY			/* retry_after() was called */
+} AsVerdict;
+
+typedef struct AsTurn
+{
+	/* what the slot said */
+	AsSlotRef	ref;
+	uint64		key_hash;
+	AsPositions taken;
+
+	/* what was read */
+	int			nmessages;
+	AsMessage  *messages;		/* in the order to be handled in */
+	AsPositions left;			/* where to go on afterwards */
+	bool		more;			/* there is something to handle at once */
+	bool		empty;			/* nothing else is in the mailbox */
+
+	/* while it runs */
+	AsType	   *type;
+	int			at;				/* the message at hand */
+	int64		version;		/* of the state at the beginning; -1: none */
+	Datum		state;			/* 0: there is none */
+	bool		changed;		/* the state is to be written */
+	bool		inserting;		/* it is being written for the first time */
+	AsVerdict	verdict;
+	char	   *reject_reason;
+	int64		retry_after;	/* microseconds */
+	char	   *stop_reason;	/* NULL: stop() was not called */
+
+	/* what it did */
+	int			nhandled;		/* messages that have left the mailbox */
+	int			nburied;		/* of those, how many are dead letters */
+	TimestampTz started_at;
+	TimestampTz ended_at;
+} AsTurn;
+
+/* The turn whose handler runs in this process, or NULL. */
+extern AsTurn *as_turn_current;
+
+static inline AsMessage *
+as_turn_message(void)
+{
+	return &as_turn_current->messages[as_turn_current->at];
+}
+
+/* ---- turn_read.c ---- */
+
+/*
+ * Read up to max messages of the actor that are to be handled now, in the
+ * current memory context; fills in the second part.
+ */
+extern void as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max);
+
+/* The messages from number from on are not to be handled after all. */
+extern void as_turn_leave(AsTurn *turn, int from);
+
+/* Nothing was handled after all: go on from where the turn began. */
+extern void as_turn_unread(AsTurn *turn);
+
+/* ---- turn_run.c ---- */
+
+typedef enum AsTurnResult
+{
+	AS_TURN_RAN,
+	AS_TURN_BUSY,				/* somebody has locked the actor */
+	AS_TURN_OTHER_OWNER			/* and so not in this transaction */
+} AsTurnResult;
+
+/*
+ * Handle the messages that were read.  *owner is that of the transaction's
+ * other turns, or InvalidOid, and is set.
+ */
+extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
+
+/* Raised to roll a message back whose handler asked for it. */
+#define AS_ERRCODE_VERDICT	MAKE_SQLSTATE('V', 'A', '0', '9', '9')
+
+/* Close what turns of the transaction have opened. */
+extern void as_turn_close(void);
+
+/* Forget what handlers of this transaction may have left in the session. */
+extern void as_turn_clean_session(bool owner_changes);
+
+/* ---- turn_fail.c ---- */
+
+/*
+ * A transaction has failed in which only the one message was to be handled:
+ * count the attempt and make the message wait, or bury it.
+ */
+extern void as_turn_failed(AsTurn *turn, ErrorData *error);
+
+/* ---- turn.c ---- */
+
+/* Take slots from the queues and run them in one transaction; false: none. */
+extern bool as_turn_transaction(void);
+
+/* The process exits: give back what it runs. */
+extern void as_turn_exit(void);
+
+#endif							/* AS_TURN_H */

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_fail.c
+ *	  A message that could not be handled: another attempt later, or none.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/turn.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "runtime/outgoing.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Doubled with each attempt, up to the type's bound, give or take a fifth. */
+static int64
+backoff(const AsType *type, int attempts)
+{
+	int64		wait = type->backoff;
+
+	for (int i = 1; i < attempts && wait < type->backoff_max; i++)
+		wait *= 2;
+	wait = Min(wait, type->backoff_max);
+	return (int64) (wait * (0.8 + 0.4 * pg_prng_double(&pg_global_prng_state)));
+}
+
+static void
+bury_failed(AsMailbox *mailbox, AsTurn *turn, const char *why,
+			ErrorData *error)
+{
+	AsMessage  *message = &turn->messages[0];
+	AsReason	reason = {.reason = why};
+
+	if (turn->verdict == AS_VERDICT_REJECT && turn->reject_reason != NULL)
+		reason.error = turn->reject_reason;
+	else
+	{
+		reason.sqlerrcode = error->sqlerrcode;
+		reason.error = error->message;
+		reason.detail = error->detail;
+		reason.context = error->context;
+	}
+	if (!as_mailbox_delete(mailbox, message))
+		return;					/* somebody else has dealt with it */
+	as_letter_bury(message, &reason);
+	turn->nhandled = 1;
+	turn->nburied = 1;
+	ereport(LOG,
+			(errmsg("message %lld (%s) to actor (%s, %s) is a dead letter after %d attempts: %s",
+					(long long) message->message_id,
+					text_to_cstring(message->name),
+					text_to_cstring(message->actor_type),
+					text_to_cstring(message->actor_id), message->attempts,
+					reason.error != NULL ? reason.error : why)));
+}
+
+/* Let the message, and those behind it, wait. */
+static void
+hold_back(AsMailbox *mailbox, AsTurn *turn, int64 wait)
+{
+	AsMessage  *message = &turn->messages[0];
+
+	message->due = GetCurrentTimestamp() + wait;
+	if (as_mailbox_replace(mailbox, message))
+		as_outgoing_note(message->key_hash, message->lane, message->position,
+						 message->due);
+	as_turn_leave(turn, 0);
+	turn->more = true;
+}
+
+void
+as_turn_failed(AsTurn *turn, ErrorData *error)
+{
+	AsMailbox	mailbox;
+	AsMessage  *message = &turn->messages[0];
+	int			max_attempts;
+
+	turn->type = as_type_find(message->actor_type);
+	max_attempts = turn->type == NULL ? 1 : turn->type->max_attempts;
+	as_mailbox_open(&mailbox, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (turn->verdict == AS_VERDICT_REJECT)
+	{
+		message->attempts++;
+		bury_failed(&mailbox, turn,
+					turn->reject_reason != NULL ? "rejected" : "deadly", error);
+	}
+	else if (turn->verdict == AS_VERDICT_RETRY)
+		hold_back(&mailbox, turn, turn->retry_after);
+	else if (++message->attempts >= max_attempts)
+		bury_failed(&mailbox, turn, "exhausted", error);
+	else
+		hold_back(&mailbox, turn, backoff(turn->type, message->attempts));
+	PopActiveSnapshot();
+	as_mailbox_close(&mailbox);
+}

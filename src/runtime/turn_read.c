@@ -1,0 +1,244 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_read.c
+ *	  Which messages of an actor are to be handled now, and in what order.
+ *
+ * The lanes are read in the order of priorities, each from the position that
+ * the slot knew.  So that the last ones do not starve, a message that has
+ * waited counts as one of a higher priority: one step for each
+ * actorstore.priority_aging.  A lane whose first message has a time in the
+ * future waits for it.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/turn.h"
+
+#include "port/pg_bitutils.h"
+#include "utils/timestamp.h"
+
+typedef struct Lane
+{
+	AsMessage  *messages;
+	int			n;
+	int			next;			/* the first one not taken */
+	bool		end;			/* the lane holds no more */
+	bool		blocked;		/* the next one is not due yet */
+} Lane;
+
+void
+as_turn_unread(AsTurn *turn)
+{
+	turn->left = turn->taken;
+	turn->more = true;
+	turn->empty = false;
+	turn->nhandled = 0;
+}
+
+/* What is left of a lane goes on at its first message not taken. */
+static void
+set_left(AsTurn *turn, int lane, int64 position)
+{
+	turn->left.lanes |= 1U << lane;
+	turn->left.low[lane] = (uint64) position;
+	turn->empty = false;
+}
+
+static bool
+same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+static bool
+same_actor(const AsMessage *a, const AsMessage *b)
+{
+	return same_text(a->actor_type, b->actor_type) &&
+		same_text(a->actor_id, b->actor_id);
+}
+
+/* The messages from that one on stay where they are. */
+void
+as_turn_leave(AsTurn *turn, int from)
+{
+	for (int i = from; i < turn->nmessages; i++)
+	{
+		AsMessage  *message = &turn->messages[i];
+
+		if ((turn->left.lanes & (1U << message->lane)) == 0 ||
+			turn->left.low[message->lane] > (uint64) message->position)
+			set_left(turn, message->lane, message->position);
+	}
+	turn->nmessages = Min(turn->nmessages, from);
+}
+
+/*
+ * The slot knows nothing: one scan through all lanes, in their order.  Where
+ * it ends early, the lanes behind stay unknown.
+ */
+static void
+read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
+{
+	AsMessage  *messages = palloc((max + 1) * sizeof(AsMessage));
+	bool		end;
+	int			n = as_mailbox_read(mailbox, turn->key_hash, 0, AS_LANES - 1, 0,
+									messages, max + 1, &end);
+	uint32		blocked = 0;
+	int			unknown_from = AS_LANES;
+
+	turn->messages = palloc(Max(n, 1) * sizeof(AsMessage));
+	for (int i = 0; i < n; i++)
+	{
+		AsMessage  *message = &messages[i];
+
+		if (blocked & (1U << message->lane))
+			continue;
+		if (message->due > now)
+		{
+			blocked |= 1U << message->lane;
+			set_left(turn, message->lane, message->position);
+		}
+		else if (turn->nmessages == max ||
+				 (turn->nmessages > 0 &&
+				  !same_actor(message, &turn->messages[0])))
+		{
+			/* the next turn begins here */
+			if ((turn->left.lanes & (1U << message->lane)) == 0)
+				set_left(turn, message->lane, message->position);
+			turn->more = true;
+		}
+		else
+			turn->messages[turn->nmessages++] = *message;
+	}
+	if (!end && n > 0)
+	{
+		/* the lane that the scan stopped in goes on where it stopped */
+		unknown_from = messages[n - 1].lane + 1;
+		if ((turn->left.lanes & (1U << messages[n - 1].lane)) == 0)
+			set_left(turn, messages[n - 1].lane, messages[n - 1].position);
+		turn->more = turn->more || blocked == 0 ||
+			(blocked & (1U << messages[n - 1].lane)) == 0;
+	}
+	for (int lane = unknown_from; lane < AS_LANES; lane++)
+		set_left(turn, lane, 0);
+	if (unknown_from < AS_LANES)
+		turn->more = true;
+}
+
+/* The priority that a message counts as by now. */
+static int64
+aged_priority(const AsMessage *message, TimestampTz now)
+{
+	int64		age = Max(now - message->sent_at, 0);
+
+	if (actorstore_priority_aging == 0)
+		return message->priority;
+	return message->priority - age / (actorstore_priority_aging * INT64CONST(1000));
+}
+
+/* The lane that the next message comes from, or -1. */
+static int
+next_lane(AsTurn *turn, Lane *lanes, TimestampTz now)
+{
+	int			best = -1;
+	int64		best_priority = 0;
+
+	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
+	{
+		int			lane = pg_rightmost_one_pos32(rest);
+		AsMessage  *message = &lanes[lane].messages[lanes[lane].next];
+		int64		priority;
+
+		if (lanes[lane].next == lanes[lane].n || lanes[lane].blocked)
+			continue;
+		priority = aged_priority(message, now);
+		if (best < 0 || priority < best_priority)
+		{
+			best = lane;
+			best_priority = priority;
+		}
+	}
+	return best;
+}
+
+/* Take the messages in the order that they are to be handled in. */
+static void
+merge_lanes(AsTurn *turn, Lane *lanes, int max, TimestampTz now)
+{
+	while (turn->nmessages < max)
+	{
+		int			lane = next_lane(turn, lanes, now);
+		AsMessage  *message;
+
+		if (lane < 0)
+			break;
+		message = &lanes[lane].messages[lanes[lane].next];
+		if (message->due > now ||
+			(turn->nmessages > 0 && !same_actor(message, &turn->messages[0])))
+		{
+			/* that of another actor with this hash waits for the next turn */
+			lanes[lane].blocked = true;
+			turn->more = turn->more || message->due <= now;
+			continue;
+		}
+		turn->messages[turn->nmessages++] = *message;
+		lanes[lane].next++;
+	}
+}
+
+static void
+read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
+{
+	Lane		lanes[AS_LANES];
+
+	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
+	{
+		int			lane = pg_rightmost_one_pos32(rest);
+
+		memset(&lanes[lane], 0, sizeof(Lane));
+		lanes[lane].end = true;
+		if (turn->taken.low[lane] == AS_NO_POSITION)
+			continue;
+
+		/* one more than we take, to know whether there is more */
+		lanes[lane].messages = palloc((max + 1) * sizeof(AsMessage));
+		lanes[lane].n = as_mailbox_read(mailbox, turn->key_hash, lane, lane,
+										turn->taken.low[lane],
+										lanes[lane].messages, max + 1,
+										&lanes[lane].end);
+	}
+	turn->messages = palloc(max * sizeof(AsMessage));
+	merge_lanes(turn, lanes, max, now);
+	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
+	{
+		int			lane = pg_rightmost_one_pos32(rest);
+
+		if (lanes[lane].next == lanes[lane].n && lanes[lane].end)
+			continue;
+		Assert(lanes[lane].next < lanes[lane].n);
+		set_left(turn, lane, lanes[lane].messages[lanes[lane].next].position);
+		if (!lanes[lane].blocked &&
+			lanes[lane].messages[lanes[lane].next].due <= now)
+			turn->more = true;
+	}
+}
+
+void
+as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		unknown = (turn->taken.lanes == AS_ALL_LANES);
+
+	turn->nmessages = 0;
+	turn->left.lanes = 0;
+	turn->more = false;
+	turn->empty = true;
+	for (int lane = 0; unknown && lane < AS_LANES; lane++)
+		unknown = (turn->taken.low[lane] == 0);
+	if (unknown)
+		read_unknown(turn, mailbox, max, now);
+	else
+		read_known(turn, mailbox, max, now);
+}

@@ -1,0 +1,328 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  A process that runs the actors of a database.
+ *
+ * It takes turns from the queues as long as there are any, looks for work
+ * that no hint led to (sweep.c), and sleeps.  It holds no locks while it
+ * sleeps.  An error outside of a turn ends it; the launcher starts another.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/worker.h"
+
+#include <sys/resource.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runtime/letters.h"
+#include "runtime/sched.h"
+#include "runtime/sweep.h"
+#include "runtime/turn.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Look around so often even if nobody wakes us. */
+#define MAX_SLEEP_MS		10000
+
+/* Let a worker look through all mailboxes so often, whatever hints say. */
+#define SAFETY_SWEEP_MS		60000
+
+/* Look for what no hint led to after so many transactions in a row. */
+#define BUSY_TRANSACTIONS	32
+
+#define SPINS_PER_LOOK		16
+
+static AsWorkerShared *self = NULL;
+static bool shows_busy = false;
+
+static void
+leave_worker(int code, Datum arg)
+{
+	uint32		home = pg_atomic_read_u32(&self->home);
+	AsDequeShared *own = as_worker_deque(as_sched_self);
+	uint32		timekeeper = as_sched_self + 1;
+	AsSlotRef	ref;
+
+	as_turn_exit();
+	as_sweep_exit();
+	as_sched_cancel_sleep();
+	(void) pg_atomic_compare_exchange_u32(&as_home(home)->timekeeper,
+										  &timekeeper, 0);
+
+	/* no longer a worker: what is left goes to the others */
+	pg_atomic_write_u32(&self->status, AS_WORKER_NONE);
+	as_sched_self = -1;
+	while (as_deque_take(own, &ref))
+		as_sched_queue_last(home, ref);
+	as_sched_wake(home);
+	as_sched_tell_launcher();
+}
+
+static bool
+must_leave(void)
+{
+	return pg_atomic_read_u32(&self->leave) != 0 ||
+		pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&self->home))->leave) != 0 ||
+		as_sched_is_barred(MyDatabaseId);
+}
+
+/* ---- Before work ---- */
+
+/* What the database's own settings say is for its users. */
+static void
+override(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (actorstore_worker_memory_limit == 0)
+		return;
+	limit.rlim_cur = limit.rlim_max =
+		(rlim_t) actorstore_worker_memory_limit * 1024;
+	if (setrlimit(RLIMIT_DATA, &limit) != 0)
+		ereport(LOG, (errmsg("could not limit a worker's memory: %m")));
+}
+
+bool
+as_database_is_fenced(void)
+{
+	Oid			types[2] = {INT8OID, OIDOID};
+	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
+	ObjectIdGetDatum(MyDatabaseId)};
+	bool		fenced;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read actorstore.identity");
+	fenced = SPI_processed > 0;
+	SPI_finish();
+	return fenced;
+}
+
+/* Is there anything for a worker in this database? */
+static AsFinding
+look_around(void)
+{
+	AsFinding	finding = AS_FOUND_SERVED;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!OidIsValid(get_extension_oid("actorstore", true)))
+		finding = AS_FOUND_NO_EXTENSION;
+	else if (as_database_is_fenced())
+		finding = AS_FOUND_FENCED;
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return finding;
+}
+
+static void
+start(uint32 number)
+{
+	AsFinding	finding;
+	char		activity[NAMEDATALEN + 32];
+
+	as_sched_self = number;
+	self = as_worker(number);
+	self->procno = as_my_proc_number;
+	self->pid = MyProcPid;
+	before_shmem_exit(leave_worker, (Datum) 0);
+	pg_atomic_write_u64(&self->current, AS_NO_SLOT);
+	pg_write_barrier();
+	pg_atomic_write_u32(&self->status, AS_WORKER_READY);
+
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&self->home))->database),
+											  InvalidOid, 0);
+	override("role", "none");
+	override("default_transaction_isolation", "read committed");
+	override("default_transaction_read_only", "off");
+	override("default_transaction_deferrable", "off");
+	override("session_replication_role", "origin");
+	override("statement_timeout", "0");
+	override("lock_timeout", "0");
+	override("idle_in_transaction_session_timeout", "0");
+	limit_memory();
+
+	finding = look_around();
+	pg_atomic_write_u32(&self->finding, finding);
+	if (finding != AS_FOUND_SERVED)
+		proc_exit(0);
+	StartTransactionCommand();
+	snprintf(activity, sizeof(activity), "%s", get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+	set_ps_display(activity);
+}
+
+/* ---- Work ---- */
+
+static void
+show_activity(bool busy)
+{
+	if (busy == shows_busy)
+		return;
+	shows_busy = busy;
+	if (busy)
+		pgstat_report_activity(STATE_RUNNING, "handling messages");
+	else
+		pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Look for what no hint led to; true if there was something. */
+static bool
+look_for_work(void)
+{
+	bool		found = false;
+
+	if (as_due_is_wanted())
+	{
+		as_due();
+		found = true;
+	}
+	if (as_sweep_is_wanted())
+		found = as_sweep() || found;
+	return found;
+}
+
+/* Now and then, whatever happens. */
+static void
+keep_house(void)
+{
+	static TimestampTz last_sweep = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	uint32		home = pg_atomic_read_u32(&self->home);
+
+	if (last_sweep == 0)
+		last_sweep = now;
+	if (!TimestampDifferenceExceeds(last_sweep, now, SAFETY_SWEEP_MS))
+		return;
+	last_sweep = now;
+	if (as_sched_is_swept(home))
+		as_sched_lose(home);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) as_dedup_purge();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static bool
+nothing_to_do(void)
+{
+	return !as_sched_has_work() && !as_sweep_is_wanted() &&
+		!as_due_is_wanted() && !must_leave();
+}
+
+static bool
+spin(void)
+{
+	for (int i = 0; i < actorstore_max_spin_cycles; i++)
+	{
+		if (i % SPINS_PER_LOOK == 0 && as_sched_has_work())
+			return true;
+		pg_spin_delay();
+	}
+	return false;
+}
+
+/*
+ * Sleep till there is something to do.  stuck: there is, but not for now, as
+ * the table of slots is full.
+ */
+static void
+sleep_on(bool stuck)
+{
+	AsHomeShared *home = as_home(pg_atomic_read_u32(&self->home));
+	uint32		nobody = 0;
+	bool		timekeeper;
+	long		ms = stuck ? 10 : MAX_SLEEP_MS;
+
+	show_activity(false);
+	(void) pgstat_report_stat(false);
+	as_sched_prepare_sleep();
+	timekeeper = pg_atomic_compare_exchange_u32(&home->timekeeper, &nobody,
+												as_sched_self + 1);
+	if (timekeeper)
+		ms = as_due_sleep(ms);
+	if (stuck || nothing_to_do())
+	{
+		(void) pg_atomic_fetch_add_u64(&self->nsleeps, 1);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	as_sched_cancel_sleep();
+	if (timekeeper)
+		pg_atomic_write_u32(&home->timekeeper, 0);
+}
+
+static void
+check_signals(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (catchupInterruptPending)
+		ProcessCatchupInterrupt();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+void
+as_worker_main(Datum number)
+{
+	uint32		busy = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	start(DatumGetUInt32(number));
+	ereport(DEBUG1, (errmsg_internal("actorstore worker %d started", as_sched_self)));
+
+	while (!must_leave())
+	{
+		check_signals();
+		if (as_turn_transaction())
+		{
+			show_activity(true);
+			if (++busy % BUSY_TRANSACTIONS != 0)
+				continue;
+			(void) look_for_work();
+			(void) pgstat_report_stat(false);
+			continue;
+		}
+		keep_house();
+		if (look_for_work() || spin())
+			continue;
+		sleep_on(as_sweep_is_wanted());
+	}
+	proc_exit(0);
+}

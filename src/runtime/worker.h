@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  The processes that run actors, and the one that starts them.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_WORKER_H
+#define AS_WORKER_H
+
+#include "actorstore.h"
+
+/* Main functions of background workers */
+extern PGDLLEXPORT void as_worker_main(Datum number);
+extern PGDLLEXPORT void as_launcher_main(Datum arg);
+
+/* Is the database a copy whose turns must stand still? */
+extern bool as_database_is_fenced(void);
+
+/* To be called once, when the library is preloaded. */
+extern void as_launcher_init(void);
+
+/* Hooks into the server's commands, to be set once (guard.c). */
+extern void as_guard_init(void);
+
+#endif							/* AS_WORKER_H */
