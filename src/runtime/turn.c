@@ -163,11 +163,6 @@ begin(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (turn_context == NULL)
-		turn_context = AllocSetContextCreate(TopMemoryContext,
-											 "actorstore turns",
-											 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(turn_context);
 	MemoryContextSwitchTo(turn_context);
 }
 
@@ -388,6 +383,13 @@ as_turn_transaction(void)
 	my_home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
 	if (!take_turn())
 		return false;
+
+	/* messages outlive a transaction that fails: see blame() */
+	if (turn_context == NULL)
+		turn_context = AllocSetContextCreate(TopMemoryContext,
+											 "actorstore turns",
+											 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(turn_context);
 	if (is_deadly(&turns[0]))
 	{
 		bury_deadly(&turns[0]);
