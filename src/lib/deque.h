@@ -156,7 +156,7 @@ as_deque_take(AsDequeShared *deque, uint64 *item)
 	uint64		bottom = pg_atomic_read_u64(&deque->bottom);
 	uint64		top = pg_atomic_read_u64(&deque->top);
 	int64		below;
-	bool		won = true;
+	bool		won;
 
 	/* an old top is a low one: what looks empty is empty, at less cost */
 	if ((int64) (bottom - top) <= 0)
@@ -173,11 +173,9 @@ as_deque_take(AsDequeShared *deque, uint64 *item)
 		return true;
 	}
 
-	/* the last one, or gone */
-	if (below == 0)
-		won = pg_atomic_compare_exchange_u64(&deque->top, &top, top + 1);
-	else
-		won = false;
+	/* the last one, which thieves want as well, or one that they have got */
+	won = below == 0 &&
+		pg_atomic_compare_exchange_u64(&deque->top, &top, top + 1);
 	if (won)
 		*item = pg_atomic_read_u64(&deque->cells[bottom & deque->mask]);
 	pg_atomic_write_u64(&deque->bottom, bottom + 1);

@@ -58,7 +58,7 @@
  * reads it: it cannot, because it waits for turn == p + capacity, and 4 comes
  * after the read: the compare-and-swap between them is a full barrier.  As
  * compilers for ARM make of it an instruction that lets later stores pass,
- * there is a barrier in front of 4 as well.
+ * there are barriers in front of 4 and behind the look at the turn as well.
  *
  * Turns are compared by the sign of their difference, so counters may wrap.
  * With a capacity of 1, full (p + 1) and free for the next lap (p + capacity)
@@ -155,6 +155,8 @@ as_ring_push(AsRingShared *ring, uint64 item)
 		ahead = (int64) (pg_atomic_read_u64(&cell->turn) - position);
 		if (ahead < 0)
 			return false;
+		/* behind the turn: the store over what its consumer has read */
+		pg_read_barrier();
 		if (ahead == 0 &&
 			pg_atomic_compare_exchange_u64(&ring->tail, &position, position + 1))
 		{
@@ -163,8 +165,6 @@ as_ring_push(AsRingShared *ring, uint64 item)
 			pg_atomic_write_u64(&cell->turn, position + 1);
 			return true;
 		}
-		/* another one has taken the position: see the tail that he left */
-		pg_read_barrier();
 	}
 }
 
