@@ -169,7 +169,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	{
 		CALL_NEXT();
 		if (as_sched_home() >= 0)
+		{
+			as_sched_lower_due(as_sched_home(), 0);
 			as_sched_lose(as_sched_home());
+		}
 		return;
 	}
 	database = wanted_alone(statement);

@@ -173,6 +173,9 @@ end(void)
 	CommitTransactionCommand();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 
+	/* time that ran out during the commit is nothing to the next turn */
+	QueryCancelPending = false;
+
 	/* the rights of the turns' owner end with the transaction */
 	SetUserIdAndSecContext(GetSessionUserId(), 0);
 }
@@ -378,6 +381,7 @@ as_turn_transaction(void)
 {
 	ErrorData  *error;
 	bool		busy = false;
+	bool		fruitless;
 	AsTurn	   *culprit;
 
 	my_home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
@@ -407,10 +411,13 @@ as_turn_transaction(void)
 	}
 	else
 		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->ncommits, 1);
+	fruitless = busy;
+	for (int i = 0; i < nturns; i++)
+		fruitless = fruitless && turns[i].nhandled == 0;
 	finish_all();
 
-	/* who has locked the actor needs time more than we do */
-	if (busy && !as_sched_has_others())
+	/* who has locked the actors needs time more than we do */
+	if (fruitless || (busy && !as_sched_has_others()))
 	{
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1,
