@@ -232,6 +232,8 @@ has_ended(int number)
 		return GetBackgroundWorkerPid(handles[number], &pid) == BGWH_STOPPED;
 
 	/* somebody else started it: an earlier launcher */
+	if (pg_atomic_read_u32(&worker->status) == AS_WORKER_NONE)
+		return true;
 	if (pg_atomic_read_u32(&worker->status) == AS_WORKER_READY)
 		return BackendPidGetProc(worker->pid) == NULL;
 	return TimestampDifferenceExceeds(pg_atomic_read_u64(&worker->started_at),

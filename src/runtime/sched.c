@@ -226,22 +226,22 @@ ids_from_block(AsHomeShared *home, int n, int64 *first)
 	}
 }
 
-int64
-as_sched_ids(int n)
+/* As long as the epoch is that one, the home is this database's. */
+static bool
+is_my_home(AsHomeShared *home, uint32 epoch)
 {
-	int			number = as_sched_home();
-	AsHomeShared *home;
-	int64		first;
+	pg_read_barrier();
+	return pg_atomic_read_u32(&home->epoch) == epoch;
+}
 
-	Assert(n > 0 && n <= AS_ID_BLOCK);
-	if (number < 0)
-		return next_block();
-	home = as_home(number);
-	if (ids_from_block(home, n, &first))
-		return first;
+static bool
+ids_from_new_block(AsHomeShared *home, uint32 epoch, int n, int64 *first)
+{
+	bool		found = false;
 
 	LWLockAcquire(sched->ids_lock, LW_EXCLUSIVE);
-	while (!ids_from_block(home, n, &first))
+	while (is_my_home(home, epoch) &&
+		   !(found = ids_from_block(home, n, first)))
 	{
 		int64		block = next_block();
 
@@ -250,7 +250,34 @@ as_sched_ids(int n)
 		pg_atomic_exchange_u64(&home->id_limit, block + AS_ID_BLOCK);
 	}
 	LWLockRelease(sched->ids_lock);
-	return first;
+	return found;
+}
+
+int64
+as_sched_ids(int n)
+{
+	Assert(n > 0 && n <= AS_ID_BLOCK);
+	for (;;)
+	{
+		int			number = as_sched_home();
+		AsHomeShared *home;
+		uint32		epoch;
+		int64		first;
+
+		if (number < 0)
+			return next_block();
+		home = as_home(number);
+		epoch = pg_atomic_read_u32(&home->epoch);
+		pg_read_barrier();
+		if (pg_atomic_read_u32(&home->database) != MyDatabaseId)
+			continue;
+
+		/* ids of another database, if the home has become its, are not ours */
+		if ((ids_from_block(home, n, &first) ||
+			 ids_from_new_block(home, epoch, n, &first)) &&
+			is_my_home(home, epoch))
+			return first;
+	}
 }
 
 /* ---- Hints ---- */
@@ -286,7 +313,10 @@ as_sched_wake(uint32 number)
 	sleepers = pg_atomic_read_u64(&home->sleepers);
 	while (sleepers != 0)
 	{
-		int			worker = pg_rightmost_one_pos64(sleepers);
+		uint32		timekeeper = pg_atomic_read_u32(&home->timekeeper);
+		uint64		others = timekeeper == 0 ? sleepers :
+		sleepers & ~(UINT64CONST(1) << (timekeeper - 1));
+		int			worker = pg_rightmost_one_pos64(others != 0 ? others : sleepers);
 		uint64		bit = UINT64CONST(1) << worker;
 
 		if (pg_atomic_fetch_and_u64(&home->sleepers, ~bit) & bit)
@@ -519,19 +549,28 @@ as_home_give(uint32 number, Oid database)
 	AsHomeShared *home = as_home(number);
 	uint64		ref;
 
+	/*
+	 * A sender that found the home before it was taken back may have left
+	 * something: a slot that is SCHEDULED and in no queue would stay so.
+	 */
 	while (as_ring_pop(as_home_queue(number), &ref))
 		;
+	as_slots_forget(number);
+
 	pg_atomic_write_u64(&home->sleepers, 0);
-	pg_atomic_write_u64(&home->id_limit, 0);
-	pg_atomic_write_u64(&home->next_id, 0);
 	(void) pg_atomic_fetch_add_u64(&home->lost, 1);
 	pg_atomic_write_u64(&home->next_due, 0);
 	pg_atomic_write_u32(&home->sweeper, 0);
 	pg_atomic_write_u32(&home->timekeeper, 0);
 	home->sweep_begun = false;
 	pg_atomic_write_u32(&home->leave, 0);
+
+	/* nobody may put a block of another database in after this */
+	LWLockAcquire(sched->ids_lock, LW_EXCLUSIVE);
 	(void) pg_atomic_fetch_add_u32(&home->epoch, 1);
-	pg_memory_barrier();
+	pg_atomic_exchange_u64(&home->id_limit, 0);
+	pg_atomic_exchange_u64(&home->next_id, 0);
+	LWLockRelease(sched->ids_lock);
 	pg_atomic_write_u32(&home->database, database);
 }
 

@@ -28,7 +28,9 @@
  * queueing are followed by a full barrier: either the worker sees the item or
  * the other sees the bit.  Who clears the bit sends the wake-up, so that two
  * items wake two workers.  A worker is known by its pgprocno: PGPROC entries
- * are never freed, so a stale one costs a spurious wake-up.
+ * are never freed, so a stale one costs a spurious wake-up.  The one that
+ * sleeps till next_due is woken last: its turn may be a long one, and the
+ * others would not know when to get up.
  *
  * DUE TIMES.  next_due is a time such that no message that somebody has told
  * us of is due earlier.  It follows the protocol of a slot's lowest position:

@@ -47,12 +47,15 @@ raise_full(const AsMessage *message, int limit, const char *detail)
 static void
 wait_for_room(AsMailbox *mailbox, const AsMessage *message, int limit)
 {
-	AsHomeShared *home = as_home(as_sched_home());
+	int			number = as_sched_home();
+	AsHomeShared *home = as_home(Max(number, 0));
 	int			mine;
 
 	/* a worker that waits handles nothing, and may be what it waits for */
 	if (as_sched_self >= 0)
 		raise_full(message, limit, " A handler cannot wait for room.");
+	if (number < 0)
+		return;					/* nobody counts */
 
 	(void) pg_atomic_fetch_add_u32(&home->senders_waiting, 1);
 	PG_TRY();

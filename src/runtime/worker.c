@@ -67,11 +67,12 @@ leave_worker(int code, Datum arg)
 	(void) pg_atomic_compare_exchange_u32(&as_home(home)->timekeeper,
 										  &timekeeper, 0);
 
-	/* no longer a worker: what is left goes to the others */
-	pg_atomic_write_u32(&self->status, AS_WORKER_NONE);
+	/* what is left goes to the others, then the number may be another's */
 	as_sched_self = -1;
 	while (as_deque_take(own, &ref))
 		as_sched_queue_last(home, ref);
+	pg_memory_barrier();
+	pg_atomic_write_u32(&self->status, AS_WORKER_NONE);
 	as_sched_wake(home);
 	as_sched_tell_launcher();
 }
