@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int	tap_count = 0;
 static int	tap_failed = 0;
@@ -49,6 +50,29 @@ tap_random(void)
 	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
 	z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
 	return z ^ (z >> 31);
+}
+
+/*
+ * How often to do something that is done many times: more rarely where that
+ * takes long, as test/stress/sanitize says by TAP_DIVISOR.
+ */
+static inline uint64
+tap_times(uint64 times)
+{
+	const char *divisor = getenv("TAP_DIVISOR");
+
+	return divisor == NULL ? times : times / strtoul(divisor, NULL, 10) + 1;
+}
+
+/*
+ * What a thread does after each failure to get on.  It sleeps now and then:
+ * on a busy machine a thread that merely yields gets its turn back very late.
+ */
+static inline void
+tap_rest(uint64 *failures)
+{
+	if (++*failures % 1024 == 0)
+		usleep(1);
 }
 
 #endif							/* TAP_H */
