@@ -86,6 +86,7 @@ OBJS = \
 	src/runtime/stat.o \
 	src/runtime/turn_read.o \
 	src/runtime/turn_run.o \
+	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \
 	src/runtime/turn.o \
 	src/runtime/sweep.o \

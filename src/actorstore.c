@@ -20,6 +20,7 @@
 #include "runtime/sched.h"
 #include "runtime/slot.h"
 #include "runtime/stat.h"
+#include "runtime/turn.h"
 #include "runtime/worker.h"
 #include "state/catalog.h"
 #include "state/partition.h"
@@ -217,6 +218,7 @@ use_shared_memory(void)
 	shmem_startup_hook = start_shmem;
 	as_commit_signal_init();
 	as_guard_init();
+	as_own_state_init();
 }
 
 static void

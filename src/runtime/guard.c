@@ -17,6 +17,7 @@
  */
 #include "runtime/worker.h"
 
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
@@ -28,7 +29,6 @@
 #include "pgstat.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
-#include "runtime/turn.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
@@ -81,6 +81,21 @@ check_handler_command(Node *statement)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a handler cannot execute %s",
 						IsA(statement, ListenStmt) ? "LISTEN" : "UNLISTEN")));
+}
+
+/*
+ * There are many ways to make something temporary; what the statements above
+ * do not show is found when the transaction is about to commit, after all that
+ * was put off to its end.
+ */
+static void
+check_handler_commit(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT && as_sched_self >= 0 &&
+		(MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a handler cannot use temporary objects")));
 }
 
 /* ---- Databases ---- */
@@ -162,7 +177,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	Node	   *statement = pstmt->utilityStmt;
 	Oid			database;
 
-	if (as_turn_current != NULL)
+	if (as_sched_self >= 0)
 		check_handler_command(statement);
 	if (IsA(statement, TransactionStmt) &&
 		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
@@ -217,4 +232,5 @@ as_guard_init(void)
 	ProcessUtility_hook = process_utility;
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
+	RegisterXactCallback(check_handler_commit, NULL);
 }

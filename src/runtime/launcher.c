@@ -67,6 +67,7 @@ typedef struct Database
 	bool		seen;			/* in pg_database, just now */
 	TimestampTz served_at;		/* when it got, or lost, its home */
 	TimestampTz not_before;		/* no worker is started earlier */
+	TimestampTz asked_at;		/* findings of earlier workers do not count */
 } Database;
 
 static HTAB *databases;
@@ -86,6 +87,7 @@ see(Oid oid)
 		database->standing = UNKNOWN;
 		database->served_at = 0;
 		database->not_before = 0;
+		database->asked_at = 0;
 	}
 	database->seen = true;
 }
@@ -154,6 +156,7 @@ look_again(Database *database)
 
 	database->standing = UNKNOWN;
 	database->not_before = 0;
+	database->asked_at = GetCurrentTimestamp();
 	if (home >= 0)
 	{
 		pg_atomic_write_u32(&as_home(home)->leave, 1);
@@ -191,7 +194,8 @@ note_finding(AsWorkerShared *worker)
 	Database   *database = database_of(pg_atomic_read_u32(&worker->home));
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (database == NULL)
+	if (database == NULL ||
+		(TimestampTz) pg_atomic_read_u64(&worker->started_at) <= database->asked_at)
 		return;
 	switch ((AsFinding) pg_atomic_read_u32(&worker->finding))
 	{

@@ -139,7 +139,7 @@ as_stat_count_turn(const AsTurn *turn)
 	(void) pg_atomic_fetch_add_u64(&stat->handled, nhandled);
 	if (turn->nburied > 0)
 		(void) pg_atomic_fetch_add_u64(&stat->dead, turn->nburied);
-	if (turn->changed && turn->version < 0)
+	if (turn->created)
 		(void) pg_atomic_fetch_add_u64(&stat->created, 1);
 	for (int i = 0; i < turn->nhandled; i++)
 		as_histogram_add(&stat->waiting,

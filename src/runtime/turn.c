@@ -72,6 +72,8 @@ take_turn(void)
 		turn->at = 0;
 		turn->changed = false;
 		turn->inserting = false;
+		turn->created = false;
+		turn->handler = NULL;
 		turn->verdict = AS_VERDICT_NONE;
 		turn->stop_reason = NULL;
 		turn->nhandled = 0;

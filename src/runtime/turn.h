@@ -49,10 +49,13 @@ typedef struct AsTurn
 	/* while it runs */
 	AsType	   *type;
 	int			at;				/* the message at hand */
+	AsHandler  *handler;		/* that is called for it */
 	int64		version;		/* of the state at the beginning; -1: none */
 	Datum		state;			/* 0: there is none */
+	bool		exists;			/* the actor has a row */
 	bool		changed;		/* the state is to be written */
 	bool		inserting;		/* it is being written for the first time */
+	bool		created;		/* it has been written for the first time */
 	AsVerdict	verdict;
 	char	   *reject_reason;
 	int64		retry_after;	/* microseconds */
@@ -111,6 +114,11 @@ extern void as_turn_close(void);
 
 /* Forget what handlers of this transaction may have left in the session. */
 extern void as_turn_clean_session(bool owner_changes);
+
+/* ---- own_state.c ---- */
+
+/* To be called once, when the library is preloaded. */
+extern void as_own_state_init(void);
 
 /* ---- turn_fail.c ---- */
 

@@ -137,7 +137,7 @@ take_state(AsTurn *turn, AsPartition *partition)
 	HeapTuple	row = ExecCopySlotHeapTuple(partition->slot);
 
 	ExecClearTuple(partition->slot);
-	turn->version = as_row_version(partition, row);
+	turn->exists = true;
 	turn->state = PointerGetDatum(PG_DETOAST_DATUM(as_row_value(partition, row)));
 }
 
@@ -160,6 +160,7 @@ lock_actor(AsTurn *turn, AsPartition *partition)
 	AsLock		lock = as_actor_try_lock(partition, id);
 
 	turn->version = -1;
+	turn->exists = false;
 	turn->state = (Datum) 0;
 	if (lock == AS_LOCK_MISSING)
 	{
@@ -170,7 +171,12 @@ lock_actor(AsTurn *turn, AsPartition *partition)
 		lock = as_actor_try_lock(partition, id);
 	}
 	if (lock == AS_LOCKED)
+	{
+		turn->version = as_row_version(partition,
+									   ExecFetchSlotHeapTuple(partition->slot,
+															  false, NULL));
 		take_state(turn, partition);
+	}
 	return lock != AS_LOCK_BUSY;
 }
 
@@ -182,7 +188,7 @@ take_state_again(AsTurn *turn, AsPartition *partition)
 		take_state(turn, partition);
 	else
 	{
-		turn->version = -1;
+		turn->exists = false;
 		turn->state = (Datum) 0;
 	}
 	PopActiveSnapshot();
@@ -195,12 +201,15 @@ write_state(AsTurn *turn, AsPartition *partition)
 
 	if (!turn->changed)
 		return;
-	if (turn->version < 0)
+	turn->changed = false;
+	if (!turn->exists)
 	{
 		/* a rival's row must not be overwritten by what knew nothing of it */
 		turn->inserting = true;
 		(void) as_actor_insert(partition, id, turn->state);
 		turn->inserting = false;
+		turn->exists = true;
+		turn->created = turn->version < 0;
 	}
 	else
 		(void) as_actor_put(partition, id, turn->state);
@@ -304,7 +313,15 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 		*search_path = pstrdup(handler->search_path);
 		set_search_path(*search_path);
 	}
+	turn->handler = handler;
+	if (handler->sees_states && turn->changed)
+	{
+		write_state(turn, partition);
+		PopActiveSnapshot();
+		PushActiveSnapshot(GetTransactionSnapshot());
+	}
 	call_handler(turn, partition, function, message, context);
+	turn->handler = NULL;
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message);
 }
@@ -428,6 +445,7 @@ void
 as_turn_clean_session(bool owner_changes)
 {
 	LockReleaseSession(USER_LOCKMETHOD);
+	ResetAllOptions();			/* set by what was put off to the commit */
 	if (!owner_changes)
 		return;
 	DropAllPreparedStatements();

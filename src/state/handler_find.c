@@ -112,6 +112,7 @@ load_handlers(AsType *type)
 		handler->search_path =
 			TextDatumGetCString(heap_getattr(tuple, Anum_handler_search_path, desc, &isnull));
 		handler->resolved = 0;
+		handler->sees_states = false;
 		type->nhandlers++;
 		MemoryContextSwitchTo(old);
 	}

@@ -20,6 +20,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+void		(*as_partition_open_hook) (void) = NULL;
+
 /*
  * Lock the relation that holds the type's actors.  Waiting for a lock, we may
  * learn that the type has moved elsewhere, or is gone: look again.
@@ -132,6 +134,8 @@ void
 as_partition_open_for(AsPartition *partition, text *type_name,
 					  AsPrivilege privilege, bool declare, LOCKMODE lockmode)
 {
+	if (as_partition_open_hook != NULL)
+		as_partition_open_hook();
 	while (!as_partition_open(partition, type_name, lockmode))
 	{
 		if (declare)

@@ -52,6 +52,7 @@ typedef struct AsHandler
 	char	   *search_path;	/* that was in force when it was set */
 	uint64		resolved;		/* when the function was looked up */
 	Oid			function;
+	bool		sees_states;	/* it has looked at actors' states itself */
 } AsHandler;
 
 typedef struct AsType

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * own_state.c
+ *	  Handlers that look at actors' states by themselves.
+ *
+ * A turn writes the state once, after its last message.  A handler that reads
+ * the table, or calls a function that reads or writes states, would see that
+ * the state which the message before it returned is not there yet.  So such a
+ * handler is told apart: it is noticed when it does so for the first time,
+ * and from then on states are written before it is called.  If there was one
+ * to be written at that first time, the transaction is rolled back and begun
+ * again, one message a turn.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/turn.h"
+
+#include "compat.h"
+#include "nodes/parsenodes.h"
+#include "state/catalog.h"
+
+static ExecutorCheckPerms_hook_type prev_check_perms = NULL;
+
+/* The handler at work looks at states. */
+static void
+notice(void)
+{
+	AsTurn	   *turn = as_turn_current;
+
+	if (turn == NULL || turn->handler == NULL)
+		return;
+	turn->handler->sees_states = true;
+	if (turn->changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the state is not written yet")));
+}
+
+static bool
+check_perms(List *range_table,
+#if PG_VERSION_NUM >= 160000
+			List *permissions,
+#endif
+			bool raise)
+{
+	ListCell   *cell;
+
+	if (as_turn_current != NULL && as_turn_current->type != NULL)
+	{
+		foreach(cell, range_table)
+		{
+			RangeTblEntry *entry = lfirst(cell);
+
+			if (entry->rtekind == RTE_RELATION &&
+				(entry->relid == as_turn_current->type->relation ||
+				 entry->relid == as_catalog()->actor))
+				notice();
+		}
+	}
+	if (prev_check_perms == NULL)
+		return true;
+#if PG_VERSION_NUM >= 160000
+	return prev_check_perms(range_table, permissions, raise);
+#else
+	return prev_check_perms(range_table, raise);
+#endif
+}
+
+void
+as_own_state_init(void)
+{
+	as_partition_open_hook = notice;
+	prev_check_perms = ExecutorCheckPerms_hook;
+	ExecutorCheckPerms_hook = check_perms;
+}
