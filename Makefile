@@ -84,6 +84,7 @@ OBJS = \
 	src/runtime/redrive.o \
 	src/runtime/halt.o \
 	src/runtime/stat.o \
+	src/runtime/session.o \
 	src/runtime/turn_read.o \
 	src/runtime/turn_run.o \
 	src/runtime/own_state.o \

@@ -25,6 +25,7 @@
 #include "pgstat.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "runtime/session.h"
 #include "runtime/stat.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
@@ -50,7 +51,6 @@ static AsTurn turns[MAX_TURNS];
 static int	nturns = 0;			/* those whose slots we run */
 static uint32 my_home;
 static MemoryContext turn_context = NULL;
-static Oid	last_owner = InvalidOid;
 
 /* ---- Slots ---- */
 
@@ -229,14 +229,9 @@ run_turns(bool *busy)
 		   take_turn())
 		;
 	as_mailbox_close(&mailbox);
+	end();
 	if (OidIsValid(owner))
-	{
-		end();
-		as_turn_clean_session(owner != last_owner);
-		last_owner = owner;
-	}
-	else
-		end();
+		as_session_clean();
 }
 
 /* ---- Failure ---- */
@@ -264,8 +259,7 @@ catch_error(void)
 	MemoryContextSwitchTo(old);
 	FlushErrorState();
 	AbortCurrentTransaction();
-	as_turn_clean_session(true);
-	last_owner = InvalidOid;
+	as_session_clean();
 	RESUME_INTERRUPTS();
 	return error;
 }

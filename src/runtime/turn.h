@@ -112,9 +112,6 @@ extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
 /* Close what turns of the transaction have opened. */
 extern void as_turn_close(void);
 
-/* Forget what handlers of this transaction may have left in the session. */
-extern void as_turn_clean_session(bool owner_changes);
-
 /* ---- own_state.c ---- */
 
 /* To be called once, when the library is preloaded. */

@@ -3,10 +3,6 @@
  * turn_run.c
  *	  One actor's turn: lock, call the handlers, write the state.
  *
- * Everything from the first turn of a transaction to the end of its commit
- * runs with the rights of the types' owner: handlers, what hangs on their
- * tables, and what they have put off to the commit.
- *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -15,13 +11,11 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "commands/prepare.h"
-#include "commands/sequence.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/halt.h"
 #include "runtime/outgoing.h"
-#include "runtime/sched.h"
+#include "runtime/session.h"
 #include "state/actor.h"
 #include "state/catalog.h"
 #include "storage/lmgr.h"
@@ -30,9 +24,7 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 /* Tells our locks on keys from the advisory locks of users */
@@ -99,6 +91,7 @@ as_turn_close(void)
 			as_partition_close(lfirst(cell));
 	}
 	opened.lxid = InvalidLocalTransactionId;
+	as_session_keep_path();
 }
 
 /*
@@ -240,13 +233,6 @@ bury(AsTurn *turn, AsMessage *message, const char *reason, int sqlerrcode,
 	turn->nburied++;
 }
 
-static void
-set_search_path(const char *search_path)
-{
-	(void) set_config_option("search_path", search_path, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 /* Call the handler; what it returns is the new state. */
 static void
 call_handler(AsTurn *turn, AsPartition *partition, Oid function,
@@ -266,8 +252,11 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 	if (!info->fn_strict ||
 		(!fcinfo->args[0].isnull && !fcinfo->args[1].isnull))
 	{
+		int			guc_level = NewGUCNestLevel();
+
 		result = FunctionCallInvoke(fcinfo);
 		isnull = fcinfo->isnull;
+		AtEOXact_GUC(false, guc_level);
 	}
 
 	if (turn->verdict != AS_VERDICT_NONE)
@@ -289,7 +278,7 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 /* Handle one message, or see that nobody can. */
 static void
 handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
-	   const char **search_path, MemoryContext context)
+	   MemoryContext context)
 {
 	AsHandler  *handler = as_handler_find(turn->type, message->name);
 	Oid			function;
@@ -307,12 +296,7 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 		return;
 	}
 	function = as_handler_function(turn->type, handler);
-	if (*search_path == NULL ||
-		strcmp(*search_path, handler->search_path) != 0)
-	{
-		*search_path = pstrdup(handler->search_path);
-		set_search_path(*search_path);
-	}
+	as_session_set_path(handler->search_path);
 	turn->handler = handler;
 	if (handler->sees_states && turn->changed)
 	{
@@ -334,8 +318,6 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 														  "actorstore message",
 														  ALLOCSET_DEFAULT_SIZES);
 	ErrorContextCallback callback = {error_context_stack, describe_message, turn};
-	const char *search_path = NULL;
-	int			guc_level = NewGUCNestLevel();
 
 	error_context_stack = &callback;
 	as_turn_current = turn;
@@ -350,7 +332,7 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 					 errmsg("the message was taken away meanwhile")));
 		MemoryContextSwitchTo(message_context);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		handle(turn, partition, message, &search_path, context);
+		handle(turn, partition, message, context);
 		PopActiveSnapshot();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(message_context);
@@ -368,7 +350,6 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 				turn->stop_reason);
 	as_turn_current = NULL;
 	error_context_stack = callback.previous;
-	AtEOXact_GUC(false, guc_level);
 	MemoryContextDelete(message_context);
 	turn->nhandled = turn->nmessages;
 }
@@ -388,18 +369,6 @@ bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 	}
 	CommandCounterIncrement();
 	turn->nhandled = turn->nmessages;
-}
-
-/* Work with the owner's rights until the transaction ends. */
-static void
-become(Oid owner)
-{
-	Oid			user;
-	int			sec_context;
-
-	GetUserIdAndSecContext(&user, &sec_context);
-	if (user != owner || (sec_context & SECURITY_LOCAL_USERID_CHANGE) == 0)
-		SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
 AsTurnResult
@@ -434,21 +403,7 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 	*owner = turn->type->owner;
 	if (!lock_actor(turn, partition))
 		return AS_TURN_BUSY;
-	become(*owner);
-	enable_timeout_after(STATEMENT_TIMEOUT,
-						 (int) Min(Max(turn->type->turn_timeout / 1000, 1), INT_MAX));
+	as_session_begin_turn(*owner, turn->type->turn_timeout);
 	handle_messages(turn, partition, mailbox);
 	return AS_TURN_RAN;
-}
-
-void
-as_turn_clean_session(bool owner_changes)
-{
-	LockReleaseSession(USER_LOCKMETHOD);
-	ResetAllOptions();			/* set by what was put off to the commit */
-	if (!owner_changes)
-		return;
-	DropAllPreparedStatements();
-	PortalHashTableDeleteAll();
-	ResetSequenceCaches();
 }
