@@ -185,8 +185,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		CALL_NEXT();
 		if (as_sched_home() >= 0)
 		{
-			as_sched_lower_due(as_sched_home(), 0);
 			as_sched_lose(as_sched_home());
+			as_slots_doubt(as_sched_home());
+			as_sched_lower_due(as_sched_home(), 0);
 		}
 		return;
 	}

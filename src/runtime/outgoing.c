@@ -56,6 +56,7 @@ static int	allocated = 0;
 static lasthash_hash *last_entries = NULL;
 static TimestampTz next_due = 0;	/* of all, or 0 */
 static bool want_sweep = false;
+static bool want_doubt = false;
 static bool changed_database = false;
 
 /* The entry of the key in the current subtransaction, made if need be. */
@@ -152,7 +153,7 @@ as_outgoing_reserve(AsMailbox *mailbox, uint64 key_hash, int limit, int *mine)
 		int			n = count_rows(mailbox, key_hash, limit + 1);
 
 		if (pg_atomic_compare_exchange_u32(&slot->depth_known, &unknown, 1))
-			as_slot_add_depth(entry->ref, n);
+			pg_atomic_write_u32(&slot->depth, n);
 	}
 	if ((int) pg_atomic_fetch_add_u32(&slot->depth, 1) >= limit)
 	{
@@ -191,6 +192,12 @@ as_outgoing_note_sweep(void)
 }
 
 void
+as_outgoing_note_doubt(void)
+{
+	want_sweep = want_doubt = true;
+}
+
+void
 as_outgoing_note_database(void)
 {
 	changed_database = true;
@@ -208,14 +215,28 @@ forget(void)
 	last_entries = NULL;
 	next_due = 0;
 	want_sweep = false;
+	want_doubt = false;
 	changed_database = false;
+}
+
+/* Let go of a slot that nobody may need any more. */
+static void
+release(AsSlotRef ref)
+{
+	int			home = as_sched_home();
+
+	if (as_slot_release(ref) && home >= 0)
+		as_sched_queue(home, ref);
 }
 
 static void
 give_back(Outgoing *entry)
 {
-	if (entry->reserved > 0 && as_slot_is_current(entry->ref))
+	if (entry->ref == AS_NO_SLOT || !as_slot_is_current(entry->ref))
+		return;
+	if (entry->reserved > 0)
 		as_slot_add_depth(entry->ref, -entry->reserved);
+	release(entry->ref);
 }
 
 /* Nothing here may fail: the transaction has committed. */
@@ -242,12 +263,18 @@ send_hints(void)
 		if (ref != entry->ref && ref != AS_NO_SLOT && entry->reserved > 0)
 			as_slot_add_depth(ref, entry->reserved);
 		if (entry->cancelled > 0)
-			as_slot_count_out(home, entry->key_hash, entry->cancelled);
+		{
+			ref = as_slot_count_out(home, entry->key_hash, entry->cancelled);
+			if (ref != AS_NO_SLOT)
+				release(ref);
+		}
 	}
 	if (next_due != 0)
 		as_sched_lower_due(home, next_due);
 	if (want_sweep)
 		as_sched_lose(home);
+	if (want_doubt)
+		as_slots_doubt(home);
 }
 
 static void

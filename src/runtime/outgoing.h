@@ -47,6 +47,9 @@ extern void as_outgoing_note_cancelled(uint64 key_hash);
 /* At commit, let a worker look through all mailboxes. */
 extern void as_outgoing_note_sweep(void);
 
+/* The same, as messages were deleted that nobody has counted. */
+extern void as_outgoing_note_doubt(void);
+
 /* At commit, the launcher is to look at this database. */
 extern void as_outgoing_note_database(void);
 

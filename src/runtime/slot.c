@@ -17,6 +17,10 @@
 
 #define SLOTS_PER_SET	16
 
+/* What slots of a set must not trust */
+#define DOUBT_POSITIONS	1
+#define DOUBT_DEPTH		2
+
 #define STATUS(state)		((AsSlotStatus) ((state) & 0xFF))
 #define GENERATION(state)	((uint32) ((state) >> 32))
 #define STATE(generation, status) \
@@ -78,6 +82,7 @@ as_slots_shmem_init(void)
 		pg_atomic_init_u32(&slot->lanes, 0);
 		pg_atomic_init_u32(&slot->depth, 0);
 		pg_atomic_init_u32(&slot->depth_known, 0);
+		pg_atomic_init_u32(&slot->doubts, 0);
 		for (int lane = 0; lane < AS_LANES; lane++)
 			pg_atomic_init_u64(&slot->low[lane], AS_NO_POSITION);
 		clear(slot);
@@ -139,15 +144,13 @@ as_slot_find(uint32 home, uint64 key_hash)
 					   PG_UINT32_MAX, &busy);
 }
 
-AsSlotRef
-as_slot_claim(uint32 home, uint64 key_hash, bool unknown)
+/*
+ * Take a slot of the set that has that status; AS_NO_SLOT if there is none.
+ * It is CLAIMED then, and holds what it held.
+ */
+static AsSlotRef
+take_in_set(uint32 first, uint64 key_hash, AsSlotStatus status)
 {
-	uint32		first = first_of_set(home, key_hash);
-	bool		busy;
-	AsSlotRef	ref = find_in_set(first, home, key_hash, PG_UINT32_MAX, &busy);
-
-	if (ref != AS_NO_SLOT)
-		return ref;
 	for (uint32 i = 0; i < SLOTS_PER_SET; i++)
 	{
 		/* everybody begins elsewhere, so that few meet */
@@ -155,28 +158,70 @@ as_slot_claim(uint32 home, uint64 key_hash, bool unknown)
 		AsSlotShared *slot = &table->slots[number];
 		uint64		state = pg_atomic_read_u64(&slot->state);
 		uint32		generation = GENERATION(state) + 1;
-		bool		rival;
 
-		if (STATUS(state) != AS_FREE ||
-			!pg_atomic_compare_exchange_u64(&slot->state, &state,
-											STATE(generation, AS_CLAIMED)))
-			continue;
-		clear(slot);
-		pg_atomic_write_u64(&slot->key_hash, key_hash);
-		pg_atomic_write_u32(&slot->home, home);
-		if (unknown)
-			pg_atomic_write_u32(&slot->depth_known, 0);
-		pg_write_barrier();
-		pg_atomic_write_u64(&slot->state, STATE(generation, AS_IDLE));
-		pg_memory_barrier();
-
-		ref = as_slot_ref(number, generation);
-		rival = find_in_set(first, home, key_hash, number, &busy) != AS_NO_SLOT;
-		if (unknown || rival || busy)
-			as_slot_lower_all(ref);
-		return ref;
+		if (STATUS(state) == status &&
+			pg_atomic_compare_exchange_u64(&slot->state, &state,
+										   STATE(generation, AS_CLAIMED)))
+			return as_slot_ref(number, generation);
 	}
 	return AS_NO_SLOT;
+}
+
+/* Take the slot of an actor that does not need it now. */
+static AsSlotRef
+evict_in_set(uint32 first, uint64 key_hash)
+{
+	AsSlotRef	ref = take_in_set(first, key_hash, AS_IDLE);
+	uint32		doubts = 0;
+
+	if (ref == AS_NO_SLOT)
+		return AS_NO_SLOT;
+	if (pg_atomic_read_u32(&as_slot(ref)->lanes) != 0)
+		doubts = DOUBT_POSITIONS | DOUBT_DEPTH;
+	else if (pg_atomic_read_u32(&as_slot(ref)->depth) != 0 ||
+			 pg_atomic_read_u32(&as_slot(ref)->depth_known) == 0)
+		doubts = DOUBT_DEPTH;
+	if (doubts & ~pg_atomic_read_u32(&table->slots[first].doubts))
+		(void) pg_atomic_fetch_or_u32(&table->slots[first].doubts, doubts);
+	return ref;
+}
+
+AsSlotRef
+as_slot_claim(uint32 home, uint64 key_hash, bool unknown)
+{
+	uint32		first = first_of_set(home, key_hash);
+	bool		busy;
+	AsSlotRef	ref = find_in_set(first, home, key_hash, PG_UINT32_MAX, &busy);
+	AsSlotShared *slot;
+	uint32		doubts;
+
+	if (ref != AS_NO_SLOT)
+		return ref;
+	ref = take_in_set(first, key_hash, AS_FREE);
+	if (ref == AS_NO_SLOT)
+		ref = evict_in_set(first, key_hash);
+	if (ref == AS_NO_SLOT)
+		return AS_NO_SLOT;
+
+	slot = as_slot(ref);
+	doubts = pg_atomic_read_u32(&table->slots[first].doubts);
+	clear(slot);
+	pg_atomic_write_u64(&slot->key_hash, key_hash);
+	pg_atomic_write_u32(&slot->home, home);
+	if (unknown || doubts != 0)
+		pg_atomic_write_u32(&slot->depth_known, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&slot->state, STATE(as_ref_generation(ref), AS_IDLE));
+	pg_memory_barrier();
+
+	if (find_in_set(first, home, key_hash, as_ref_number(ref),
+					&busy) != AS_NO_SLOT)
+		unknown = true;
+	pg_read_barrier();
+	doubts = pg_atomic_read_u32(&table->slots[first].doubts);
+	if (unknown || busy || (doubts & DOUBT_POSITIONS))
+		as_slot_lower_all(ref);
+	return ref;
 }
 
 bool
@@ -312,19 +357,55 @@ as_slot_done(AsSlotRef ref, bool more, bool empty)
 	return true;
 }
 
-void
-as_slot_add_depth(AsSlotRef ref, int n)
+bool
+as_slot_release(AsSlotRef ref)
 {
-	(void) pg_atomic_fetch_add_u32(&as_slot(ref)->depth, n);
+	AsSlotShared *slot = as_slot(ref);
+	uint64		state = STATE(as_ref_generation(ref), AS_IDLE);
+	AsSlotStatus next;
+
+	if ((int) pg_atomic_read_u32(&slot->depth) > 0 ||
+		!change(ref, &state, AS_CLAIMED))
+		return false;
+	next = pg_atomic_read_u32(&slot->lanes) != 0 ? AS_SCHEDULED : AS_FREE;
+	pg_write_barrier();
+	pg_atomic_write_u64(&slot->state, STATE(as_ref_generation(ref), next));
+	return next == AS_SCHEDULED;
 }
 
 void
+as_slot_add_depth(AsSlotRef ref, int n)
+{
+	if (pg_atomic_read_u32(&as_slot(ref)->depth_known) == 0)
+		return;
+	(void) pg_atomic_fetch_add_u32(&as_slot(ref)->depth, n);
+}
+
+AsSlotRef
 as_slot_count_out(uint32 home, uint64 key_hash, int n)
 {
 	AsSlotRef	ref = as_slot_find(home, key_hash);
 
 	if (ref != AS_NO_SLOT)
 		as_slot_add_depth(ref, -n);
+	return ref;
+}
+
+void
+as_slots_doubt(uint32 home)
+{
+	for (uint32 number = 0; number < table->nsets * SLOTS_PER_SET; number++)
+	{
+		AsSlotShared *slot = &table->slots[number];
+		uint64		state = pg_atomic_read_u64(&slot->state);
+
+		/* should it be another actor's by now, that costs a look */
+		if (STATUS(state) == AS_FREE ||
+			pg_atomic_read_u32(&slot->home) != home)
+			continue;
+		pg_atomic_write_u32(&slot->depth_known, 0);
+		as_slot_lower_all(as_slot_ref(number, GENERATION(state)));
+	}
 }
 
 void

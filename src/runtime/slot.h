@@ -14,6 +14,8 @@
  *
  *		FREE ------> CLAIMED		whoever needs a slot
  *		CLAIMED ---> IDLE			the same, once the key is in
+ *		IDLE ------> CLAIMED		whoever needs a slot and finds none FREE, or
+ *									wants to know whether this one is needed
  *		IDLE ------> SCHEDULED		whoever has mail; who wins queues the slot
  *		SCHEDULED -> RUNNING		the worker that took it from a queue
  *		RUNNING ---> AGAIN			whoever has mail meanwhile
@@ -53,13 +55,37 @@
  *	  compare-and-swap is a full barrier, so at least one of the two sees the
  *	  other.
  *
+ *	- a slot was taken from an actor with mail that waits for a time, or for
+ *	  resume().  See below.
+ *
  * Such a slot starts unknown: all positions from 0 on, in all lanes.  Two
  * slots of one actor are harmless otherwise: the lock on the actor's row
  * decides, and the worker whose messages were taken meanwhile finds none.
  *
+ * GIVING UP SLOTS.  An actor whose mailbox is not empty keeps its slot, IDLE,
+ * while it is paused, waits for the time of a next attempt, or has delayed
+ * messages or uncommitted senders.  Nobody needs that slot: who resumes makes
+ * the mailboxes be looked through, who serves what is due says so, senders say
+ * so when they commit.  So a claimant that finds no FREE slot in its set takes
+ * an IDLE one, by making it CLAIMED, of a new generation: a sender that has
+ * just put a position in finds it gone, and says so again elsewhere.  What
+ * the new owner then finds in the slot decides what the actor's next slot may
+ * trust.  With positions left, messages wait unknown to any slot: a flag of
+ * the set is raised, for ever, that lets all slots claimed in it start
+ * unknown.  With a depth, the same for the depth alone.  No claimant for the
+ * old actor misses the flag: it looks through its set after publishing its own
+ * key.  If it sees the slot still IDLE, it has a rival; if CLAIMED, the same;
+ * if later, the flag was raised before, and is read after.
+ *
+ * A sender that rolls back leaves a slot that may have been claimed for it
+ * alone.  It makes it CLAIMED, of the same generation, and looks: if no
+ * positions are left, the slot is FREE, as a worker would have left it; else
+ * it is queued, and a worker will look.
+ *
  * DEPTH counts the messages in the mailbox, those of uncommitted senders
  * included (see outgoing.c).  It is a bound for senders and decides nothing
- * else.
+ * else.  While it is not known, nobody counts: the first sender sets it to
+ * the number of rows that it sees.
  *
  * A process that dies orderly gives its RUNNING slots back first (worker.c);
  * one that does not takes all of shared memory with it.
@@ -108,6 +134,7 @@ typedef struct AsSlotShared
 	pg_atomic_uint32 lanes;		/* bits of lanes that have a position */
 	pg_atomic_uint32 depth;
 	pg_atomic_uint32 depth_known;
+	pg_atomic_uint32 doubts;	/* of the first slot of a set: for all of it */
 	pg_atomic_uint64 low[AS_LANES];
 
 	/* read and written by the worker while RUNNING */
@@ -178,11 +205,23 @@ extern void as_slot_put_back(AsSlotRef ref, const AsPositions *positions);
  */
 extern bool as_slot_done(AsSlotRef ref, bool more, bool empty);
 
+/*
+ * A sender has given its room back: is the slot of any use?  Returns true if
+ * the caller must queue it, so that a worker sees.
+ */
+extern bool as_slot_release(AsSlotRef ref);
+
 /* Count messages in or out. */
 extern void as_slot_add_depth(AsSlotRef ref, int n);
 
-/* Count messages out of an actor's mailbox, if it has a slot. */
-extern void as_slot_count_out(uint32 home, uint64 key_hash, int n);
+/* Count messages out of an actor's mailbox; returns its slot, if it has one. */
+extern AsSlotRef as_slot_count_out(uint32 home, uint64 key_hash, int n);
+
+/*
+ * Messages have come or gone and nobody told the slots which: what they know
+ * of their mailboxes is not to be trusted.
+ */
+extern void as_slots_doubt(uint32 home);
 
 /* Give all slots of a home back.  None of its workers may be left. */
 extern void as_slots_forget(uint32 home);
