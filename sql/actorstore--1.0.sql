@@ -651,6 +651,23 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
 			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
 		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
+		UNION ALL
+		SELECT 9, 'fence', count(*) = 0, CASE WHEN count(*) = 0 THEN 'this database is the original' ELSE 'this database is a copy: its actors stand still' END,
+			'Once the original runs no more, SELECT actorstore.unfence().'
+		FROM actorstore.identity AS i, pg_control_system() AS c, pg_database AS d
+		WHERE d.datname = current_database() AND (i.system_identifier, i.database) <> (c.system_identifier, d.oid)
+		UNION ALL
+		SELECT 10, 'launcher', count(*) > 0, format('%s running, which shares %s workers among the databases', count(*),
+			(SELECT count(*) FROM actorstore.workers_now())),
+			'Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore launcher'
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 11, 'waiting mail', count(*) = 0, format('%s messages have waited for more than a minute for actors that may run', count(*)),
+			'See actorstore.stat_actors and actorstore.stat_workers.'
+		FROM actorstore.message AS m
+		WHERE greatest(sent_at, due) < clock_timestamp() - interval '1 minute'
+			AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.actor_type = m.actor_type AND h.actor_id IN ('', m.actor_id))
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;
