@@ -310,12 +310,12 @@ as_mailbox_read(AsMailbox *mailbox, uint64 key_hash, int first_lane,
 }
 
 int
-as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int max)
+as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int first_lane, int max)
 {
 	ScanKeyData keys[3];
 	int			n = 0;
 
-	lane_keys(keys, key_hash, 0, AS_DELAYED_LANE + AS_DELAYED_LANE - 1, 0);
+	lane_keys(keys, key_hash, first_lane, 2 * AS_DELAYED_LANE - 1, 0);
 	begin_scan(mailbox, keys, 3);
 	while (n < max && next_of_scan(mailbox))
 		n++;

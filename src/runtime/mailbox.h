@@ -87,8 +87,12 @@ extern int	as_mailbox_read(AsMailbox *mailbox, uint64 key_hash,
 							int first_lane, int last_lane, uint64 position,
 							AsMessage *messages, int max, bool *end);
 
-/* How many messages has the key that the active snapshot sees, up to max? */
-extern int	as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int max);
+/*
+ * How many messages has the key that the active snapshot sees, up to max, in
+ * all lanes from the first one given on?
+ */
+extern int	as_mailbox_count(AsMailbox *mailbox, uint64 key_hash,
+							 int first_lane, int max);
 
 /* Delete a message that was read; false if somebody else did. */
 extern bool as_mailbox_delete(AsMailbox *mailbox, const AsMessage *message);

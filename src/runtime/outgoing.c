@@ -109,7 +109,7 @@ count_rows(AsMailbox *mailbox, uint64 key_hash, int limit)
 	int			n;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	n = as_mailbox_count(mailbox, key_hash, limit);
+	n = as_mailbox_count(mailbox, key_hash, 0, limit);
 	PopActiveSnapshot();
 	return n;
 }

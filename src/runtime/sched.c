@@ -81,6 +81,7 @@ init_home(AsHomeShared *home)
 	pg_atomic_init_u64(&home->sleepers, 0);
 	pg_atomic_init_u64(&home->next_id, 0);
 	pg_atomic_init_u64(&home->id_limit, 0);
+	pg_atomic_init_u32(&home->id_sequence, InvalidOid);
 	pg_atomic_init_u64(&home->lost, 1);
 	pg_atomic_init_u64(&home->swept, 0);
 	pg_atomic_init_u64(&home->next_due, 0);
@@ -207,12 +208,30 @@ next_block(void)
 	return nextval_internal(as_catalog()->message_number, false);
 }
 
-static bool
-ids_from_block(AsHomeShared *home, int n, int64 *first)
+/* Where ids come from, as this transaction sees it */
+typedef struct IdSource
 {
+	AsHomeShared *home;
+	uint32		epoch;			/* the home's, while it is this database's */
+	Oid			sequence;		/* another one after CREATE EXTENSION */
+} IdSource;
+
+static bool
+is_current(IdSource *source)
+{
+	pg_read_barrier();
+	return pg_atomic_read_u32(&source->home->epoch) == source->epoch &&
+		pg_atomic_read_u32(&source->home->id_sequence) == source->sequence;
+}
+
+/* Take ids of the block at hand, if it is this source's. */
+static bool
+ids_from_block(IdSource *source, int n, int64 *first)
+{
+	AsHomeShared *home = source->home;
 	uint64		next = pg_atomic_read_u64(&home->next_id);
 
-	for (;;)
+	while (is_current(source))
 	{
 		uint64		limit = pg_atomic_read_u64(&home->id_limit);
 
@@ -221,33 +240,36 @@ ids_from_block(AsHomeShared *home, int n, int64 *first)
 		if (pg_atomic_compare_exchange_u64(&home->next_id, &next, next + n))
 		{
 			*first = (int64) next;
-			return true;
+			return is_current(source);
 		}
 	}
+	return false;
 }
 
-/* As long as the epoch is that one, the home is this database's. */
+/*
+ * The sequence is asked without the lock: somebody may be dropping it.  So
+ * others may have put a later block in by then; a block that comes too late
+ * is left unused, as its ids would be lower than some that were given before.
+ */
 static bool
-is_my_home(AsHomeShared *home, uint32 epoch)
+ids_from_new_block(IdSource *source, int n, int64 *first)
 {
-	pg_read_barrier();
-	return pg_atomic_read_u32(&home->epoch) == epoch;
-}
-
-static bool
-ids_from_new_block(AsHomeShared *home, uint32 epoch, int n, int64 *first)
-{
-	bool		found = false;
+	AsHomeShared *home = source->home;
+	int64		block = next_block();
+	bool		found;
 
 	LWLockAcquire(sched->ids_lock, LW_EXCLUSIVE);
-	while (is_my_home(home, epoch) &&
-		   !(found = ids_from_block(home, n, first)))
+	found = ids_from_block(source, n, first);
+	if (!found && pg_atomic_read_u32(&home->epoch) == source->epoch &&
+		(!is_current(source) ||
+		 (uint64) block >= pg_atomic_read_u64(&home->id_limit)))
 	{
-		int64		block = next_block();
-
-		/* in this order: nobody may see the new limit with the old next */
+		/* in this order: nobody may see a limit with another block's next */
+		pg_atomic_exchange_u64(&home->id_limit, 0);
+		pg_atomic_exchange_u32(&home->id_sequence, source->sequence);
 		pg_atomic_exchange_u64(&home->next_id, block);
 		pg_atomic_exchange_u64(&home->id_limit, block + AS_ID_BLOCK);
+		found = ids_from_block(source, n, first);
 	}
 	LWLockRelease(sched->ids_lock);
 	return found;
@@ -260,23 +282,21 @@ as_sched_ids(int n)
 	for (;;)
 	{
 		int			number = as_sched_home();
-		AsHomeShared *home;
-		uint32		epoch;
+		IdSource	source;
 		int64		first;
 
 		if (number < 0)
 			return next_block();
-		home = as_home(number);
-		epoch = pg_atomic_read_u32(&home->epoch);
+		source.home = as_home(number);
+		source.sequence = as_catalog()->message_number;
+		source.epoch = pg_atomic_read_u32(&source.home->epoch);
 		pg_read_barrier();
-		if (pg_atomic_read_u32(&home->database) != MyDatabaseId)
+		if (pg_atomic_read_u32(&source.home->database) != MyDatabaseId)
 			continue;
-
-		/* ids of another database, if the home has become its, are not ours */
-		if ((ids_from_block(home, n, &first) ||
-			 ids_from_new_block(home, epoch, n, &first)) &&
-			is_my_home(home, epoch))
+		if (ids_from_block(&source, n, &first) ||
+			ids_from_new_block(&source, n, &first))
 			return first;
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 

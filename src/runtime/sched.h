@@ -76,6 +76,7 @@ typedef struct AsHomeShared
 	char		pad1[PG_CACHE_LINE_SIZE];
 	pg_atomic_uint64 next_id;	/* the next message id, below id_limit */
 	pg_atomic_uint64 id_limit;	/* written under the lock of ids */
+	pg_atomic_uint32 id_sequence;	/* the sequence that they are from; same */
 	char		pad2[PG_CACHE_LINE_SIZE];
 	pg_atomic_uint64 lost;
 	pg_atomic_uint64 swept;		/* written by the sweeper */

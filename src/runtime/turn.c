@@ -202,6 +202,8 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 		result = as_turn_run(turn, mailbox, owner);
 	else if (careful)
 		as_slot(turn->ref)->careful = as_slot(turn->ref)->deaths = 0;
+	if (result == AS_TURN_RAN)
+		as_turn_count_delayed(turn, mailbox);
 	PopActiveSnapshot();
 	turn->ended_at = GetCurrentTimestamp();
 	*nmessages += turn->nhandled;

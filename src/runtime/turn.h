@@ -85,6 +85,12 @@ as_turn_message(void)
  */
 extern void as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max);
 
+/*
+ * Nobody has counted the mailbox, which is empty now but for what is delayed:
+ * count that.  Else the next slot of the actor would take it for empty.
+ */
+extern void as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox);
+
 /* The messages from number from on are not to be handled after all. */
 extern void as_turn_leave(AsTurn *turn, int from);
 

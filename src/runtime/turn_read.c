@@ -242,3 +242,18 @@ as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
 	else
 		read_known(turn, mailbox, max, now);
 }
+
+void
+as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+
+	if (!turn->empty || pg_atomic_read_u32(&slot->depth_known) != 0)
+		return;
+	pg_atomic_write_u32(&slot->depth,
+						as_mailbox_count(mailbox, turn->key_hash,
+										 AS_DELAYED_LANE, PG_INT32_MAX) +
+						turn->nhandled);
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->depth_known, 1);
+}
