@@ -388,10 +388,13 @@ drop(uint32 home, AsSlotRef ref)
 void
 as_sched_queue(uint32 home, AsSlotRef ref)
 {
-	if (push(home, ref))
-		as_sched_wake(home);
-	else
+	if (!push(home, ref))
 		drop(home, ref);
+
+	/* what stands alone in its own queue, a worker takes next itself */
+	else if (as_sched_self < 0 ||
+			 as_deque_count(as_worker_deque(as_sched_self)) != 1)
+		as_sched_wake(home);
 }
 
 void
@@ -477,22 +480,32 @@ take_stolen(AsSlotRef *ref)
 	return false;
 }
 
+static bool
+take_any(AsSlotRef *ref)
+{
+	static uint32 nth = 0;
+	AsRingShared *global = as_home_queue(pg_atomic_read_u32(&as_worker(as_sched_self)->home));
+
+	if (++nth % GLOBAL_FIRST_EVERY == 0 && as_ring_pop(global, ref))
+		return true;
+
+	/* from the end where thieves take: oldest first */
+	return as_deque_steal(as_worker_deque(as_sched_self), ref) ||
+		as_ring_pop(global, ref) || take_stolen(ref);
+}
+
 AsSlotRef
 as_sched_take(void)
 {
-	static uint32 nth = 0;
-	AsDequeShared *own = as_worker_deque(as_sched_self);
-	AsRingShared *global = as_home_queue(pg_atomic_read_u32(&as_worker(as_sched_self)->home));
 	AsSlotRef	ref;
 
-	if (++nth % GLOBAL_FIRST_EVERY == 0 && as_ring_pop(global, &ref))
-		return ref;
+	if (!take_any(&ref))
+		return AS_NO_SLOT;
 
-	/* from the end where thieves take: oldest first */
-	if (as_deque_steal(own, &ref) || as_ring_pop(global, &ref) ||
-		take_stolen(&ref))
-		return ref;
-	return AS_NO_SLOT;
+	/* this may take long: let others have what waits behind it */
+	if (as_deque_count(as_worker_deque(as_sched_self)) > 0)
+		as_sched_wake(pg_atomic_read_u32(&as_worker(as_sched_self)->home));
+	return ref;
 }
 
 bool

@@ -288,6 +288,7 @@ sleep_on(bool stuck)
 static void
 check_signals(void)
 {
+	QueryCancelPending = false; /* there is nothing to cancel */
 	CHECK_FOR_INTERRUPTS();
 	if (catchupInterruptPending)
 		ProcessCatchupInterrupt();
