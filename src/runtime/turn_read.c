@@ -131,7 +131,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 static int64
 aged_priority(const AsMessage *message, TimestampTz now)
 {
-	int64		age = Max(now - message->sent_at, 0);
+	int64		age = Max(now - Max(message->sent_at, message->due), 0);
 
 	if (actorstore_priority_aging == 0)
 		return message->priority;
