@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_database sqlstate contents populate quiet_ok rows patience);
+our @EXPORT = qw(new_node new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -52,6 +52,48 @@ sub new_database
 	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'");
 	$node->safe_psql($database, 'CREATE EXTENSION actorstore');
 	return;
+}
+
+# The same with what tests of actors use: until(condition) waits in the server
+# till a condition holds, and is false if that takes too long; a table seen,
+# for handlers to write to; collect() adds each body to the state.
+sub new_database_with_actors
+{
+	my ($node, $database) = @_;
+	my $tries = patience() * 100;
+
+	new_database($node, $database);
+	$node->safe_psql($database, qq{
+		CREATE FUNCTION until(condition text) RETURNS boolean LANGUAGE plpgsql AS \$\$
+		DECLARE
+			holds boolean;
+		BEGIN
+			FOR i IN 1 .. $tries LOOP
+				EXECUTE 'SELECT ' || condition INTO holds;
+				IF holds THEN RETURN true; END IF;
+				PERFORM pg_sleep(0.01);
+			END LOOP;
+			RETURN false;
+		END \$\$;
+		CREATE TABLE seen (n bigint GENERATED ALWAYS AS IDENTITY, what text);
+		GRANT ALL ON seen TO PUBLIC;
+		CREATE FUNCTION collect(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql
+			RETURN coalesce(state, '[]') || jsonb_build_array(body);
+	});
+	return;
+}
+
+sub comes_true
+{
+	my ($node, $database, $condition) = @_;
+	return $node->safe_psql($database, "SELECT public.until(\$until\$$condition\$until\$)") eq 't';
+}
+
+# Wait until no mail of a type is left.
+sub handled
+{
+	my ($node, $database, $type) = @_;
+	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type = '$type')");
 }
 
 # The SQLSTATE that a statement fails with, or '00000'.
