@@ -371,18 +371,19 @@ push(uint32 home, AsSlotRef ref)
 }
 
 /*
- * No queue has room.  The slot goes back to IDLE, where the sweep finds it as
- * it finds any other: its positions are kept.
+ * No queue has room.  The sweep finds the actor, if it still has mail by then;
+ * its slot is given up meanwhile.  Nobody takes it for a slot that knows, as
+ * "lost" is raised before it is.
  */
 static void
 drop(uint32 home, AsSlotRef ref)
 {
-	uint64		state = as_slot_ref(0, as_ref_generation(ref)) | AS_SCHEDULED;
+	bool		held = as_slot_hold(ref);
 
-	(void) pg_atomic_compare_exchange_u64(&as_slot(ref)->state, &state,
-										  (state & ~UINT64CONST(0xFF)) | AS_IDLE);
 	(void) pg_atomic_fetch_add_u64(&as_home(home)->noverflows, 1);
 	as_sched_lose(home);
+	if (held)
+		as_slot_let_go(ref);
 }
 
 void

@@ -377,6 +377,26 @@ as_slot_release(AsSlotRef ref)
 	return next == AS_SCHEDULED;
 }
 
+bool
+as_slot_hold(AsSlotRef ref)
+{
+	uint64		state = STATE(as_ref_generation(ref), AS_SCHEDULED);
+
+	return change(ref, &state, AS_CLAIMED);
+}
+
+void
+as_slot_let_go(AsSlotRef ref)
+{
+	AsSlotShared *slot = as_slot(ref);
+	bool		needed = slot->careful > 0 || slot->conflicts > 0 ||
+	slot->deaths > 0;
+
+	pg_memory_barrier();
+	pg_atomic_write_u64(&slot->state, STATE(as_ref_generation(ref),
+											needed ? AS_IDLE : AS_FREE));
+}
+
 void
 as_slot_add_depth(AsSlotRef ref, int n)
 {

@@ -16,6 +16,9 @@
  *		CLAIMED ---> IDLE			the same, once the key is in
  *		IDLE ------> CLAIMED		whoever needs a slot and finds none FREE, or
  *									wants to know whether this one is needed
+ *		SCHEDULED -> CLAIMED		whoever cannot queue it, and then
+ *		CLAIMED ---> FREE			once the sweep is called for; IDLE if the
+ *									slot remembers failures
  *		IDLE ------> SCHEDULED		whoever has mail; who wins queues the slot
  *		SCHEDULED -> RUNNING		the worker that took it from a queue
  *		RUNNING ---> AGAIN			whoever has mail meanwhile
@@ -210,6 +213,13 @@ extern bool as_slot_done(AsSlotRef ref, bool more, bool empty);
  * the caller must queue it, so that a worker sees.
  */
 extern bool as_slot_release(AsSlotRef ref);
+
+/*
+ * There is no queue for a slot that is SCHEDULED: keep everybody from it, and
+ * then, when somebody is sure to look through all mailboxes, let it go.
+ */
+extern bool as_slot_hold(AsSlotRef ref);
+extern void as_slot_let_go(AsSlotRef ref);
 
 /* Count messages in or out. */
 extern void as_slot_add_depth(AsSlotRef ref, int n);
