@@ -49,6 +49,7 @@
 
 static AsTurn turns[MAX_TURNS];
 static int	nturns = 0;			/* those whose slots we run */
+static bool committed = false;	/* what the turns say is so */
 static uint32 my_home;
 static MemoryContext turn_context = NULL;
 
@@ -147,7 +148,8 @@ as_turn_exit(void)
 	{
 		AsSlotShared *slot = as_slot(turns[i].ref);
 
-		as_turn_unread(&turns[i]);
+		if (!committed)
+			as_turn_unread(&turns[i]);
 		if (&turns[i] == as_turn_current)
 		{
 			slot->deaths++;
@@ -163,6 +165,7 @@ as_turn_exit(void)
 static void
 begin(void)
 {
+	committed = false;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(turn_context);
@@ -173,6 +176,7 @@ end(void)
 {
 	as_turn_close();
 	CommitTransactionCommand();
+	committed = true;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 
 	/* time that ran out during the commit is nothing to the next turn */
@@ -402,13 +406,12 @@ as_turn_transaction(void)
 	error = try_turns(&busy);
 	culprit = as_turn_current;
 	as_turn_current = NULL;
-	if (error != NULL)
-	{
+	if (error != NULL && !committed)
 		recover(error, culprit);
-		FreeErrorData(error);
-	}
 	else
 		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->ncommits, 1);
+	if (error != NULL)
+		FreeErrorData(error);
 	fruitless = busy;
 	for (int i = 0; i < nturns; i++)
 		fruitless = fruitless && turns[i].nhandled == 0;
