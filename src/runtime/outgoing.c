@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "runtime/sched.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 typedef struct Outgoing
@@ -58,6 +59,7 @@ static TimestampTz next_due = 0;	/* of all, or 0 */
 static bool want_sweep = false;
 static bool want_doubt = false;
 static bool changed_database = false;
+static bool is_committing = false;	/* and has said so (sched.h) */
 
 /* The entry of the key in the current subtransaction, made if need be. */
 static Outgoing *
@@ -216,6 +218,9 @@ forget(void)
 	next_due = 0;
 	want_sweep = false;
 	want_doubt = false;
+	if (is_committing)
+		as_sched_end_commit();
+	is_committing = false;
 	changed_database = false;
 }
 
@@ -239,7 +244,9 @@ give_back(Outgoing *entry)
 	release(entry->ref);
 }
 
-/* Nothing here may fail: the transaction has committed. */
+/*
+ * Nothing here may fail: the transaction has committed.
+ */
 static void
 send_hints(void)
 {
@@ -278,15 +285,28 @@ send_hints(void)
 		as_slots_doubt(home);
 }
 
+/* The lowest position of all messages sent. */
+static uint64
+lowest_position(void)
+{
+	uint64		lowest = AS_NO_POSITION;
+
+	for (int i = 0; i < nentries; i++)
+		lowest = Min(lowest, entries[i].position);
+	return lowest;
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
 	switch (event)
 	{
-		case XACT_EVENT_COMMIT:
-			if (nentries > 0 || next_due != 0 || want_sweep || changed_database)
-				send_hints();
-			forget();
+		case XACT_EVENT_PRE_COMMIT:
+			if (nentries > 0 && as_sched_home() >= 0)
+			{
+				as_sched_begin_commit(as_sched_home(), lowest_position());
+				is_committing = true;
+			}
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
@@ -296,6 +316,24 @@ end_transaction(XactEvent event, void *arg)
 			break;
 		default:
 			break;
+	}
+}
+
+/*
+ * The hints go out once the locks are gone and others have been told of what
+ * is invalid: a worker that follows them knows of handlers that were set, and
+ * actors that were resumed, by the same transaction.
+ */
+static void
+release_resources(ResourceReleasePhase phase, bool is_commit,
+				  bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level)
+		return;
+	if (nentries > 0 || next_due != 0 || want_sweep || changed_database)
+	{
+		send_hints();
+		forget();
 	}
 }
 
@@ -324,5 +362,6 @@ void
 as_outgoing_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
+	RegisterResourceReleaseCallback(release_resources, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }

@@ -41,6 +41,14 @@ typedef struct SchedShared
 	AsHomeShared homes[AS_MAX_WORKERS];
 } SchedShared;
 
+/*
+ * What is being committed, by pgprocno: the home in the upper bits of the
+ * lowest position, which has 48; AS_NO_POSITION for nothing.  Each is written
+ * by its process.
+ */
+#define HOME_SHIFT	56
+static pg_atomic_uint64 *committing = NULL;
+
 static SchedShared *sched = NULL;
 static char *queues;			/* of the homes, one after another */
 static char *deques;			/* of the workers */
@@ -67,6 +75,7 @@ as_sched_shmem_size(void)
 
 	queue_size = CACHELINEALIGN(as_ring_size(pg_nextpower2_32(actorstore_global_queue_capacity)));
 	deque_size = CACHELINEALIGN(as_deque_size(pg_nextpower2_32(actorstore_worker_queue_capacity)));
+	size = add_size(size, CACHELINEALIGN(mul_size(MaxBackends, sizeof(pg_atomic_uint64))));
 	size = add_size(size, mul_size(workers_wanted(), queue_size));
 	size = add_size(size, mul_size(workers_wanted(), deque_size));
 	return add_size(size, 2 * PG_CACHE_LINE_SIZE);
@@ -119,9 +128,12 @@ as_sched_shmem_init(void)
 	sched = ShmemInitStruct("actorstore scheduler", size, &found);
 	queues = (char *) CACHELINEALIGN((char *) sched + sizeof(SchedShared));
 	deques = queues + workers_wanted() * queue_size;
+	committing = (pg_atomic_uint64 *) (deques + workers_wanted() * deque_size);
 	if (found)
 		return;
 	memset(sched, 0, sizeof(SchedShared));
+	for (int i = 0; i < MaxBackends; i++)
+		pg_atomic_init_u64(&committing[i], AS_NO_POSITION);
 	sched->ids_lock = &GetNamedLWLockTranche("actorstore")->lock;
 	sched->nworkers = workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
@@ -315,6 +327,36 @@ as_sched_lose(uint32 number)
 {
 	(void) pg_atomic_fetch_add_u64(&as_home(number)->lost, 1);
 	as_sched_wake(number);
+}
+
+void
+as_sched_begin_commit(uint32 home, uint64 position)
+{
+	pg_atomic_exchange_u64(&committing[as_my_proc_number],
+						   (uint64) home << HOME_SHIFT | position);
+}
+
+void
+as_sched_end_commit(void)
+{
+	pg_atomic_exchange_u64(&committing[as_my_proc_number], AS_NO_POSITION);
+}
+
+uint64
+as_sched_commit_floor(uint32 home)
+{
+	uint64		floor = AS_NO_POSITION;
+
+	pg_memory_barrier();
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		uint64		word = pg_atomic_read_u64(&committing[i]);
+
+		if (word != AS_NO_POSITION && word >> HOME_SHIFT == home)
+			floor = Min(floor, word & ((UINT64CONST(1) << HOME_SHIFT) - 1));
+	}
+	pg_memory_barrier();
+	return floor;
 }
 
 static void

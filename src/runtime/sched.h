@@ -167,6 +167,27 @@ extern bool as_sched_is_swept(uint32 home);
 extern AsSlotRef as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash,
 							   int lane, uint64 position);
 
+/*
+ * A transaction that has sent messages, none of them below a position, is
+ * about to commit, and later has said so to all slots; or has rolled back.
+ *
+ * In between its messages may be visible, and its hints not there yet: who
+ * reads a lane from the position that the slot told, may see a later message
+ * of the transaction and not an earlier one.  So readers take the floor into
+ * account, once they have their snapshot: the lowest position of those who
+ * are committing.
+ *
+ *		Sender:  says so;  commits;  hints;  says that it is over
+ *		Worker:  positions out;  snapshot;  floor;  looks at the slot once more
+ *
+ * A sender whose commit the snapshot shows has said so before.  If the floor
+ * does not tell of it, it was over by then: its positions are in the slot, if
+ * they were not among those taken out.  They stay there for the next turn.
+ */
+extern void as_sched_begin_commit(uint32 home, uint64 position);
+extern void as_sched_end_commit(void);
+extern uint64 as_sched_commit_floor(uint32 home);
+
 /* A message is due at that time. */
 extern void as_sched_lower_due(uint32 home, TimestampTz due);
 

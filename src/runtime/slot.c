@@ -329,6 +329,12 @@ as_slot_run(AsSlotRef ref, AsPositions *positions)
 	return true;
 }
 
+uint64
+as_slot_low(AsSlotRef ref, int lane)
+{
+	return pg_atomic_read_u64(&as_slot(ref)->low[lane]);
+}
+
 void
 as_slot_put_back(AsSlotRef ref, const AsPositions *positions)
 {

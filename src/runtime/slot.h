@@ -39,6 +39,9 @@
  *		Sender:  commit;  low := min;  bit;  status
  *		Worker:  status := RUNNING;  bits out;  low out;  snapshot;  read
  *
+ * (Between a sender's commit and its minimum its messages may be seen already:
+ * as_sched_begin_commit() says what keeps them in order then.)
+ *
  * If the sender's minimum comes before the worker's exchange, its commit came
  * before the worker's snapshot, which sees the message.  If it comes after,
  * it stays in the slot, and the sender's change of the status, later still,
@@ -198,6 +201,9 @@ extern bool as_slot_schedule(AsSlotRef ref, bool *gone);
 
 /* A worker took the slot from a queue: run it?  Takes the positions out. */
 extern bool as_slot_run(AsSlotRef ref, AsPositions *positions);
+
+/* The position of a lane as it is in the slot now. */
+extern uint64 as_slot_low(AsSlotRef ref, int lane);
 
 /* Put positions back. */
 extern void as_slot_put_back(AsSlotRef ref, const AsPositions *positions);

@@ -16,6 +16,7 @@
 #include "runtime/turn.h"
 
 #include "port/pg_bitutils.h"
+#include "runtime/sched.h"
 #include "utils/timestamp.h"
 
 typedef struct Lane
@@ -192,6 +193,7 @@ static void
 read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 {
 	Lane		lanes[AS_LANES];
+	uint64		floor = as_sched_commit_floor(as_sched_home());
 
 	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
 	{
@@ -205,7 +207,8 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		/* one more than we take, to know whether there is more */
 		lanes[lane].messages = palloc((max + 1) * sizeof(AsMessage));
 		lanes[lane].n = as_mailbox_read(mailbox, turn->key_hash, lane, lane,
-										turn->taken.low[lane],
+										Min(Min(turn->taken.low[lane], floor),
+											as_slot_low(turn->ref, lane)),
 										lanes[lane].messages, max + 1,
 										&lanes[lane].end);
 	}

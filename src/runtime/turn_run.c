@@ -275,12 +275,29 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 	}
 }
 
+/*
+ * Who answers the message?  One who was set by the transaction that sent it
+ * may not be known here yet: before we say that there is none, look.
+ */
+static AsHandler *
+find_handler(AsType *type, const text *name)
+{
+	AsHandler  *handler = as_handler_find(type, name);
+
+	if (handler == NULL)
+	{
+		type->has_handlers = false;
+		handler = as_handler_find(type, name);
+	}
+	return handler;
+}
+
 /* Handle one message, or see that nobody can. */
 static void
 handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 	   MemoryContext context)
 {
-	AsHandler  *handler = as_handler_find(turn->type, message->name);
+	AsHandler  *handler = find_handler(turn->type, message->name);
 	Oid			function;
 
 	if (message->expires_at != 0 && message->expires_at <= turn->started_at)
