@@ -161,6 +161,27 @@ wait_till_alone(Oid database)
 	}
 }
 
+/* ---- Prepared transactions ---- */
+
+static void
+end_commit(int code, Datum arg)
+{
+	as_sched_end_commit();
+}
+
+/* What a prepared transaction has sent is there: let everything be looked at. */
+static void
+after_commit_prepared(void)
+{
+	int			home = as_sched_home();
+
+	if (home < 0)
+		return;
+	as_sched_lose(home);
+	as_slots_doubt(home);
+	as_sched_lower_due(home, 0);
+}
+
 /* ---- The hooks ---- */
 
 #define CALL_NEXT() \
@@ -179,16 +200,18 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	if (as_sched_self >= 0)
 		check_handler_command(statement);
-	if (IsA(statement, TransactionStmt) &&
+	if (IsA(statement, TransactionStmt) && as_sched_home() >= 0 &&
 		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
 	{
-		CALL_NEXT();
-		if (as_sched_home() >= 0)
+		/* nobody knows what it has sent: it may be anything */
+		as_sched_begin_commit(as_sched_home(), 0);
+		PG_ENSURE_ERROR_CLEANUP(end_commit, (Datum) 0);
 		{
-			as_sched_lose(as_sched_home());
-			as_slots_doubt(as_sched_home());
-			as_sched_lower_due(as_sched_home(), 0);
+			CALL_NEXT();
+			after_commit_prepared();
 		}
+		PG_END_ENSURE_ERROR_CLEANUP(end_commit, (Datum) 0);
+		as_sched_end_commit();
 		return;
 	}
 	database = wanted_alone(statement);
