@@ -60,6 +60,7 @@ static bool want_sweep = false;
 static bool want_doubt = false;
 static bool changed_database = false;
 static bool is_committing = false;	/* and has said so (sched.h) */
+static bool has_committed = false;
 
 /* The entry of the key in the current subtransaction, made if need be. */
 static Outgoing *
@@ -221,6 +222,7 @@ forget(void)
 	if (is_committing)
 		as_sched_end_commit();
 	is_committing = false;
+	has_committed = false;
 	changed_database = false;
 }
 
@@ -244,9 +246,7 @@ give_back(Outgoing *entry)
 	release(entry->ref);
 }
 
-/*
- * Nothing here may fail: the transaction has committed.
- */
+/* Nothing here may fail: the transaction has committed. */
 static void
 send_hints(void)
 {
@@ -308,6 +308,9 @@ end_transaction(XactEvent event, void *arg)
 				is_committing = true;
 			}
 			break;
+		case XACT_EVENT_COMMIT:
+			has_committed = true;
+			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			for (int i = 0; i < nentries; i++)
@@ -328,13 +331,12 @@ static void
 release_resources(ResourceReleasePhase phase, bool is_commit,
 				  bool is_top_level, void *arg)
 {
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level)
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit ||
+		!is_top_level || !has_committed)
 		return;
 	if (nentries > 0 || next_due != 0 || want_sweep || changed_database)
-	{
 		send_hints();
-		forget();
-	}
+	forget();
 }
 
 static void

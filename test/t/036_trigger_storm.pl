@@ -235,6 +235,15 @@ $node->poll_query_until('d', q{SELECT NOT EXISTS (SELECT FROM actorstore.message
 is($node->safe_psql('d', q{SELECT count(*) || ' ' || sum(value::int) FROM actorstore.actor_ordered}), '100 2000', 'what was prepared and what came after is handled');
 is($node->safe_psql('d', 'SELECT count(*) FROM violation'), 0, 'in this order') or note $node->safe_psql('d', 'SELECT * FROM violation LIMIT 5');
 
+# A session whose transaction has taken back all it had sent goes on as if nothing had been.
+my $again = ActorstoreTest::Session->new($node, 'd');
+$again->query(q{BEGIN; SAVEPOINT a; SELECT count(actorstore.send('ordered', 'again', 'm', to_jsonb(i))) FROM generate_series(1, 50) AS i; ROLLBACK TO a; COMMIT;
+	SELECT count(*) FROM pg_class AS a, pg_class AS b;
+	BEGIN; SELECT count(actorstore.send('ordered', 'again ' || i % 7, 'm', to_jsonb(i))) FROM generate_series(1, 20) AS i;
+	SAVEPOINT b; SELECT count(actorstore.send('ordered', 'again ' || i % 7, 'm', to_jsonb(i))) FROM generate_series(21, 40) AS i; COMMIT}) foreach 1 .. 20;
+is($again->query('SELECT 1'), 1, 'a session that took back what it had sent');
+$again->quit;
+
 # A delayed message of a prepared transaction comes in time, also if its time is over by then.
 $node->safe_psql('d', q{
 	BEGIN; SELECT actorstore.send('shop', 'late', 'm', '{"id": -1}', delay => '500 ms'); SELECT actorstore.send('shop', 'late', 'm', '{"id": -2}', delay => '2 s'); PREPARE TRANSACTION 'late';
