@@ -353,7 +353,7 @@ as_slot_done(AsSlotRef ref, bool more, bool empty)
 	uint64		state = STATE(as_ref_generation(ref), AS_RUNNING);
 	AsSlotStatus next = more ? AS_SCHEDULED : AS_IDLE;
 
-	/* delayed messages and uncommitted ones are counted, and not seen */
+	/* delayed messages are counted, and not seen */
 	if (empty && !more && (int) pg_atomic_read_u32(&as_slot(ref)->depth) <= 0)
 		next = AS_FREE;
 

@@ -86,8 +86,10 @@ as_turn_message(void)
 extern void as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max);
 
 /*
- * Nobody has counted the mailbox, which is empty now but for what is delayed:
- * count that.  Else the next slot of the actor would take it for empty.
+ * The mailbox is empty now, but for what is delayed or not committed yet, and
+ * its depth says that there is something, or is not known: count what is
+ * delayed.  Else the next slot of the actor would take it for empty, or this
+ * one would be kept for what is not there.
  */
 extern void as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox);
 

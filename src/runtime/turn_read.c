@@ -250,8 +250,10 @@ void
 as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox)
 {
 	AsSlotShared *slot = as_slot(turn->ref);
+	bool		known = pg_atomic_read_u32(&slot->depth_known) != 0;
 
-	if (!turn->empty || pg_atomic_read_u32(&slot->depth_known) != 0)
+	if (!turn->empty ||
+		(known && (int) pg_atomic_read_u32(&slot->depth) <= turn->nhandled))
 		return;
 	pg_atomic_write_u32(&slot->depth,
 						as_mailbox_count(mailbox, turn->key_hash,
