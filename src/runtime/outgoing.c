@@ -267,9 +267,6 @@ send_hints(void)
 				ref = as_sched_hint(home, ref, entry->key_hash, lane,
 									entry->position);
 		}
-		if (ref != entry->ref && ref != AS_NO_SLOT && entry->reserved > 0 &&
-			as_slot_is_current(ref))
-			as_slot_add_depth(ref, entry->reserved);
 		if (entry->cancelled > 0)
 		{
 			ref = as_slot_count_out(home, entry->key_hash, entry->cancelled);

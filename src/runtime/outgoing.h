@@ -9,7 +9,9 @@
  * the message from then on, and gives it back if the transaction, or the
  * subtransaction, rolls back.  PREPARE TRANSACTION gives it back as well, as
  * nobody would tell us how it ends; the messages are counted again if the
- * slot is fresh by then.
+ * slot is fresh by then.  Room that has gone with its slot is not counted in
+ * the next one: a worker may have handled the messages before we get there,
+ * and would never count them out.  Better let a few too many in.
  *
  * Copyright (c) 2026, the actorstore developers
  *
