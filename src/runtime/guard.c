@@ -169,6 +169,21 @@ end_commit(int code, Datum arg)
 	as_sched_end_commit();
 }
 
+/*
+ * Should the process exit in the middle: PG_ENSURE_ERROR_CLEANUP() wants to be
+ * the last one to have registered a callback, and the server registers one
+ * itself in the first such command of a session.
+ */
+static void
+end_commit_at_exit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		on_shmem_exit(end_commit, (Datum) 0);
+	registered = true;
+}
+
 /* What a prepared transaction has sent is there: let everything be looked at. */
 static void
 after_commit_prepared(void)
@@ -204,14 +219,18 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
 	{
 		/* nobody knows what it has sent: it may be anything */
+		end_commit_at_exit();
 		as_sched_begin_commit(as_sched_home(), 0);
-		PG_ENSURE_ERROR_CLEANUP(end_commit, (Datum) 0);
+		PG_TRY();
 		{
 			CALL_NEXT();
 			after_commit_prepared();
 		}
-		PG_END_ENSURE_ERROR_CLEANUP(end_commit, (Datum) 0);
-		as_sched_end_commit();
+		PG_FINALLY();
+		{
+			as_sched_end_commit();
+		}
+		PG_END_TRY();
 		return;
 	}
 	database = wanted_alone(statement);
