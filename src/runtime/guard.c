@@ -141,12 +141,6 @@ wanted_alone(Node *statement)
 }
 
 static void
-unbar(int code, Datum database)
-{
-	as_sched_unbar(DatumGetObjectId(database));
-}
-
-static void
 wait_till_alone(Oid database)
 {
 	for (int waited = 0; waited < MAX_WAIT_MS; waited += NAP_MS)
@@ -163,27 +157,6 @@ wait_till_alone(Oid database)
 
 /* ---- Prepared transactions ---- */
 
-static void
-end_commit(int code, Datum arg)
-{
-	as_sched_end_commit();
-}
-
-/*
- * Should the process exit in the middle: PG_ENSURE_ERROR_CLEANUP() wants to be
- * the last one to have registered a callback, and the server registers one
- * itself in the first such command of a session.
- */
-static void
-end_commit_at_exit(void)
-{
-	static bool registered = false;
-
-	if (!registered)
-		on_shmem_exit(end_commit, (Datum) 0);
-	registered = true;
-}
-
 /* What a prepared transaction has sent is there: let everything be looked at. */
 static void
 after_commit_prepared(void)
@@ -195,6 +168,33 @@ after_commit_prepared(void)
 	as_sched_lose(home);
 	as_slots_doubt(home);
 	as_sched_lower_due(home, 0);
+}
+
+/* ---- The process exits ---- */
+
+static Oid	barred = InvalidOid;	/* by us, now */
+
+static void
+clean_up(int code, Datum arg)
+{
+	as_sched_end_commit();
+	if (OidIsValid(barred))
+		as_sched_unbar(barred);
+}
+
+/*
+ * From now on, clean up if the process exits in the middle of a command.
+ * (PG_ENSURE_ERROR_CLEANUP will not do: COMMIT PREPARED registers a callback
+ * of its own, for good.)
+ */
+static void
+begin_cleanup(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		before_shmem_exit(clean_up, (Datum) 0);
+	registered = true;
 }
 
 /* ---- The hooks ---- */
@@ -219,8 +219,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
 	{
 		/* nobody knows what it has sent: it may be anything */
-		end_commit_at_exit();
 		as_sched_begin_commit(as_sched_home(), 0);
+		begin_cleanup();
 		PG_TRY();
 		{
 			CALL_NEXT();
@@ -240,13 +240,19 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		CALL_NEXT();
 		return;
 	}
-	PG_ENSURE_ERROR_CLEANUP(unbar, ObjectIdGetDatum(database));
+	begin_cleanup();
+	barred = database;
+	PG_TRY();
 	{
 		wait_till_alone(database);
 		CALL_NEXT();
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(unbar, ObjectIdGetDatum(database));
-	as_sched_unbar(database);
+	PG_FINALLY();
+	{
+		as_sched_unbar(database);
+		barred = InvalidOid;
+	}
+	PG_END_TRY();
 }
 
 static void
