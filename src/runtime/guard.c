@@ -199,53 +199,51 @@ begin_cleanup(void)
 
 /* ---- The hooks ---- */
 
-#define CALL_NEXT() \
-	(prev_process_utility != NULL ? prev_process_utility : \
-	 standard_ProcessUtility) (pstmt, query_string, read_only_tree, context, \
-							   params, query_env, dest, qc)
+/* The arguments of a hook, handed on. */
+#define HOOK_PARAMS \
+	PlannedStmt *pstmt, const char *query_string, bool read_only_tree, \
+	ProcessUtilityContext context, ParamListInfo params, \
+	QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc
+#define HOOK_ARGS \
+	pstmt, query_string, read_only_tree, context, params, query_env, dest, qc
 
 static void
-process_utility(PlannedStmt *pstmt, const char *query_string,
-				bool read_only_tree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *query_env,
-				DestReceiver *dest, QueryCompletion *qc)
+call_next(HOOK_PARAMS)
 {
-	Node	   *statement = pstmt->utilityStmt;
-	Oid			database;
+	if (prev_process_utility != NULL)
+		prev_process_utility(HOOK_ARGS);
+	else
+		standard_ProcessUtility(HOOK_ARGS);
+}
 
-	if (as_sched_self >= 0)
-		check_handler_command(statement);
-	if (IsA(statement, TransactionStmt) && as_sched_home() >= 0 &&
-		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED)
+/* Nobody knows what the prepared transaction has sent: it may be anything. */
+static void
+commit_prepared(HOOK_PARAMS)
+{
+	as_sched_begin_commit(as_sched_home(), 0);
+	begin_cleanup();
+	PG_TRY();
 	{
-		/* nobody knows what it has sent: it may be anything */
-		as_sched_begin_commit(as_sched_home(), 0);
-		begin_cleanup();
-		PG_TRY();
-		{
-			CALL_NEXT();
-			after_commit_prepared();
-		}
-		PG_FINALLY();
-		{
-			as_sched_end_commit();
-		}
-		PG_END_TRY();
-		return;
+		call_next(HOOK_ARGS);
+		after_commit_prepared();
 	}
-	database = wanted_alone(statement);
-	if (!OidIsValid(database) || !as_sched_active() ||
-		!as_sched_bar(database))
+	PG_FINALLY();
 	{
-		CALL_NEXT();
-		return;
+		as_sched_end_commit();
 	}
+	PG_END_TRY();
+}
+
+/* Run a command while no worker is in the database, which is barred. */
+static void
+run_alone(Oid database, HOOK_PARAMS)
+{
 	begin_cleanup();
 	barred = database;
 	PG_TRY();
 	{
 		wait_till_alone(database);
-		CALL_NEXT();
+		call_next(HOOK_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -253,6 +251,33 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		barred = InvalidOid;
 	}
 	PG_END_TRY();
+}
+
+static bool
+is_commit_prepared(Node *statement)
+{
+	return IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+static void
+process_utility(HOOK_PARAMS)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	Oid			database;
+
+	if (as_sched_self >= 0)
+		check_handler_command(statement);
+	if (as_sched_home() >= 0 && is_commit_prepared(statement))
+	{
+		commit_prepared(HOOK_ARGS);
+		return;
+	}
+	database = wanted_alone(statement);
+	if (OidIsValid(database) && as_sched_active() && as_sched_bar(database))
+		run_alone(database, HOOK_ARGS);
+	else
+		call_next(HOOK_ARGS);
 }
 
 static void
