@@ -464,6 +464,17 @@ as_slots_count(uint32 *by_status)
 	return table->nsets * SLOTS_PER_SET;
 }
 
+AsSlotRef
+as_slot_idle(uint32 n, uint32 home)
+{
+	AsSlotShared *slot = &table->slots[n];
+	uint64		state = pg_atomic_read_u64(&slot->state);
+
+	if (STATUS(state) != AS_IDLE || pg_atomic_read_u32(&slot->home) != home)
+		return AS_NO_SLOT;
+	return as_slot_ref(n, GENERATION(state));
+}
+
 bool
 as_slot_peek(uint32 n, uint32 *home, uint64 *key_hash, int *status, int *depth)
 {

@@ -4,7 +4,8 @@
  *	  See sweep.h.
  *
  * THE SWEEP goes through the keys of all mailboxes in the order of their
- * hashes and schedules each, as unknown.  It stops where the queues are well
+ * hashes and schedules each, as unknown, and then the slots that are idle.
+ * It stops where the queues are well
  * filled, or the table of slots is full, and goes on there later.  It begins
  * anew while hints have been dropped since it began (sched.h).  One worker at
  * a time sweeps.
@@ -81,6 +82,26 @@ schedule(uint32 home, uint64 key_hash)
 	return !gone;
 }
 
+/*
+ * Slots that are idle may be kept for mail that was handled by way of another
+ * slot of the actor: a turn that finds nothing gives them up.
+ */
+static void
+visit_idle(AsHomeShared *home)
+{
+	uint32		by_status[AS_AGAIN + 1];
+	uint32		nslots = as_slots_count(by_status);
+	bool		gone;
+
+	for (uint32 n = 0; n < nslots && !enough_queued(home); n++)
+	{
+		AsSlotRef	ref = as_slot_idle(n, my_home());
+
+		if (ref != AS_NO_SLOT && as_slot_schedule(ref, &gone))
+			as_sched_queue(my_home(), ref);
+	}
+}
+
 static bool
 sweep_some(AsHomeShared *home)
 {
@@ -109,6 +130,7 @@ sweep_some(AsHomeShared *home)
 		pg_atomic_write_u64(&home->swept, home->sweep_lost);
 		(void) pg_atomic_fetch_add_u64(&home->nsweeps, 1);
 		home->sweep_begun = false;
+		visit_idle(home);
 	}
 	return n > 0;
 }
