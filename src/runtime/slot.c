@@ -435,6 +435,10 @@ as_slots_doubt(uint32 home)
 			continue;
 		pg_atomic_write_u32(&slot->depth_known, 0);
 		as_slot_lower_all(as_slot_ref(number, GENERATION(state)));
+
+		/* a worker that is about to leave it IDLE looks once more */
+		state = STATE(GENERATION(state), AS_RUNNING);
+		(void) change(as_slot_ref(number, GENERATION(state)), &state, AS_AGAIN);
 	}
 }
 
