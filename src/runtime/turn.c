@@ -260,7 +260,8 @@ catch_error(void)
 	HOLD_INTERRUPTS();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	QueryCancelPending = false;
-	old = MemoryContextSwitchTo(TopMemoryContext);
+	/* FreeErrorData() would not free all of it: it goes with the turn */
+	old = MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
 	MemoryContextSwitchTo(old);
 	FlushErrorState();
@@ -291,7 +292,6 @@ blame(AsTurn *turn, ErrorData *error)
 		ereport(LOG,
 				(errmsg("could not note the failure of a message: %s",
 						second->message)));
-		FreeErrorData(second);
 		as_turn_unread(turn);
 		pg_usleep(10000L);
 	}
@@ -410,8 +410,6 @@ as_turn_transaction(void)
 		recover(error, culprit);
 	else
 		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->ncommits, 1);
-	if (error != NULL)
-		FreeErrorData(error);
 	fruitless = busy;
 	for (int i = 0; i < nturns; i++)
 		fruitless = fruitless && turns[i].nhandled == 0;
