@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "state/catalog.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -258,11 +259,42 @@ end_scan(AsMailbox *mailbox)
 	mailbox->scan->xs_snapshot = InvalidSnapshot;
 }
 
+/*
+ * What index_getnext_slot() does, but for pruning the page: a page is looked
+ * at once for each of its messages, and the room that pruning makes in it is
+ * of no use before a vacuum, which prunes it itself.
+ */
 static bool
 next_of_scan(AsMailbox *mailbox)
 {
-	return index_getnext_slot(mailbox->scan, ForwardScanDirection,
-							  mailbox->slot);
+	IndexScanDesc scan = mailbox->scan;
+	HeapTuple	row = &((BufferHeapTupleTableSlot *) mailbox->slot)->base.tupdata;
+	ItemPointer entry;
+
+	while ((entry = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		ItemPointerData place = *entry;
+		Buffer		buffer = ReadBuffer(mailbox->rel,
+										ItemPointerGetBlockNumber(&place));
+		bool		all_dead = false;
+		bool		found;
+
+		ExecClearTuple(mailbox->slot);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = heap_hot_search_buffer(&place, mailbox->rel, buffer,
+									   scan->xs_snapshot, row, &all_dead, true);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		scan->kill_prior_tuple = all_dead;
+		if (found)
+		{
+			row->t_self = place;
+			ExecStorePinnedBufferHeapTuple(row, mailbox->slot, buffer);
+			mailbox->slot->tts_tableOid = RelationGetRelid(mailbox->rel);
+			return true;
+		}
+		ReleaseBuffer(buffer);
+	}
+	return false;
 }
 
 static void

@@ -27,6 +27,8 @@ typedef struct Outgoing
 	int			before;			/* an earlier entry of the key, or -1 */
 	AsSlotRef	ref;			/* where room was reserved */
 	int			reserved;
+	int			counted;		/* let in by counting rows, in that command */
+	CommandId	counted_in;
 	int			cancelled;		/* to be counted out at commit */
 	uint32		lanes;			/* with messages in them */
 	uint64		position;		/* none of them is below */
@@ -129,6 +131,26 @@ reserved_by_me(uint64 key_hash)
 	return n;
 }
 
+/*
+ * Where no slot knows the depth: count the rows, and those messages that the
+ * current command has let in and not inserted yet.
+ */
+static bool
+has_room_by_rows(AsMailbox *mailbox, Outgoing *entry, int limit)
+{
+	CommandId	command = GetCurrentCommandId(false);
+
+	if (entry->counted_in != command)
+		entry->counted = 0;
+	if (entry->counted >= limit ||
+		count_rows(mailbox, entry->key_hash, limit - entry->counted) >=
+		limit - entry->counted)
+		return false;
+	entry->counted++;
+	entry->counted_in = command;
+	return true;
+}
+
 bool
 as_outgoing_reserve(AsMailbox *mailbox, uint64 key_hash, int limit, int *mine)
 {
@@ -137,18 +159,16 @@ as_outgoing_reserve(AsMailbox *mailbox, uint64 key_hash, int limit, int *mine)
 	AsSlotShared *slot;
 	uint32		unknown = 0;
 
+	*mine = 0;
 	if (home < 0)
-		return true;
+		return has_room_by_rows(mailbox, entry, limit);
 	if (entry->ref == AS_NO_SLOT || !as_slot_is_current(entry->ref))
 	{
 		entry->reserved = 0;	/* it has gone with the slot */
 		entry->ref = as_slot_claim(home, key_hash, !as_sched_is_swept(home));
 	}
 	if (entry->ref == AS_NO_SLOT)
-	{
-		*mine = 0;
-		return count_rows(mailbox, key_hash, limit) < limit;
-	}
+		return has_room_by_rows(mailbox, entry, limit);
 
 	slot = as_slot(entry->ref);
 	if (pg_atomic_read_u32(&slot->depth_known) == 0)

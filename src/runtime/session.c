@@ -13,6 +13,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -20,8 +21,14 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-/* A handler that has run out of time is interrupted at least so often. */
-#define MAX_INTERRUPT_MS	1000
+/*
+ * A handler that has run out of time, and catches the error that says so, is
+ * interrupted several times more before its process ends.
+ */
+#define OVERTIME_MS		2000
+
+static TimeoutId overtime = MAX_TIMEOUTS;	/* not registered yet */
+static volatile sig_atomic_t overdue = false;
 
 /*
  * The search_path that the session has between transactions: that of the last
@@ -44,15 +51,42 @@ become(Oid owner)
 		SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
+static void
+end_process(void)
+{
+	overdue = true;
+	ProcDiePending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+bool
+as_session_is_overdue(void)
+{
+	return overdue;
+}
+
 void
 as_session_begin_turn(Oid owner, int64 timeout)
 {
-	become(owner);
+	TimestampTz end = GetCurrentTimestamp() + Max(timeout, 1000);
 
-	/* whoever catches the error is interrupted again and again */
-	timeout = Max(timeout, 1000);
-	enable_timeout_every(STATEMENT_TIMEOUT, GetCurrentTimestamp() + timeout,
-						 (int) Min(timeout / 1000, MAX_INTERRUPT_MS));
+	become(owner);
+	if (overtime == MAX_TIMEOUTS)
+		overtime = RegisterTimeout(USER_TIMEOUT, end_process);
+
+	/* whoever catches the error is interrupted again, and then for good */
+	enable_timeout_every(STATEMENT_TIMEOUT, end, OVERTIME_MS / 4);
+	enable_timeout_at(overtime, end + OVERTIME_MS * INT64CONST(1000));
+}
+
+void
+as_session_end_turns(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	if (overtime != MAX_TIMEOUTS)
+		disable_timeout(overtime, false);
+	QueryCancelPending = false;
 }
 
 void

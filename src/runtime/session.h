@@ -23,6 +23,12 @@
  */
 extern void as_session_begin_turn(Oid owner, int64 timeout);
 
+/* No turn runs any more: nothing is to be interrupted. */
+extern void as_session_end_turns(void);
+
+/* Does the process exit because a handler would not end? */
+extern bool as_session_is_overdue(void);
+
 /* Have the transaction use a handler's search_path, to its end. */
 extern void as_session_set_path(const char *search_path);
 

@@ -37,7 +37,7 @@
 #include "utils/timestamp.h"
 
 /* Bounds of a transaction */
-#define MAX_TURNS			64
+#define MAX_TURNS			256
 #define MAX_MESSAGES		2048
 #define MAX_AGE_US			2000
 
@@ -152,7 +152,8 @@ as_turn_exit(void)
 			as_turn_unread(&turns[i]);
 		if (&turns[i] == as_turn_current)
 		{
-			slot->deaths++;
+			slot->deaths = as_session_is_overdue() && turns[i].nmessages == 1 ?
+				MAX_DEATHS : slot->deaths + 1;
 			slot->careful = Max(slot->careful, (uint32) turns[i].nmessages);
 		}
 	}
@@ -177,10 +178,9 @@ end(void)
 	as_turn_close();
 	CommitTransactionCommand();
 	committed = true;
-	disable_timeout(STATEMENT_TIMEOUT, false);
 
 	/* time that ran out during the commit is nothing to the next turn */
-	QueryCancelPending = false;
+	as_session_end_turns();
 
 	/* the rights of the turns' owner end with the transaction */
 	SetUserIdAndSecContext(GetSessionUserId(), 0);
@@ -258,8 +258,7 @@ catch_error(void)
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	QueryCancelPending = false;
+	as_session_end_turns();
 	/* FreeErrorData() would not free all of it: it goes with the turn */
 	old = MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
@@ -338,7 +337,7 @@ bury_deadly(AsTurn *turn)
 {
 	ErrorData	error = {
 		.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN,
-		.message = "the worker exited each time it handled this message"
+		.message = "the worker had to end, each time it handled this message"
 	};
 	AsMailbox	mailbox;
 
