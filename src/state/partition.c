@@ -90,6 +90,8 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 	Relation	rel;
 	Oid			pkey;
 
+	if (as_partition_open_hook != NULL)
+		as_partition_open_hook();
 	partition->type_name = type_name;
 	partition->type = lock_relation(type_name, lockmode);
 	if (partition->type == NULL)
@@ -134,8 +136,6 @@ void
 as_partition_open_for(AsPartition *partition, text *type_name,
 					  AsPrivilege privilege, bool declare, LOCKMODE lockmode)
 {
-	if (as_partition_open_hook != NULL)
-		as_partition_open_hook();
 	while (!as_partition_open(partition, type_name, lockmode))
 	{
 		if (declare)

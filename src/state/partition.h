@@ -62,7 +62,7 @@ extern void as_partition_open_for(AsPartition *partition, text *type_name,
 								  AsPrivilege privilege, bool declare,
 								  LOCKMODE lockmode);
 
-/* Called by as_partition_open_for(), if it is set. */
+/* Called by as_partition_open(), if it is set. */
 extern void (*as_partition_open_hook) (void);
 
 /* Close it again, keeping the locks. */
