@@ -71,7 +71,7 @@ sub new_database_with_actors
 			FOR i IN 1 .. $tries LOOP
 				EXECUTE 'SELECT ' || condition INTO holds;
 				IF holds THEN RETURN true; END IF;
-				PERFORM pg_sleep(0.01);
+				PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
 			END LOOP;
 			RETURN false;
 		END \$\$;
