@@ -116,11 +116,12 @@ extern void as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 								AsMessageCallback callback, void *arg);
 
 /*
- * The first key with a message in a lane that is read, from a key on (keys
- * are ordered as signed numbers); false if there is none.
+ * The first key with a message, from a key on (keys are ordered as signed
+ * numbers), and whether all of its messages are delayed; false if there is
+ * none.
  */
 extern bool as_mailbox_next_key(AsMailbox *mailbox, uint64 from,
-								uint64 *key_hash);
+								uint64 *key_hash, bool *delayed);
 
 /* Copy the message at hand in the mailbox's slot. */
 extern void as_mailbox_take(AsMailbox *mailbox, AsMessage *message);

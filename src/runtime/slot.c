@@ -422,6 +422,15 @@ as_slot_count_out(uint32 home, uint64 key_hash, int n)
 }
 
 void
+as_slot_doubt_depth(uint32 home, uint64 key_hash)
+{
+	pg_atomic_uint32 *doubts = &table->slots[first_of_set(home, key_hash)].doubts;
+
+	if ((pg_atomic_read_u32(doubts) & DOUBT_DEPTH) == 0)
+		(void) pg_atomic_fetch_or_u32(doubts, DOUBT_DEPTH);
+}
+
+void
 as_slots_doubt(uint32 home)
 {
 	for (uint32 number = 0; number < table->nsets * SLOTS_PER_SET; number++)

@@ -233,6 +233,9 @@ extern void as_slot_add_depth(AsSlotRef ref, int n);
 /* Count messages out of an actor's mailbox; returns its slot, if it has one. */
 extern AsSlotRef as_slot_count_out(uint32 home, uint64 key_hash, int n);
 
+/* An actor has mail, but needs no slot for it: its next one is to count it. */
+extern void as_slot_doubt_depth(uint32 home, uint64 key_hash);
+
 /*
  * Messages have come or gone and nobody told the slots which: what they know
  * of their mailboxes is not to be trusted.

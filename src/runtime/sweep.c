@@ -5,7 +5,8 @@
  *
  * THE SWEEP goes through the keys of all mailboxes in the order of their
  * hashes and schedules each, as unknown, and then the slots that are idle.
- * It stops where the queues are well
+ * Where all of an actor's messages are delayed, it only sees to it that they
+ * are counted when the next one comes.  It stops where the queues are well
  * filled, or the table of slots is full, and goes on there later.  It begins
  * anew while hints have been dropped since it began (sched.h).  One worker at
  * a time sweeps.
@@ -107,6 +108,7 @@ sweep_some(AsHomeShared *home)
 {
 	AsMailbox	mailbox;
 	uint64		key_hash;
+	bool		delayed;
 	bool		end = false;
 	int			n = 0;
 
@@ -114,8 +116,13 @@ sweep_some(AsHomeShared *home)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (n < KEYS_AT_ONCE && !enough_queued(home))
 	{
-		end = !as_mailbox_next_key(&mailbox, home->sweep_hash, &key_hash);
-		if (end || !schedule(my_home(), key_hash))
+		end = !as_mailbox_next_key(&mailbox, home->sweep_hash, &key_hash,
+								   &delayed);
+		if (end)
+			break;
+		if (delayed)
+			as_slot_doubt_depth(my_home(), key_hash);
+		else if (!schedule(my_home(), key_hash))
 			break;
 		n++;
 		end = (key_hash == (uint64) PG_INT64_MAX);
