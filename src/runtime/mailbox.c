@@ -55,7 +55,7 @@ as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode)
 	const AsCatalog *catalog = as_catalog();
 
 	mailbox->rel = table_open(catalog->message, lockmode);
-	mailbox->by_id = index_open(catalog->message_pkey, lockmode);
+	mailbox->later = index_open(catalog->message_later, lockmode);
 	mailbox->by_key = index_open(catalog->message_key, lockmode);
 	mailbox->by_due = index_open(catalog->message_due, lockmode);
 	mailbox->slot = table_slot_create(mailbox->rel, NULL);
@@ -70,7 +70,7 @@ as_mailbox_close(AsMailbox *mailbox)
 	ExecDropSingleTupleTableSlot(mailbox->slot);
 	index_close(mailbox->by_due, NoLock);
 	index_close(mailbox->by_key, NoLock);
-	index_close(mailbox->by_id, NoLock);
+	index_close(mailbox->later, NoLock);
 	table_close(mailbox->rel, NoLock);
 }
 
@@ -151,30 +151,75 @@ as_mailbox_take(AsMailbox *mailbox, AsMessage *message)
 	take_row(mailbox, ExecCopySlotHeapTuple(mailbox->slot), message);
 }
 
-/*
- * The entries that a row needs in the indexes.  Ids come from a sequence:
- * nobody looks whether they are unique.
- */
+/* ---- The entries that a row needs in the indexes ---- */
+
 static void
-index_row(AsMailbox *mailbox, const AsMessage *message, ItemPointer place,
-		  bool unchanged)
+index_by_key(AsMailbox *mailbox, const AsMessage *message, ItemPointer place,
+			 bool unchanged)
 {
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
 
-	values[0] = Int64GetDatum(message->message_id);
-	index_insert(mailbox->by_id, values, nulls, place, mailbox->rel,
-				 UNIQUE_CHECK_NO, unchanged, NULL);
 	values[0] = Int64GetDatum((int64) message->key_hash);
 	values[1] = Int16GetDatum(message->lane);
 	values[2] = Int64GetDatum(message->position);
 	index_insert(mailbox->by_key, values, nulls, place, mailbox->rel,
 				 UNIQUE_CHECK_NO, unchanged, NULL);
+}
+
+/* Those that only messages with a time have. */
+static void
+index_by_due(AsMailbox *mailbox, const AsMessage *message, ItemPointer place)
+{
+	Datum		values[1];
+	bool		nulls[1] = {false};
+
 	if (message->due == 0)
 		return;
 	values[0] = TimestampTzGetDatum(message->due);
 	index_insert(mailbox->by_due, values, nulls, place, mailbox->rel,
 				 UNIQUE_CHECK_NO, false, NULL);
+	values[0] = Int64GetDatum(message->message_id);
+	index_insert(mailbox->later, values, nulls, place, mailbox->rel,
+				 UNIQUE_CHECK_NO, false, NULL);
+}
+
+static void
+index_row(AsMailbox *mailbox, const AsMessage *message, ItemPointer place,
+		  bool unchanged)
+{
+	index_by_key(mailbox, message, place, unchanged);
+	index_by_due(mailbox, message, place);
+}
+
+/* A message and where its row is */
+typedef struct Placed
+{
+	const AsMessage *message;
+	ItemPointer place;
+} Placed;
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	int64		x = (int64) ((const Placed *) a)->message->key_hash;
+	int64		y = (int64) ((const Placed *) b)->message->key_hash;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * The same for many rows, in the order of the index, so that neighbours find
+ * the same pages at hand.
+ */
+static void
+index_rows(AsMailbox *mailbox, Placed *rows, int n)
+{
+	qsort(rows, n, sizeof(Placed), compare_keys);
+	for (int i = 0; i < n; i++)
+		index_by_key(mailbox, rows[i].message, rows[i].place, false);
+	for (int i = 0; i < n; i++)
+		index_by_due(mailbox, rows[i].message, rows[i].place);
 }
 
 static void
@@ -193,12 +238,18 @@ static void
 insert_some(AsMailbox *mailbox, AsMessage *messages, int n,
 			TupleTableSlot **slots)
 {
+	Placed		rows[ROWS_AT_ONCE];
+
 	for (int i = 0; i < n; i++)
 		ExecStoreHeapTuple(form_row(mailbox, &messages[i]), slots[i], true);
 	table_multi_insert(mailbox->rel, slots, n, GetCurrentCommandId(true), 0,
 					   NULL);
 	for (int i = 0; i < n; i++)
-		index_row(mailbox, &messages[i], &slots[i]->tts_tid, false);
+	{
+		rows[i].message = &messages[i];
+		rows[i].place = &slots[i]->tts_tid;
+	}
+	index_rows(mailbox, rows, n);
 	for (int i = 0; i < n; i++)
 		ExecClearTuple(slots[i]);
 }
@@ -440,35 +491,49 @@ as_mailbox_replace(AsMailbox *mailbox, AsMessage *message)
 	return result == TM_Ok;
 }
 
-bool
-as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
+/* Look for a message by an index with a key on a column; true if it is there. */
+static bool
+find_by(AsMailbox *mailbox, Relation index, int column, int64 value)
 {
 	ScanKeyData key;
 	IndexScanDesc scan;
-	TM_FailureData failure;
 	bool		found;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(message_id));
-	scan = as_index_beginscan(mailbox->rel, mailbox->by_id,
-							  GetActiveSnapshot(), 1);
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(value));
+	scan = as_index_beginscan(mailbox->rel, index, GetActiveSnapshot(), 1);
 	index_rescan(scan, &key, 1, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, mailbox->slot);
 	index_endscan(scan);
-	if (found)
-	{
-		ItemPointerData place = mailbox->slot->tts_tid;
-
-		/* follow a version that somebody has made meanwhile */
-		ExecClearTuple(mailbox->slot);
-		found = table_tuple_lock(mailbox->rel, &place, GetActiveSnapshot(),
-								 mailbox->slot, GetCurrentCommandId(true),
-								 LockTupleExclusive, LockWaitBlock,
-								 TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-								 &failure) == TM_Ok;
-		if (found)
-			as_mailbox_take(mailbox, message);
-		ExecClearTuple(mailbox->slot);
-	}
 	return found;
+}
+
+/*
+ * A message without a time is found by its position, which is its id, by
+ * looking through the index by key from end to end; but at no row of another
+ * message.
+ */
+bool
+as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
+{
+	TM_FailureData failure;
+	ItemPointerData place;
+	bool		found;
+
+	if (!find_by(mailbox, mailbox->later, 1, message_id) &&
+		!find_by(mailbox, mailbox->by_key, 3, message_id))
+		return false;
+	place = mailbox->slot->tts_tid;
+
+	/* follow a version that somebody has made meanwhile */
+	ExecClearTuple(mailbox->slot);
+	found = table_tuple_lock(mailbox->rel, &place, GetActiveSnapshot(),
+							 mailbox->slot, GetCurrentCommandId(true),
+							 LockTupleExclusive, LockWaitBlock,
+							 TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							 &failure) == TM_Ok;
+	if (found)
+		as_mailbox_take(mailbox, message);
+	ExecClearTuple(mailbox->slot);
+	return found && message->message_id == message_id;
 }

@@ -63,9 +63,9 @@ typedef struct AsMessage
 typedef struct AsMailbox
 {
 	Relation	rel;
-	Relation	by_id;
 	Relation	by_key;
 	Relation	by_due;
+	Relation	later;			/* by id, those with a time */
 	TupleTableSlot *slot;		/* for rows that are read */
 	IndexScanDesc scan;			/* on by_key, or NULL */
 } AsMailbox;

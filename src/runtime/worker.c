@@ -43,7 +43,7 @@
 #define MAX_SLEEP_MS		10000
 
 /* Let a worker look through all mailboxes so often, whatever hints say. */
-#define SAFETY_SWEEP_MS		60000
+#define SAFETY_SWEEP_MS		600000
 
 /* Look for what no hint led to after so many transactions in a row. */
 #define BUSY_TRANSACTIONS	32

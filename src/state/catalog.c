@@ -77,7 +77,7 @@ load_catalog(void)
 	catalog.halted = need_relation("halted");
 	catalog.halted_pkey = need_relation("halted_pkey");
 	catalog.message = need_relation("message");
-	catalog.message_pkey = need_relation("message_pkey");
+	catalog.message_later = need_relation("message_later");
 	catalog.message_key = need_relation("message_key");
 	catalog.message_due = need_relation("message_due");
 	catalog.message_number = need_relation("message_number");

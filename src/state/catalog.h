@@ -58,7 +58,7 @@ typedef struct AsCatalog
 	Oid			halted;			/* actorstore.halted */
 	Oid			halted_pkey;
 	Oid			message;		/* actorstore.message */
-	Oid			message_pkey;
+	Oid			message_later;	/* its index by id, of those with a time */
 	Oid			message_key;	/* its index by actor */
 	Oid			message_due;	/* its index by time */
 	Oid			message_number; /* sequence of message ids */
