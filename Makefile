@@ -78,6 +78,8 @@ OBJS = \
 	src/state/type_ddl.o \
 	src/runtime/slot.o \
 	src/runtime/sched.o \
+	src/runtime/message_id.o \
+	src/runtime/homes.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/letters.o \

@@ -189,6 +189,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_commit_signal_shmem_size());
 	RequestAddinShmemSpace(as_slots_shmem_size());
 	RequestAddinShmemSpace(as_sched_shmem_size());
+	RequestAddinShmemSpace(as_homes_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 2);
 }
@@ -203,6 +204,7 @@ start_shmem(void)
 	as_commit_signal_shmem_init();
 	as_slots_shmem_init();
 	as_sched_shmem_init();
+	as_homes_shmem_init();
 	as_stat_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }

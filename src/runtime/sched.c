@@ -11,11 +11,9 @@
 
 #include <unistd.h>
 
-#include "commands/sequence.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "state/catalog.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -24,18 +22,11 @@
 /* Look into the global queue before one's own so often, for fairness. */
 #define GLOBAL_FIRST_EVERY	8
 
-#define MAX_BARRED			16
-
 typedef struct SchedShared
 {
 	LWLock	   *ids_lock;		/* for taking a block of ids */
 	int			nworkers;		/* and homes; immutable */
 	pg_atomic_uint32 launcher;	/* its pgprocno + 1 */
-
-	/* written by anyone */
-	pg_atomic_uint32 notes[AS_MAX_NOTES];	/* databases, or 0 */
-	pg_atomic_uint32 note_all;
-	pg_atomic_uint32 barred[MAX_BARRED];	/* databases, or 0 */
 
 	AsWorkerShared workers[AS_MAX_WORKERS];
 	AsHomeShared homes[AS_MAX_WORKERS];
@@ -137,11 +128,6 @@ as_sched_shmem_init(void)
 	sched->ids_lock = &GetNamedLWLockTranche("actorstore")->lock;
 	sched->nworkers = workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
-	for (int i = 0; i < AS_MAX_NOTES; i++)
-		pg_atomic_init_u32(&sched->notes[i], 0);
-	pg_atomic_init_u32(&sched->note_all, 0);
-	for (int i = 0; i < MAX_BARRED; i++)
-		pg_atomic_init_u32(&sched->barred[i], 0);
 	for (int i = 0; i < AS_MAX_WORKERS; i++)
 	{
 		init_home(&sched->homes[i]);
@@ -154,6 +140,12 @@ as_sched_shmem_init(void)
 		as_deque_init(as_worker_deque(i),
 					  pg_nextpower2_32(actorstore_worker_queue_capacity));
 	}
+}
+
+LWLock *
+as_sched_ids_lock(void)
+{
+	return sched->ids_lock;
 }
 
 bool
@@ -208,110 +200,6 @@ as_sched_home(void)
 	return my_home;
 }
 
-/* ---- Message ids ---- */
-
-/*
- * The sequence is advanced by a block at a time; its WAL record comes before
- * that of any message with such an id, so that a block is never used twice.
- */
-static int64
-next_block(void)
-{
-	return nextval_internal(as_catalog()->message_number, false);
-}
-
-/* Where ids come from, as this transaction sees it */
-typedef struct IdSource
-{
-	AsHomeShared *home;
-	uint32		epoch;			/* the home's, while it is this database's */
-	Oid			sequence;		/* another one after CREATE EXTENSION */
-} IdSource;
-
-static bool
-is_current(IdSource *source)
-{
-	pg_read_barrier();
-	return pg_atomic_read_u32(&source->home->epoch) == source->epoch &&
-		pg_atomic_read_u32(&source->home->id_sequence) == source->sequence;
-}
-
-/* Take ids of the block at hand, if it is this source's. */
-static bool
-ids_from_block(IdSource *source, int n, int64 *first)
-{
-	AsHomeShared *home = source->home;
-	uint64		next = pg_atomic_read_u64(&home->next_id);
-
-	while (is_current(source))
-	{
-		uint64		limit = pg_atomic_read_u64(&home->id_limit);
-
-		if (next + n > limit)
-			return false;
-		if (pg_atomic_compare_exchange_u64(&home->next_id, &next, next + n))
-		{
-			*first = (int64) next;
-			return is_current(source);
-		}
-	}
-	return false;
-}
-
-/*
- * The sequence is asked without the lock: somebody may be dropping it.  So
- * others may have put a later block in by then; a block that comes too late
- * is left unused, as its ids would be lower than some that were given before.
- */
-static bool
-ids_from_new_block(IdSource *source, int n, int64 *first)
-{
-	AsHomeShared *home = source->home;
-	int64		block = next_block();
-	bool		found;
-
-	LWLockAcquire(sched->ids_lock, LW_EXCLUSIVE);
-	found = ids_from_block(source, n, first);
-	if (!found && pg_atomic_read_u32(&home->epoch) == source->epoch &&
-		(!is_current(source) ||
-		 (uint64) block >= pg_atomic_read_u64(&home->id_limit)))
-	{
-		/* in this order: nobody may see a limit with another block's next */
-		pg_atomic_exchange_u64(&home->id_limit, 0);
-		pg_atomic_exchange_u32(&home->id_sequence, source->sequence);
-		pg_atomic_exchange_u64(&home->next_id, block);
-		pg_atomic_exchange_u64(&home->id_limit, block + AS_ID_BLOCK);
-		found = ids_from_block(source, n, first);
-	}
-	LWLockRelease(sched->ids_lock);
-	return found;
-}
-
-int64
-as_sched_ids(int n)
-{
-	Assert(n > 0 && n <= AS_ID_BLOCK);
-	for (;;)
-	{
-		int			number = as_sched_home();
-		IdSource	source;
-		int64		first;
-
-		if (number < 0)
-			return next_block();
-		source.home = as_home(number);
-		source.sequence = as_catalog()->message_number;
-		source.epoch = pg_atomic_read_u32(&source.home->epoch);
-		pg_read_barrier();
-		if (pg_atomic_read_u32(&source.home->database) != MyDatabaseId)
-			continue;
-		if (ids_from_block(&source, n, &first) ||
-			ids_from_new_block(&source, n, &first))
-			return first;
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
 /* ---- Hints ---- */
 
 bool
@@ -363,6 +251,13 @@ static void
 wake_process(uint32 procno)
 {
 	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+void
+as_sched_wake_worker(uint32 number)
+{
+	if (pg_atomic_read_u32(&as_worker(number)->status) == AS_WORKER_READY)
+		wake_process(as_worker(number)->procno);
 }
 
 void
@@ -617,140 +512,4 @@ as_sched_tell_launcher(void)
 	launcher = pg_atomic_read_u32(&sched->launcher);
 	if (launcher > 0)
 		wake_process(launcher - 1);
-}
-
-void
-as_home_give(uint32 number, Oid database)
-{
-	AsHomeShared *home = as_home(number);
-	uint64		ref;
-
-	/*
-	 * A sender that found the home before it was taken back may have left
-	 * something: a slot that is SCHEDULED and in no queue would stay so.
-	 */
-	while (as_ring_pop(as_home_queue(number), &ref))
-		;
-	as_slots_forget(number);
-
-	pg_atomic_write_u64(&home->sleepers, 0);
-	(void) pg_atomic_fetch_add_u64(&home->lost, 1);
-	pg_atomic_write_u64(&home->next_due, 0);
-	pg_atomic_write_u32(&home->sweeper, 0);
-	pg_atomic_write_u32(&home->timekeeper, 0);
-	home->sweep_begun = false;
-	pg_atomic_write_u32(&home->leave, 0);
-
-	/* nobody may put a block of another database in after this */
-	LWLockAcquire(sched->ids_lock, LW_EXCLUSIVE);
-	(void) pg_atomic_fetch_add_u32(&home->epoch, 1);
-	pg_atomic_exchange_u64(&home->id_limit, 0);
-	pg_atomic_exchange_u64(&home->next_id, 0);
-	LWLockRelease(sched->ids_lock);
-	pg_atomic_write_u32(&home->database, database);
-}
-
-void
-as_home_take_back(uint32 number)
-{
-	AsHomeShared *home = as_home(number);
-
-	pg_atomic_write_u32(&home->database, InvalidOid);
-	pg_memory_barrier();
-	as_slots_forget(number);
-}
-
-void
-as_sched_note_database(Oid database)
-{
-	if (sched == NULL)
-		return;
-	for (int i = 0; i < AS_MAX_NOTES; i++)
-	{
-		uint32		empty = InvalidOid;
-
-		if (pg_atomic_compare_exchange_u32(&sched->notes[i], &empty, database) ||
-			empty == database)
-		{
-			as_sched_tell_launcher();
-			return;
-		}
-	}
-	pg_atomic_write_u32(&sched->note_all, 1);
-	as_sched_tell_launcher();
-}
-
-bool
-as_sched_read_notes(Oid *databases, int *n)
-{
-	*n = 0;
-	for (int i = 0; i < AS_MAX_NOTES; i++)
-	{
-		Oid			database = pg_atomic_exchange_u32(&sched->notes[i], InvalidOid);
-
-		if (OidIsValid(database))
-			databases[(*n)++] = database;
-	}
-	return pg_atomic_exchange_u32(&sched->note_all, 0) != 0;
-}
-
-bool
-as_sched_bar(Oid database)
-{
-	for (int i = 0; i < MAX_BARRED; i++)
-	{
-		uint32		empty = InvalidOid;
-
-		if (!pg_atomic_compare_exchange_u32(&sched->barred[i], &empty, database))
-			continue;
-		pg_memory_barrier();
-		for (int worker = 0; worker < sched->nworkers; worker++)
-		{
-			if (pg_atomic_read_u32(&as_worker(worker)->status) == AS_WORKER_READY)
-				wake_process(as_worker(worker)->procno);
-		}
-		as_sched_tell_launcher();
-		return true;
-	}
-	return false;
-}
-
-void
-as_sched_unbar(Oid database)
-{
-	for (int i = 0; i < MAX_BARRED; i++)
-	{
-		uint32		barred = database;
-
-		if (pg_atomic_compare_exchange_u32(&sched->barred[i], &barred, InvalidOid))
-			break;
-	}
-	as_sched_tell_launcher();
-}
-
-bool
-as_sched_is_barred(Oid database)
-{
-	for (int i = 0; i < MAX_BARRED; i++)
-	{
-		if (pg_atomic_read_u32(&sched->barred[i]) == database)
-			return true;
-	}
-	return false;
-}
-
-int
-as_sched_workers_in(Oid database)
-{
-	int			n = 0;
-
-	for (int i = 0; i < sched->nworkers; i++)
-	{
-		AsWorkerShared *worker = as_worker(i);
-
-		if (pg_atomic_read_u32(&worker->status) != AS_WORKER_NONE &&
-			pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&worker->home))->database) == database)
-			n++;
-	}
-	return n;
 }

@@ -137,6 +137,10 @@ typedef struct AsWorkerShared
 extern Size as_sched_shmem_size(void);
 extern void as_sched_shmem_init(void);
 
+/* The same for homes.c. */
+extern Size as_homes_shmem_size(void);
+extern void as_homes_shmem_init(void);
+
 /* Is there shared memory, as the library is preloaded? */
 extern bool as_sched_active(void);
 
@@ -152,6 +156,9 @@ extern AsRingShared *as_home_queue(uint32 home);
 extern int	as_sched_home(void);
 
 /* ---- For senders ---- */
+
+/* Held to put another block of ids in. */
+extern struct LWLock *as_sched_ids_lock(void);
 
 /* Take n (at most AS_ID_BLOCK) consecutive message ids; returns the first. */
 extern int64 as_sched_ids(int n);
@@ -216,6 +223,9 @@ extern void as_sched_wake(uint32 home);
 
 /* Wake all workers of a home, asleep or not. */
 extern void as_sched_wake_all(uint32 home);
+
+/* Wake a worker, if there is one of that number. */
+extern void as_sched_wake_worker(uint32 number);
 
 /* Announce sleep, and take it back. */
 extern void as_sched_prepare_sleep(void);

@@ -487,16 +487,3 @@ as_slot_idle(uint32 n, uint32 home)
 		return AS_NO_SLOT;
 	return as_slot_ref(n, GENERATION(state));
 }
-
-bool
-as_slot_peek(uint32 n, uint32 *home, uint64 *key_hash, int *status, int *depth)
-{
-	AsSlotShared *slot = &table->slots[n];
-	uint64		state = pg_atomic_read_u64(&slot->state);
-
-	*status = STATUS(state);
-	*home = pg_atomic_read_u32(&slot->home);
-	*key_hash = pg_atomic_read_u64(&slot->key_hash);
-	*depth = (int) pg_atomic_read_u32(&slot->depth);
-	return STATUS(state) >= AS_IDLE;
-}

@@ -251,8 +251,4 @@ extern uint32 as_slots_count(uint32 *by_status);
 /* The n-th slot of all, if it is the home's and IDLE; else AS_NO_SLOT. */
 extern AsSlotRef as_slot_idle(uint32 n, uint32 home);
 
-/* Look at the n-th slot of all; false if it is free. */
-extern bool as_slot_peek(uint32 n, uint32 *home, uint64 *key_hash,
-						 int *status, int *depth);
-
 #endif							/* AS_SLOT_H */
