@@ -32,8 +32,6 @@
 #define KEYS_AT_ONCE	4096
 #define DUE_AT_ONCE		1000
 
-static uint32 my_home(void);
-
 /* what as_due() has taken out of next_due and not put back yet */
 static uint64 due_from = AS_NEVER;
 static bool sweeping = false;
