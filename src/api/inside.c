@@ -94,12 +94,13 @@ Datum
 actorstore_retry_after(PG_FUNCTION_ARGS)
 {
 	AsTurn	   *turn = need_turn("actorstore.retry_after()");
-	Interval   *wait;
+	TimestampTz now = GetCurrentTimestamp();
 
 	as_reject_null(fcinfo, 0, "interval");
-	wait = PG_GETARG_INTERVAL_P(0);
-	turn->retry_after = wait->time +
-		(wait->month * (int64) DAYS_PER_MONTH + wait->day) * USECS_PER_DAY;
+	turn->retry_after =
+		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												TimestampTzGetDatum(now),
+												PG_GETARG_DATUM(0))) - now;
 	if (turn->retry_after < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -14,6 +14,8 @@
  * database (CREATE and DROP EXTENSION, unfence()) or wants one for himself,
  * and every few seconds, as databases come and go without telling.
  *
+ * One file of more than 500 lines: the passes of one loop over one table.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

@@ -3,6 +3,8 @@
  * mailbox.c
  *	  See mailbox.h.
  *
+ * One file of more than 500 lines, so that no other one knows the columns.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

@@ -3,6 +3,8 @@
  * sched.c
  *	  See sched.h.
  *
+ * One file of more than 500 lines: hints, wake-ups and queues are one protocol.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -87,7 +89,6 @@ init_home(AsHomeShared *home)
 	pg_atomic_init_u64(&home->next_due, 0);
 	pg_atomic_init_u32(&home->sweeper, 0);
 	pg_atomic_init_u32(&home->timekeeper, 0);
-	pg_atomic_init_u32(&home->senders_waiting, 0);
 	ConditionVariableInit(&home->room);
 	pg_atomic_init_u64(&home->noverflows, 0);
 	pg_atomic_init_u64(&home->nsweeps, 0);

@@ -20,6 +20,7 @@
 #include "runtime/sched.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -43,40 +44,40 @@ raise_full(const AsMessage *message, int limit, const char *detail)
 			 errhint("Send more slowly, or raise the type's mailbox_limit with actorstore.alter_type().")));
 }
 
-/* Wait until the mailbox has room. */
+/*
+ * Wait until the mailbox has room.  An error takes us off the list of those
+ * who wait, as it ends any wait for a condition variable.
+ */
 static void
 wait_for_room(AsMailbox *mailbox, const AsMessage *message, int limit)
 {
-	int			number = as_sched_home();
-	AsHomeShared *home = as_home(Max(number, 0));
 	int			mine;
 
 	/* a worker that waits handles nothing, and may be what it waits for */
 	if (as_sched_self >= 0)
 		raise_full(message, limit, " A handler cannot wait for room.");
-	if (number < 0)
-		return;					/* nobody counts */
 
-	(void) pg_atomic_fetch_add_u32(&home->senders_waiting, 1);
-	PG_TRY();
+	while (!as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
 	{
-		ConditionVariablePrepareToSleep(&home->room);
-		while (!as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
+		int			home = as_sched_home();
+
+		if (mine >= limit)
+			raise_full(message, limit,
+					   " All of them were sent by this transaction.");
+		if (home >= 0)
+			(void) ConditionVariableTimedSleep(&as_home(home)->room,
+											   ROOM_NAP_MS, PG_WAIT_EXTENSION);
+		else
 		{
-			if (mine >= limit)
-				raise_full(message, limit,
-						   " All of them were sent by this transaction.");
-			(void) ConditionVariableTimedSleep(&home->room, ROOM_NAP_MS,
-											   PG_WAIT_EXTENSION);
-			CHECK_FOR_INTERRUPTS();
+			/* the database's turn to be served comes */
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 ROOM_NAP_MS, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
 		}
-		ConditionVariableCancelSleep();
+		CHECK_FOR_INTERRUPTS();
 	}
-	PG_FINALLY();
-	{
-		(void) pg_atomic_fetch_sub_u32(&home->senders_waiting, 1);
-	}
-	PG_END_TRY();
+	ConditionVariableCancelSleep();
 }
 
 /* Get room for a message; false if it is to be dropped. */
@@ -179,8 +180,6 @@ as_send(const AsType *type, AsMessage *messages, int n)
 	TimestampTz now = GetCurrentTimestamp();
 	int			nlet_in = 0;
 
-	/* the order of ids is the order of sends only within a transaction */
-	(void) GetTopTransactionId();
 	if (!as_sched_active())
 		warn_not_preloaded();
 

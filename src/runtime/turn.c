@@ -30,6 +30,7 @@
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
+#include "storage/proclist.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -137,7 +138,8 @@ finish_all(void)
 		finish(turn, turn->nhandled == 0 && turn->more);
 	}
 	pg_atomic_write_u64(&as_worker(as_sched_self)->current, AS_NO_SLOT);
-	if (pg_atomic_read_u32(&home->senders_waiting) > 0)
+	pg_memory_barrier();
+	if (!proclist_is_empty(&home->room.wakeup))
 		ConditionVariableBroadcast(&home->room);
 }
 
@@ -214,6 +216,7 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 	if (result != AS_TURN_RAN)
 	{
 		as_turn_unread(turn);
+		turn->nmessages = 0;	/* none of them can be to blame */
 		*busy = *busy || result == AS_TURN_BUSY;
 		return result == AS_TURN_BUSY;
 	}

@@ -407,6 +407,7 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 			break;
 		case AS_PAUSED:
 			as_turn_unread(turn);
+			turn->nmessages = 0;
 			turn->more = false;
 			return AS_TURN_RAN;
 		case AS_STOPPED:

@@ -45,6 +45,14 @@
 /* Let a worker look through all mailboxes so often, whatever hints say. */
 #define SAFETY_SWEEP_MS		600000
 
+/*
+ * Dedup keys whose time is over are deleted so often, or as often as that time
+ * if it is shorter; at most so many transactions in a row.
+ */
+#define MAX_PURGE_MS		60000
+#define MIN_PURGE_MS		1000
+#define PURGES_AT_ONCE		50
+
 /* Look for what no hint led to after so many transactions in a row. */
 #define BUSY_TRANSACTIONS	32
 
@@ -211,27 +219,50 @@ look_for_work(void)
 	return found;
 }
 
-/* Now and then, whatever happens. */
+/* Has that time passed since this was true last, or was first asked? */
+static bool
+is_time_again(TimestampTz *last, TimestampTz now, int ms)
+{
+	if (*last == 0)
+		*last = now;
+	if (!TimestampDifferenceExceeds(*last, now, ms))
+		return false;
+	*last = now;
+	return true;
+}
+
+static void
+purge_dedup_keys(void)
+{
+	bool		more = true;
+
+	for (int i = 0; more && i < PURGES_AT_ONCE; i++)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		more = as_dedup_purge();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+}
+
+/* Now and then, whatever else there is to do. */
 static void
 keep_house(void)
 {
 	static TimestampTz last_sweep = 0;
+	static TimestampTz last_purge = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	uint32		home = pg_atomic_read_u32(&self->home);
 
-	if (last_sweep == 0)
-		last_sweep = now;
-	if (!TimestampDifferenceExceeds(last_sweep, now, SAFETY_SWEEP_MS))
-		return;
-	last_sweep = now;
-	if (as_sched_is_swept(home))
+	if (is_time_again(&last_sweep, now, SAFETY_SWEEP_MS) &&
+		as_sched_is_swept(home))
 		as_sched_lose(home);
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) as_dedup_purge();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	if (is_time_again(&last_purge, now,
+					  Max(Min(actorstore_dedup_window, MAX_PURGE_MS / 1000) * 1000,
+						  MIN_PURGE_MS)))
+		purge_dedup_keys();
 }
 
 static bool
@@ -317,6 +348,7 @@ as_worker_main(Datum number)
 			show_activity(true);
 			if (++busy % BUSY_TRANSACTIONS != 0)
 				continue;
+			keep_house();
 			(void) look_for_work();
 			(void) pgstat_report_stat(false);
 			continue;

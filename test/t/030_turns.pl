@@ -343,5 +343,20 @@ is(sql(q{SELECT last_value FROM retries}), 6, 'retry_after: it was called as oft
 
 $gate->quit;
 is(sql(q{SELECT count(*) FROM actorstore.dead_letter}), 0, 'no dead letters at all');
+
+# Dedup keys whose time is over do not pile up, also more of them than one transaction deletes.
+$node->append_conf('postgresql.conf', "actorstore.dedup_window = '1 s'");
+$node->reload;
+sql(q{SELECT count(actorstore.send('line', 'keyed', 'm', to_jsonb(i), dedup_key => i::text)) FROM generate_series(1, 2500) AS i});
+ok(handled($node, 'd', 'line'), 'dedup: handled');
+is(sql(q{SELECT jsonb_array_length(value) FROM actorstore.get('line', 'keyed')}), 2500, 'dedup: each once');
+ok(comes_true($node, 'd', q{NOT EXISTS (SELECT FROM actorstore.dedup)}), 'dedup: the keys go when their time is over');
+
+sql(q{
+CREATE FUNCTION retry_never(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM actorstore.retry_after('295000 years'); RETURN NULL; END $$;
+SELECT actorstore.create_type('never', max_attempts => 1), actorstore.set_handler('never', '*', 'retry_never(jsonb, jsonb)');
+SELECT actorstore.send('never', 'a', 'm')});
+ok(handled($node, 'd', 'never'), 'retry_after a time that there is not: is given up');
+is(sql(q{SELECT reason, sqlstate FROM actorstore.dead_letter}), 'exhausted|22008', 'retry_after a time that there is not: the letter says why');
 $node->stop;
 done_testing();
