@@ -79,6 +79,7 @@ OBJS = \
 	src/runtime/slot.o \
 	src/runtime/sched.o \
 	src/runtime/message_id.o \
+	src/runtime/request.o \
 	src/runtime/homes.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
@@ -93,6 +94,8 @@ OBJS = \
 	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \
 	src/runtime/turn.o \
+	src/runtime/call.o \
+	src/runtime/ask.o \
 	src/runtime/sweep.o \
 	src/runtime/worker.o \
 	src/runtime/launcher.o \
@@ -107,6 +110,7 @@ OBJS = \
 	src/api/fetch.o \
 	src/api/messages.o \
 	src/api/inside.o \
+	src/api/ask.o \
 	src/api/operate.o \
 	src/api/stats.o \
 	src/actorstore.o

@@ -284,6 +284,7 @@ CREATE TABLE actorstore.dedup (
 	dedup_key text COLLATE "C" NOT NULL,
 	message_id bigint NOT NULL,
 	handled_at timestamptz,
+	reply jsonb,
 	PRIMARY KEY (actor_type, actor_id, dedup_key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX dedup_handled ON actorstore.dedup (handled_at) WHERE handled_at IS NOT NULL;
@@ -332,6 +333,25 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_cancel' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.cancel(bigint)
 	IS 'take a message back; false if it waits no longer';
+
+CREATE FUNCTION actorstore.ask(actor_type text, actor_id text, message text, body jsonb DEFAULT NULL,
+	timeout interval DEFAULT '5 s', dedup_key text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'actorstore_ask' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.ask(text, text, text, jsonb, interval, text)
+	IS 'have an actor handle a message now, in a transaction of its own, and return its answer';
+
+CREATE FUNCTION actorstore.tell(actor_type text, actor_id text, message text, body jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_tell' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.tell(text, text, text, jsonb)
+	IS 'tell an actor something at once, outside of this transaction; lost if the server crashes';
+
+CREATE FUNCTION actorstore.call(actor_type text, actor_id text, message text, body jsonb DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'actorstore_call' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.call(text, text, text, jsonb)
+	IS 'have an actor handle a message in this transaction, and return its answer';
 
 CREATE FUNCTION actorstore.context(OUT actor_type text, OUT actor_id text, OUT version bigint, OUT message_id bigint,
 	OUT message text, OUT attempt int, OUT sender_type text, OUT sender_id text, OUT headers jsonb)
@@ -577,6 +597,15 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_scheduler_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.scheduler_now() IS 'internal: see stat_scheduler';
 
+CREATE FUNCTION actorstore.requests_now(OUT cells bigint, OUT used_cells bigint, OUT told bigint, OUT lost bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_requests_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.requests_now() IS 'internal: see stat_requests';
+
+CREATE VIEW actorstore.stat_requests AS
+SELECT r.cells, r.used_cells, r.told, r.lost FROM actorstore.requests_now() AS r;
+COMMENT ON VIEW actorstore.stat_requests IS 'the pool of requests (ask, tell) of the server, and how many that were told were handled and lost';
+
 CREATE VIEW actorstore.stat_types WITH (security_barrier) AS
 SELECT t.actor_type, coalesce(c.handled, 0) AS handled, coalesce(c.turns, 0) AS turns, coalesce(c.created, 0) AS created,
 	coalesce(c.failed, 0) AS failed, coalesce(c.retried, 0) AS retried, coalesce(c.dead, 0) AS dead
@@ -609,7 +638,7 @@ FROM actorstore.scheduler_now() AS s;
 COMMENT ON VIEW actorstore.stat_scheduler IS 'queues and slots of this database';
 
 GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_workers,
-	actorstore.stat_scheduler TO PUBLIC;
+	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 
 CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
 RETURNS SETOF record

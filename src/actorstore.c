@@ -17,6 +17,7 @@
 #include "cdc/slot.h"
 #include "miscadmin.h"
 #include "runtime/outgoing.h"
+#include "runtime/request.h"
 #include "runtime/sched.h"
 #include "runtime/slot.h"
 #include "runtime/stat.h"
@@ -49,6 +50,8 @@ int			actorstore_max_message_size = 1024 * 1024;
 int			actorstore_dedup_window = 3600;
 int			actorstore_priority_aging = 1000;
 int			actorstore_worker_memory_limit = 2 * 1024 * 1024;
+int			actorstore_message_pool_size = 10000;
+int			actorstore_arena_size = 64 * 1024;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -145,6 +148,24 @@ define_scheduler_settings(void)
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
+/* What is asked and told stands in shared memory */
+static void
+define_request_settings(void)
+{
+	DefineCustomIntVariable("actorstore.message_pool_size",
+							"How many requests (ask, tell) may wait, for all databases together.",
+							"64 bytes each, in shared memory.",
+							&actorstore_message_pool_size,
+							10000, 16, 1 << 24,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.arena_size",
+							"Shared memory for requests and answers that are too large for a cell.",
+							NULL,
+							&actorstore_arena_size,
+							64 * 1024, 1024, MAX_KILOBYTES,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
 static void
 define_settings(void)
 {
@@ -168,7 +189,10 @@ define_settings(void)
 
 	/* what shapes shared memory can be set only where there is some */
 	if (process_shared_preload_libraries_in_progress)
+	{
 		define_scheduler_settings();
+		define_request_settings();
+	}
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("actorstore.place_cache_size",
 								"How many actors the server remembers the place of.",
@@ -191,6 +215,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_sched_shmem_size());
 	RequestAddinShmemSpace(as_homes_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
+	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 2);
 }
 
@@ -206,6 +231,7 @@ start_shmem(void)
 	as_sched_shmem_init();
 	as_homes_shmem_init();
 	as_stat_shmem_init();
+	as_requests_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

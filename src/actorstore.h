@@ -27,6 +27,8 @@
 
 /* our own SQLSTATEs */
 #define AS_ERRCODE_MAILBOX_FULL		MAKE_SQLSTATE('V', 'A', '0', '0', '1')
+#define AS_ERRCODE_TIMED_OUT			MAKE_SQLSTATE('V', 'A', '0', '0', '2')
+#define AS_ERRCODE_WAITS_ON_ITSELF	MAKE_SQLSTATE('V', 'A', '0', '0', '3')
 #define AS_ERRCODE_NO_HANDLER		MAKE_SQLSTATE('V', 'A', '0', '0', '4')
 #define AS_ERRCODE_HALTED			MAKE_SQLSTATE('V', 'A', '0', '0', '5')
 
@@ -47,5 +49,7 @@ extern PGDLLIMPORT int actorstore_max_message_size; /* bytes */
 extern PGDLLIMPORT int actorstore_dedup_window; /* seconds */
 extern PGDLLIMPORT int actorstore_priority_aging;	/* ms; 0: none */
 extern PGDLLIMPORT int actorstore_worker_memory_limit;	/* kB; 0: none */
+extern PGDLLIMPORT int actorstore_message_pool_size;	/* cells */
+extern PGDLLIMPORT int actorstore_arena_size;	/* kB */
 
 #endif							/* ACTORSTORE_H */

@@ -59,6 +59,7 @@ actorstore_context(PG_FUNCTION_ARGS)
 	values[2] = Int64GetDatum(turn->version);
 	nulls[2] = turn->version < 0;
 	values[3] = Int64GetDatum(message->message_id);
+	nulls[3] = message->message_id == 0;
 	values[4] = PointerGetDatum(message->name);
 	values[5] = Int32GetDatum(message->attempts + 1);
 	values[6] = PointerGetDatum(message->sender_type);
@@ -74,8 +75,20 @@ actorstore_context(PG_FUNCTION_ARGS)
 Datum
 actorstore_reply(PG_FUNCTION_ARGS)
 {
-	/* whoever sent the message does not wait for an answer */
-	(void) need_turn("actorstore.reply()");
+	AsTurn	   *turn = need_turn("actorstore.reply()");
+	MemoryContext old;
+
+	if (turn->replied)
+		ereport(WARNING,
+				(errmsg("the handler has replied already"),
+				 errdetail("The last reply stands.")));
+	turn->replied = true;
+	turn->reply = (Datum) 0;
+	if (PG_ARGISNULL(0))
+		PG_RETURN_VOID();
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(turn->messages));
+	turn->reply = PointerGetDatum(PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
+	MemoryContextSwitchTo(old);
 	PG_RETURN_VOID();
 }
 

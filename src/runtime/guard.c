@@ -29,6 +29,7 @@
 #include "pgstat.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "runtime/turn.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
@@ -266,7 +267,7 @@ process_utility(HOOK_PARAMS)
 	Node	   *statement = pstmt->utilityStmt;
 	Oid			database;
 
-	if (as_sched_self >= 0)
+	if (as_sched_self >= 0 || as_turn_current != NULL)
 		check_handler_command(statement);
 	if (as_sched_home() >= 0 && is_commit_prepared(statement))
 	{

@@ -7,6 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "runtime/request.h"
 #include "runtime/sched.h"
 
 #include "storage/lwlock.h"
@@ -58,7 +59,7 @@ as_home_give(uint32 number, Oid database)
 	 */
 	while (as_ring_pop(as_home_queue(number), &ref))
 		;
-	as_slots_forget(number);
+	as_slots_forget(number, as_requests_return);
 
 	pg_atomic_write_u64(&home->sleepers, 0);
 	(void) pg_atomic_fetch_add_u64(&home->lost, 1);
@@ -84,7 +85,7 @@ as_home_take_back(uint32 number)
 
 	pg_atomic_write_u32(&home->database, InvalidOid);
 	pg_memory_barrier();
-	as_slots_forget(number);
+	as_slots_forget(number, as_requests_return);
 }
 
 void

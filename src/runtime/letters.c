@@ -10,6 +10,7 @@
 #include "runtime/letters.h"
 
 #include "catalog/pg_type.h"
+#include "runtime/sched.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -92,7 +93,7 @@ as_letter_bury(const AsMessage *message, const AsReason *reason)
 				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
 				   SPI_OK_INSERT);
 	if (message->dedup_key != NULL)
-		as_dedup_handled(message);
+		as_dedup_handled(message, (Datum) 0);
 }
 
 static void
@@ -117,7 +118,7 @@ as_dedup_claim(const AsMessage *message, int64 *first)
 	as_admin_begin(&admin);
 	claimed = as_admin_execute("INSERT INTO actorstore.dedup AS d (actor_type, actor_id, dedup_key, message_id)"
 							   " VALUES ($1, $2, $3, $4) ON CONFLICT (actor_type, actor_id, dedup_key) DO UPDATE"
-							   " SET message_id = excluded.message_id, handled_at = NULL"
+							   " SET message_id = excluded.message_id, handled_at = NULL, reply = NULL"
 							   " WHERE d.handled_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $5)",
 							   SPI_OK_INSERT, params.n, params.types,
 							   params.values, params.nulls) > 0;
@@ -138,14 +139,58 @@ as_dedup_claim(const AsMessage *message, int64 *first)
 	return claimed;
 }
 
+bool
+as_dedup_claim_request(AsMessage *request, Datum *reply)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Params		params = {0};
+	AsAdmin		admin;
+	int64		first;
+	bool		waits;
+	bool		isnull;
+
+	request->message_id = as_sched_ids(1);
+	if (as_dedup_claim(request, &first))
+		return true;
+	add_dedup_key(&params, request);
+	as_admin_begin(&admin);
+	if (as_admin_execute("SELECT handled_at IS NULL, reply FROM actorstore.dedup"
+						 " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3",
+						 SPI_OK_SELECT, 3, params.types, params.values,
+						 params.nulls) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent use of a dedup_key")));
+	waits = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+	*reply = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+						   &isnull);
+	if (isnull)
+		*reply = (Datum) 0;
+	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		*reply = PointerGetDatum(PG_DETOAST_DATUM_COPY(*reply));
+		MemoryContextSwitchTo(old);
+	}
+	as_admin_leave(&admin);
+	if (waits)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a message with the same dedup_key was sent and waits")));
+	return false;
+}
+
 void
-as_dedup_handled(const AsMessage *message)
+as_dedup_handled(const AsMessage *message, Datum reply)
 {
 	Params		params = {0};
 
 	add_dedup_key(&params, message);
+	add(&params, JSONBOID, reply != (Datum) 0, reply);
 	(void) execute(&params,
-				   "UPDATE actorstore.dedup SET handled_at = pg_catalog.clock_timestamp()"
+				   "UPDATE actorstore.dedup SET handled_at = pg_catalog.clock_timestamp(), reply = $5"
 				   " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3 AND message_id = $4",
 				   SPI_OK_UPDATE);
 }

@@ -37,8 +37,17 @@ extern void as_letter_bury(const AsMessage *message, const AsReason *reason);
  */
 extern bool as_dedup_claim(const AsMessage *message, int64 *first);
 
-/* The message with a key was handled, or died: its time runs from now. */
-extern void as_dedup_handled(const AsMessage *message);
+/*
+ * The same for a request, which gets an id.  If the key is taken, false and
+ * the first one's answer in *reply (0: NULL); 55000 if that was sent and waits.
+ */
+extern bool as_dedup_claim_request(AsMessage *request, Datum *reply);
+
+/*
+ * The message with a key was handled, or died: its time runs from now.  reply
+ * is what it was answered, or 0.
+ */
+extern void as_dedup_handled(const AsMessage *message, Datum reply);
 
 /* The message was cancelled: its key is free. */
 extern void as_dedup_release(const AsMessage *message);

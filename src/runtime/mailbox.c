@@ -125,6 +125,7 @@ take_row(AsMailbox *mailbox, HeapTuple row, AsMessage *message)
 #define GET_TEXT_OR_NULL(col) \
 	(nulls[(col) - 1] ? NULL : DatumGetTextPP(values[(col) - 1]))
 	message->message_id = DatumGetInt64(GET(COL_MESSAGE_ID));
+	message->cell = 0;
 	message->actor_type = DatumGetTextPP(GET(COL_ACTOR_TYPE));
 	message->actor_id = DatumGetTextPP(GET(COL_ACTOR_ID));
 	message->name = DatumGetTextPP(GET(COL_MESSAGE));

@@ -58,6 +58,7 @@ typedef struct AsMessage
 	text	   *dedup_key;
 
 	ItemPointerData place;		/* once it was read */
+	uint32		cell;			/* of a request + 1 (request.h); 0: a row */
 } AsMessage;
 
 typedef struct AsMailbox

@@ -23,19 +23,45 @@
 
 static ExecutorCheckPerms_hook_type prev_check_perms = NULL;
 
-/* The handler at work looks at states. */
+/*
+ * The handler at work looks at states; so do all those that have called it.
+ */
 static void
 notice(void)
 {
-	AsTurn	   *turn = as_turn_current;
+	for (AsTurn *turn = as_turn_current; turn != NULL; turn = turn->caller)
+	{
+		if (turn->handler == NULL)
+			continue;
+		if (turn->handlers_loaded == turn->type->handlers_loaded)
+			turn->handler->sees_states = true;
+		if (turn->changed)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("the state is not written yet")));
+	}
+}
 
-	if (turn == NULL || turn->handler == NULL)
-		return;
-	turn->handler->sees_states = true;
-	if (turn->changed)
+/*
+ * A partition is opened.  A turn that has not locked its actor yet must not
+ * write it by other ways than by what the handler returns: the version locked
+ * afterwards would be the handler's own.
+ */
+static void
+notice_partition(AsPartition *partition, LOCKMODE lockmode)
+{
+	notice();
+	for (AsTurn *turn = as_turn_current; turn != NULL; turn = turn->caller)
+	{
+		if (turn->handler == NULL || turn->locked || lockmode < RowExclusiveLock ||
+			turn->type != partition->type)
+			continue;
+		if (turn->handlers_loaded == turn->type->handlers_loaded)
+			turn->handler->writes_states = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the state is not written yet")));
+				 errmsg("the actor is not locked yet")));
+	}
 }
 
 static bool
@@ -71,7 +97,7 @@ check_perms(List *range_table,
 void
 as_own_state_init(void)
 {
-	as_partition_open_hook = notice;
+	as_partition_open_hook = notice_partition;
 	prev_check_perms = ExecutorCheckPerms_hook;
 	ExecutorCheckPerms_hook = check_perms;
 }

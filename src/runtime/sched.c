@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "runtime/request.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -28,7 +29,9 @@ typedef struct SchedShared
 {
 	LWLock	   *ids_lock;		/* for taking a block of ids */
 	int			nworkers;		/* and homes; immutable */
+	int			nprocessors;	/* immutable */
 	pg_atomic_uint32 launcher;	/* its pgprocno + 1 */
+	pg_atomic_uint32 looking;	/* see as_sched_count_looking() */
 
 	AsWorkerShared workers[AS_MAX_WORKERS];
 	AsHomeShared homes[AS_MAX_WORKERS];
@@ -129,6 +132,8 @@ as_sched_shmem_init(void)
 	sched->ids_lock = &GetNamedLWLockTranche("actorstore")->lock;
 	sched->nworkers = workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
+	sched->nprocessors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
+	pg_atomic_init_u32(&sched->looking, 0);
 	for (int i = 0; i < AS_MAX_WORKERS; i++)
 	{
 		init_home(&sched->homes[i]);
@@ -321,7 +326,10 @@ drop(uint32 home, AsSlotRef ref)
 	(void) pg_atomic_fetch_add_u64(&as_home(home)->noverflows, 1);
 	as_sched_lose(home);
 	if (held)
+	{
+		as_requests_return(as_slot(ref));
 		as_slot_let_go(ref);
+	}
 }
 
 void
@@ -394,6 +402,18 @@ as_sched_lower_due(uint32 number, TimestampTz due)
 			as_sched_wake(number);
 		return;
 	}
+}
+
+int
+as_sched_count_looking(int n)
+{
+	return (int) pg_atomic_fetch_add_u32(&sched->looking, n);
+}
+
+int
+as_sched_max_looking(void)
+{
+	return sched->nprocessors / 2;
 }
 
 /* ---- Workers ---- */

@@ -200,6 +200,14 @@ extern void as_sched_lower_due(uint32 home, TimestampTz due);
 /* Somebody ought to look through all mailboxes. */
 extern void as_sched_lose(uint32 home);
 
+/*
+ * Count processes that look for an answer instead of sleeping (1), or no more
+ * (-1); returns how many there were before.  as_sched_max_looking() of them
+ * leave processors for the workers.
+ */
+extern int	as_sched_count_looking(int n);
+extern int	as_sched_max_looking(void);
+
 /* Tell the launcher that something about databases has changed. */
 extern void as_sched_tell_launcher(void);
 

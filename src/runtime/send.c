@@ -105,8 +105,8 @@ find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message)
 	return false;
 }
 
-static void
-check_size(const AsMessage *message)
+void
+as_message_check_size(const AsMessage *message)
 {
 	Size		size = 0;
 
@@ -127,7 +127,7 @@ check_size(const AsMessage *message)
 static void
 complete(AsMessage *message, TimestampTz now)
 {
-	check_size(message);
+	as_message_check_size(message);
 	message->key_hash = as_key_hash(VARDATA_ANY(message->actor_type),
 									VARSIZE_ANY_EXHDR(message->actor_type),
 									VARDATA_ANY(message->actor_id),

@@ -26,6 +26,9 @@
  */
 extern int	as_send(const AsType *type, AsMessage *messages, int n);
 
+/* Raise 54000 if body and headers are too large. */
+extern void as_message_check_size(const AsMessage *message);
+
 /* Take a waiting message back; false if it is not waiting. */
 extern bool as_cancel(int64 message_id, void (*check) (AsMessage *message));
 

@@ -17,12 +17,17 @@
 
 #define SLOTS_PER_SET	16
 
+/* How often to look whether a slot can be forgotten. */
+#define MAX_FORGET_TRIES	10000
+
 /* What slots of a set must not trust */
 #define DOUBT_POSITIONS	1
 #define DOUBT_DEPTH		2
 
 #define STATUS(state)		((AsSlotStatus) ((state) & 0xFF))
 #define GENERATION(state)	((uint32) ((state) >> 32))
+#define PINS(state)			((state) & UINT64CONST(0xFFFFFF00))
+#define ONE_PIN				UINT64CONST(0x100)
 #define STATE(generation, status) \
 	(((uint64) (generation) << 32) | (uint64) (status))
 
@@ -60,6 +65,7 @@ clear(AsSlotShared *slot)
 	slot->careful = 0;
 	slot->conflicts = 0;
 	slot->deaths = 0;
+	Assert(slot->pending == 0);
 }
 
 void
@@ -83,6 +89,8 @@ as_slots_shmem_init(void)
 		pg_atomic_init_u32(&slot->depth, 0);
 		pg_atomic_init_u32(&slot->depth_known, 0);
 		pg_atomic_init_u32(&slot->doubts, 0);
+		pg_atomic_init_u32(&slot->requests, 0);
+		slot->pending = 0;
 		for (int lane = 0; lane < AS_LANES; lane++)
 			pg_atomic_init_u64(&slot->low[lane], AS_NO_POSITION);
 		clear(slot);
@@ -159,7 +167,7 @@ take_in_set(uint32 first, uint64 key_hash, AsSlotStatus status)
 		uint64		state = pg_atomic_read_u64(&slot->state);
 		uint32		generation = GENERATION(state) + 1;
 
-		if (STATUS(state) == status &&
+		if (STATUS(state) == status && PINS(state) == 0 &&
 			pg_atomic_compare_exchange_u64(&slot->state, &state,
 										   STATE(generation, AS_CLAIMED)))
 			return as_slot_ref(number, generation);
@@ -263,14 +271,15 @@ as_slot_lower_all(AsSlotRef ref)
 }
 
 /*
- * Change the status, as the caller thinks it is, in *state; false if it was
- * another, which is then in *state.
+ * Change the status, where the word is as the caller thinks, in *state; false
+ * if it was another, which is then in *state.  Pins stay.
  */
 static bool
 change(AsSlotRef ref, uint64 *state, AsSlotStatus status)
 {
 	return pg_atomic_compare_exchange_u64(&as_slot(ref)->state, state,
-										  STATE(as_ref_generation(ref), status));
+										  STATE(as_ref_generation(ref), status) |
+										  PINS(*state));
 }
 
 bool
@@ -314,10 +323,14 @@ bool
 as_slot_run(AsSlotRef ref, AsPositions *positions)
 {
 	AsSlotShared *slot = as_slot(ref);
-	uint64		state = STATE(as_ref_generation(ref), AS_SCHEDULED);
+	uint64		state = pg_atomic_read_u64(&slot->state);
 
-	if (!change(ref, &state, AS_RUNNING))
-		return false;
+	do
+	{
+		if (GENERATION(state) != as_ref_generation(ref) ||
+			STATUS(state) != AS_SCHEDULED)
+			return false;
+	} while (!change(ref, &state, AS_RUNNING));
 	positions->lanes = pg_atomic_exchange_u32(&slot->lanes, 0);
 	for (uint32 lanes = positions->lanes; lanes != 0; lanes &= lanes - 1)
 	{
@@ -348,23 +361,67 @@ as_slot_put_back(AsSlotRef ref, const AsPositions *positions)
 }
 
 bool
+as_slot_pin(AsSlotRef ref)
+{
+	pg_atomic_uint64 *word = &as_slot(ref)->state;
+	uint64		state = pg_atomic_read_u64(word);
+
+	do
+	{
+		if (GENERATION(state) != as_ref_generation(ref) ||
+			STATUS(state) < AS_IDLE)
+			return false;
+	} while (!pg_atomic_compare_exchange_u64(word, &state, state + ONE_PIN));
+	return true;
+}
+
+bool
+as_slot_unpin(AsSlotRef ref)
+{
+	pg_atomic_uint64 *word = &as_slot(ref)->state;
+	uint64		state = pg_atomic_read_u64(word);
+	AsSlotStatus next;
+
+	do
+	{
+		Assert(PINS(state) > 0 && STATUS(state) >= AS_IDLE);
+		next = STATUS(state);
+		if (next == AS_IDLE)
+			next = AS_SCHEDULED;
+		else if (next == AS_RUNNING)
+			next = AS_AGAIN;
+	} while (!pg_atomic_compare_exchange_u64(word, &state,
+											 (STATE(GENERATION(state), next) |
+											  PINS(state)) - ONE_PIN));
+	return STATUS(state) == AS_IDLE;
+}
+
+bool
 as_slot_done(AsSlotRef ref, bool more, bool empty)
 {
-	uint64		state = STATE(as_ref_generation(ref), AS_RUNNING);
-	AsSlotStatus next = more ? AS_SCHEDULED : AS_IDLE;
+	AsSlotShared *slot = as_slot(ref);
+	uint64		state = pg_atomic_read_u64(&slot->state);
+	AsSlotStatus next;
 
-	/* delayed messages are counted, and not seen */
-	if (empty && !more && (int) pg_atomic_read_u32(&as_slot(ref)->depth) <= 0)
-		next = AS_FREE;
+	if (slot->pending != 0 || pg_atomic_read_u32(&slot->requests) != 0)
+		more = true;
+	do
+	{
+		Assert(GENERATION(state) == as_ref_generation(ref));
+		Assert(STATUS(state) == AS_RUNNING || STATUS(state) == AS_AGAIN);
 
-	if (change(ref, &state, next))
-		return more;
+		/* somebody may have called meanwhile, and calls no more */
+		if (more || STATUS(state) == AS_AGAIN)
+			next = AS_SCHEDULED;
 
-	/* somebody has called meanwhile, and calls no more */
-	Assert(state == STATE(as_ref_generation(ref), AS_AGAIN));
-	pg_atomic_write_u64(&as_slot(ref)->state,
-						STATE(as_ref_generation(ref), AS_SCHEDULED));
-	return true;
+		/* delayed messages are counted, and not seen */
+		else if (empty && PINS(state) == 0 &&
+				 (int) pg_atomic_read_u32(&slot->depth) <= 0)
+			next = AS_FREE;
+		else
+			next = AS_IDLE;
+	} while (!change(ref, &state, next));
+	return next == AS_SCHEDULED;
 }
 
 bool
@@ -374,6 +431,7 @@ as_slot_release(AsSlotRef ref)
 	uint64		state = STATE(as_ref_generation(ref), AS_IDLE);
 	AsSlotStatus next;
 
+	/* who is counted in keeps it from us, and needs it */
 	if ((int) pg_atomic_read_u32(&slot->depth) > 0 ||
 		!change(ref, &state, AS_CLAIMED))
 		return false;
@@ -386,9 +444,17 @@ as_slot_release(AsSlotRef ref)
 bool
 as_slot_hold(AsSlotRef ref)
 {
-	uint64		state = STATE(as_ref_generation(ref), AS_SCHEDULED);
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+	AsSlotStatus next;
 
-	return change(ref, &state, AS_CLAIMED);
+	do
+	{
+		if (GENERATION(state) != as_ref_generation(ref) ||
+			STATUS(state) != AS_SCHEDULED)
+			return false;
+		next = PINS(state) == 0 ? AS_CLAIMED : AS_IDLE;
+	} while (!change(ref, &state, next));
+	return next == AS_CLAIMED;
 }
 
 void
@@ -437,34 +503,53 @@ as_slots_doubt(uint32 home)
 	{
 		AsSlotShared *slot = &table->slots[number];
 		uint64		state = pg_atomic_read_u64(&slot->state);
+		uint32		generation = GENERATION(state);
 
 		/* should it be another actor's by now, that costs a look */
 		if (STATUS(state) == AS_FREE ||
 			pg_atomic_read_u32(&slot->home) != home)
 			continue;
 		pg_atomic_write_u32(&slot->depth_known, 0);
-		as_slot_lower_all(as_slot_ref(number, GENERATION(state)));
+		as_slot_lower_all(as_slot_ref(number, generation));
+		state = pg_atomic_read_u64(&slot->state);
 
 		/* a worker that is about to leave it IDLE looks once more */
-		state = STATE(GENERATION(state), AS_RUNNING);
-		(void) change(as_slot_ref(number, GENERATION(state)), &state, AS_AGAIN);
+		while (GENERATION(state) == generation && STATUS(state) == AS_RUNNING &&
+			   !change(as_slot_ref(number, generation), &state, AS_AGAIN))
+			;
 	}
 }
 
 void
-as_slots_forget(uint32 home)
+as_slots_forget(uint32 home, void (*forget) (AsSlotShared *slot))
 {
 	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
 	{
 		AsSlotShared *slot = &table->slots[i];
 		uint64		state = pg_atomic_read_u64(&slot->state);
 
-		/* a sender may change the status under us */
-		while (STATUS(state) >= AS_IDLE &&
-			   pg_atomic_read_u32(&slot->home) == home &&
-			   !pg_atomic_compare_exchange_u64(&slot->state, &state,
-											   STATE(GENERATION(state), AS_FREE)))
-			;
+		/* others may change it under us; one who is counted in is soon out */
+		for (int tries = 0; tries < MAX_FORGET_TRIES; tries++)
+		{
+			if (STATUS(state) < AS_IDLE ||
+				pg_atomic_read_u32(&slot->home) != home)
+				break;
+			if (PINS(state) != 0)
+			{
+				pg_usleep(10L);
+				state = pg_atomic_read_u64(&slot->state);
+			}
+			else if (pg_atomic_compare_exchange_u64(&slot->state, &state,
+													STATE(GENERATION(state),
+														  AS_CLAIMED)))
+			{
+				forget(slot);
+				pg_write_barrier();
+				pg_atomic_write_u64(&slot->state, STATE(GENERATION(state),
+														AS_FREE));
+				break;
+			}
+		}
 	}
 }
 

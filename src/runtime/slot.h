@@ -11,6 +11,7 @@
  * that grows by one each time the slot is claimed; a reference to a slot is
  * its number and its generation.  All changes are compare-and-swap on the
  * whole word, so nobody changes a slot that has been given to another actor.
+ * The 24 bits between count who is about to leave a request: see below.
  *
  *		FREE ------> CLAIMED		whoever needs a slot
  *		CLAIMED ---> IDLE			the same, once the key is in
@@ -88,6 +89,23 @@
  * positions are left, the slot is FREE, as a worker would have left it; else
  * it is queued, and a worker will look.
  *
+ * REQUESTS that live in shared memory only (request.h) hang on the slot
+ * itself, and must never be on that of another actor.  Who leaves one counts
+ * himself into the state word, pushes the request to the list, and counts
+ * himself out in the same step that asks for a turn.  While anybody is counted
+ * in, the slot is not given up: who would make it FREE, or CLAIMED, leaves it
+ * IDLE, as the one who is counted in will ask for a turn.
+ *
+ *		Poster:  counted in;  push;  counted out and status
+ *		Worker:  RUNNING;  takes requests;  sees none left;  FREE, if none is
+ *				 counted in
+ *
+ * A push that the worker did not see came from one who was still counted in
+ * (and the step to FREE fails), or had asked for a turn by then (RUNNING has
+ * become AGAIN).  Requests that a worker has taken off the list and not
+ * handled yet are "pending", the oldest first; only who runs the slot looks
+ * there.  A slot with requests is never left IDLE or FREE by a worker.
+ *
  * DEPTH counts the messages in the mailbox, those of uncommitted senders
  * included (see outgoing.c).  It is a bound for senders and decides nothing
  * else.  While it is not known, nobody counts: the first sender sets it to
@@ -141,12 +159,14 @@ typedef struct AsSlotShared
 	pg_atomic_uint32 depth;
 	pg_atomic_uint32 depth_known;
 	pg_atomic_uint32 doubts;	/* of the first slot of a set: for all of it */
+	pg_atomic_uint32 requests;	/* list of cells, the newest first (pool.h) */
 	pg_atomic_uint64 low[AS_LANES];
 
 	/* read and written by the worker while RUNNING */
-	uint32		careful;		/* so many messages to be run one a turn */
-	uint16		conflicts;		/* serialization failures in a row */
-	uint16		deaths;			/* workers that exited in its turns */
+	uint16		careful;		/* so many messages to be run one a turn */
+	uint8		conflicts;		/* serialization failures in a row */
+	uint8		deaths;			/* workers that exited in its turns */
+	uint32		pending;		/* first pending request's cell + 1, or 0 */
 } AsSlotShared;
 
 /* A reference to a slot as it stands in queues: generation, number. */
@@ -199,6 +219,15 @@ extern void as_slot_lower_all(AsSlotRef ref);
  */
 extern bool as_slot_schedule(AsSlotRef ref, bool *gone);
 
+/*
+ * Be counted in, to leave a request; false if the slot is another actor's by
+ * now.  Nothing may come between this and being counted out that could raise
+ * an error or wait.  The latter asks for a turn; it returns true if the caller
+ * must queue the slot.
+ */
+extern bool as_slot_pin(AsSlotRef ref);
+extern bool as_slot_unpin(AsSlotRef ref);
+
 /* A worker took the slot from a queue: run it?  Takes the positions out. */
 extern bool as_slot_run(AsSlotRef ref, AsPositions *positions);
 
@@ -222,7 +251,8 @@ extern bool as_slot_release(AsSlotRef ref);
 
 /*
  * There is no queue for a slot that is SCHEDULED: keep everybody from it, and
- * then, when somebody is sure to look through all mailboxes, let it go.
+ * then, when somebody is sure to look through all mailboxes, let it go.  False
+ * if there is nothing to let go, as somebody else will queue it.
  */
 extern bool as_slot_hold(AsSlotRef ref);
 extern void as_slot_let_go(AsSlotRef ref);
@@ -242,8 +272,11 @@ extern void as_slot_doubt_depth(uint32 home, uint64 key_hash);
  */
 extern void as_slots_doubt(uint32 home);
 
-/* Give all slots of a home back.  None of its workers may be left. */
-extern void as_slots_forget(uint32 home);
+/*
+ * Give all slots of a home back.  None of its workers may be left.  Calls back
+ * for each slot before it is free, to be rid of its requests.
+ */
+extern void as_slots_forget(uint32 home, void (*forget) (AsSlotShared *slot));
 
 /* How many slots there are, and how many of them are in use, by status. */
 extern uint32 as_slots_count(uint32 *by_status);

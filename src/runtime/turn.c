@@ -65,21 +65,11 @@ take_turn(void)
 
 	while ((ref = as_sched_take()) != AS_NO_SLOT)
 	{
-		memset(turn, 0, offsetof(AsTurn, taken));
+		memset(turn, 0, sizeof(AsTurn));
 		if (!as_slot_run(ref, &turn->taken))
 			continue;
 		turn->ref = ref;
 		turn->key_hash = pg_atomic_read_u64(&as_slot(ref)->key_hash);
-		turn->nmessages = 0;
-		turn->at = 0;
-		turn->changed = false;
-		turn->inserting = false;
-		turn->created = false;
-		turn->handler = NULL;
-		turn->verdict = AS_VERDICT_NONE;
-		turn->stop_reason = NULL;
-		turn->nhandled = 0;
-		turn->nburied = 0;
 		turn->started_at = GetCurrentTimestamp();
 		turn->ended_at = turn->started_at;
 		as_turn_unread(turn);
@@ -106,7 +96,10 @@ finish(AsTurn *turn, bool last)
 
 	if (turn->nhandled > 0)
 	{
-		as_slot_add_depth(turn->ref, -turn->nhandled);
+		if (turn->nrequests > 0)
+			as_requests_answer(turn->ref, turn->answers,
+							   Min(turn->nhandled, turn->nrequests));
+		as_slot_add_depth(turn->ref, -as_turn_nmail(turn));
 		slot->careful -= Min(slot->careful, (uint32) turn->nhandled);
 		slot->conflicts = 0;
 		slot->deaths = 0;
@@ -143,21 +136,48 @@ finish_all(void)
 		ConditionVariableBroadcast(&home->room);
 }
 
+/* The turn of this transaction at whose work we are, or NULL. */
+static AsTurn *
+outermost_turn(void)
+{
+	AsTurn	   *turn = as_turn_current;
+
+	while (turn != NULL && turn->caller != NULL)
+		turn = turn->caller;
+	return turn;
+}
+
+/* The process has to exit in the middle of a turn. */
+static void
+note_death(AsTurn *turn)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+
+	if (turn->nmessages == 1 && turn->nrequests == 1)
+	{
+		/* whoever asked that may ask again */
+		as_turn_refuse(turn, ERRCODE_ADMIN_SHUTDOWN,
+					   "the worker had to end while it handled the request");
+		turn->nhandled = 1;
+		return;
+	}
+	slot->deaths = as_session_is_overdue() && turn->nmessages == 1 ?
+		MAX_DEATHS : slot->deaths + 1;
+	slot->careful = Max(slot->careful, (uint16) turn->nmessages);
+}
+
 void
 as_turn_exit(void)
 {
+	AsTurn	   *culprit = outermost_turn();
+
 	for (int i = 0; i < nturns; i++)
 	{
-		AsSlotShared *slot = as_slot(turns[i].ref);
-
-		if (!committed)
-			as_turn_unread(&turns[i]);
-		if (&turns[i] == as_turn_current)
-		{
-			slot->deaths = as_session_is_overdue() && turns[i].nmessages == 1 ?
-				MAX_DEATHS : slot->deaths + 1;
-			slot->careful = Max(slot->careful, (uint32) turns[i].nmessages);
-		}
+		if (committed)
+			continue;
+		as_turn_unread(&turns[i]);
+		if (&turns[i] == culprit)
+			note_death(culprit);
 	}
 	as_turn_current = NULL;
 	finish_all();
@@ -215,8 +235,11 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 	*nmessages += turn->nhandled;
 	if (result != AS_TURN_RAN)
 	{
+		as_requests_leave(turn->messages, turn->nrequests, turn->blocker_kind,
+						  turn->blocker);
 		as_turn_unread(turn);
 		turn->nmessages = 0;	/* none of them can be to blame */
+		turn->nrequests = 0;
 		*busy = *busy || result == AS_TURN_BUSY;
 		return result == AS_TURN_BUSY;
 	}
@@ -226,18 +249,18 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 static void
 run_turns(bool *busy)
 {
-	AsMailbox	mailbox;
+	AsMailbox	mailbox = {0};	/* opened when it is needed */
 	Oid			owner = InvalidOid;
 	int			nmessages = 0;
 
-	as_mailbox_open(&mailbox, RowExclusiveLock);
 	while (run_turn(&mailbox, &owner, &nmessages, busy) &&
 		   actorstore_enable_batching && nturns < MAX_TURNS &&
 		   nmessages < MAX_MESSAGES &&
 		   turns[nturns - 1].ended_at - turns[0].started_at < MAX_AGE_US &&
 		   take_turn())
 		;
-	as_mailbox_close(&mailbox);
+	if (mailbox.rel != NULL)
+		as_mailbox_close(&mailbox);
 	end();
 	if (OidIsValid(owner))
 		as_session_clean();
@@ -300,6 +323,28 @@ blame(AsTurn *turn, ErrorData *error)
 	PG_END_TRY();
 }
 
+/* The request, alone in its transaction, has failed: that is the answer. */
+static void
+answer_failure(AsTurn *turn, const ErrorData *error)
+{
+	AsMessage  *request = &turn->messages[0];
+	MemoryContext old = MemoryContextSwitchTo(turn_context);
+
+	turn->answers = palloc0(sizeof(AsAnswer));
+	if (as_request_is_asked(request))
+		as_answer_make_error(&turn->answers[0], error);
+	else
+		ereport(LOG,
+				(errmsg("message %s told to actor (%s, %s) has failed: %s",
+						text_to_cstring(request->name),
+						text_to_cstring(request->actor_type),
+						text_to_cstring(request->actor_id), error->message)));
+	MemoryContextSwitchTo(old);
+	turn->nhandled = 1;
+	if (turn->type != NULL)
+		as_stat_count_failure(turn->type, false);
+}
+
 static void
 recover(ErrorData *error, AsTurn *culprit)
 {
@@ -314,7 +359,10 @@ recover(ErrorData *error, AsTurn *culprit)
 
 		as_turn_unread(only);
 		only->left = left;
-		blame(only, error);
+		if (only->nrequests == 1)
+			answer_failure(only, error);
+		else
+			blame(only, error);
 		return;
 	}
 	for (int i = 0; i < nturns; i++)
@@ -342,16 +390,18 @@ bury_deadly(AsTurn *turn)
 		.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN,
 		.message = "the worker had to end, each time it handled this message"
 	};
-	AsMailbox	mailbox;
+	AsMailbox	mailbox = {0};
 
 	begin();
-	as_mailbox_open(&mailbox, RowExclusiveLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	as_turn_read(turn, &mailbox, 1);
 	PopActiveSnapshot();
-	as_mailbox_close(&mailbox);
+	if (mailbox.rel != NULL)
+		as_mailbox_close(&mailbox);
 	end();
-	if (turn->nmessages == 1)
+	if (turn->nrequests == 1)
+		answer_failure(turn, &error);
+	else if (turn->nmessages == 1)
 	{
 		turn->verdict = AS_VERDICT_REJECT;
 		turn->reject_reason = NULL;
@@ -406,7 +456,7 @@ as_turn_transaction(void)
 	}
 
 	error = try_turns(&busy);
-	culprit = as_turn_current;
+	culprit = outermost_turn();
 	as_turn_current = NULL;
 	if (error != NULL && !committed)
 		recover(error, culprit);

@@ -8,6 +8,18 @@
  * and deletes the messages.  Turns of several actors may share a transaction;
  * they then belong to types of one owner.
  *
+ * REQUESTS (request.h) are handled in the same turns, before the messages
+ * that stand in the mailbox.  A turn of nothing but requests begins without a
+ * lock, with the state that a fresh snapshot shows, so that requests which
+ * change nothing write nothing.  As soon as a handler has returned a state or
+ * written anything, the actor is locked, and the version that was locked must
+ * be the one that was read; otherwise the transaction is rolled back and the
+ * requests are handled again, with the lock from the start.  Their answers are
+ * given once the transaction has committed.
+ *
+ * INLINE: call() runs a handler in the transaction of its caller, which may be
+ * a handler itself (call.c).  Its turn has one message and no slot.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -19,8 +31,10 @@
 
 #include "runtime/letters.h"
 #include "runtime/mailbox.h"
+#include "runtime/request.h"
 #include "runtime/slot.h"
 #include "state/partition.h"
+#include "storage/lock.h"
 
 /* the most messages that the settings allow for a turn */
 #define AS_MAX_BATCH	128
@@ -41,7 +55,9 @@ typedef struct AsTurn
 
 	/* what was read */
 	int			nmessages;
+	int			nrequests;		/* of those, the first ones */
 	AsMessage  *messages;		/* in the order to be handled in */
+	AsAnswer   *answers;		/* to the requests; NULL: none yet */
 	AsPositions left;			/* where to go on afterwards */
 	bool		more;			/* there is something to handle at once */
 	bool		empty;			/* nothing else is in the mailbox */
@@ -50,9 +66,14 @@ typedef struct AsTurn
 	AsType	   *type;
 	int			at;				/* the message at hand */
 	AsHandler  *handler;		/* that is called for it */
+	uint64		handlers_loaded;	/* when it was found: see AsType */
+	struct AsTurn *caller;		/* whose handler has called this one */
 	int64		version;		/* of the state at the beginning; -1: none */
 	Datum		state;			/* 0: there is none */
 	bool		exists;			/* the actor has a row */
+	bool		locked;			/* the row, or the key, is */
+	ItemPointerData place;		/* of the version read, if it is not */
+	TransactionId made_by;		/* who made that version */
 	bool		changed;		/* the state is to be written */
 	bool		inserting;		/* it is being written for the first time */
 	bool		created;		/* it has been written for the first time */
@@ -60,6 +81,10 @@ typedef struct AsTurn
 	char	   *reject_reason;
 	int64		retry_after;	/* microseconds */
 	char	   *stop_reason;	/* NULL: stop() was not called */
+	bool		replied;		/* reply() was called for the message at hand */
+	Datum		reply;			/* with this jsonb; 0: NULL */
+	AsBlockerKind blocker_kind; /* who has locked the actor */
+	TransactionId blocker;
 
 	/* what it did */
 	int			nhandled;		/* messages that have left the mailbox */
@@ -77,11 +102,19 @@ as_turn_message(void)
 	return &as_turn_current->messages[as_turn_current->at];
 }
 
+/* How many of the messages that were handled stood in the mailbox? */
+static inline int
+as_turn_nmail(const AsTurn *turn)
+{
+	return turn->nhandled - Min(turn->nhandled, turn->nrequests);
+}
+
 /* ---- turn_read.c ---- */
 
 /*
- * Read up to max messages of the actor that are to be handled now, in the
- * current memory context; fills in the second part.
+ * Read up to max requests and messages of the actor that are to be handled
+ * now, in the current memory context; fills in the second part.  The mailbox
+ * is opened if it is needed.
  */
 extern void as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max);
 
@@ -116,6 +149,24 @@ extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
 
 /* Raised to roll a message back whose handler asked for it. */
 #define AS_ERRCODE_VERDICT	MAKE_SQLSTATE('V', 'A', '0', '9', '9')
+
+/*
+ * Run the handler of an inline turn's message, of a type that is known; the
+ * actor must be locked.  Writes its state.
+ */
+extern void as_turn_run_inline(AsTurn *turn, AsPartition *partition);
+
+/* Lock the key of an actor that has no row; wait or not. */
+extern bool as_turn_lock_key(uint64 key_hash, bool wait);
+
+/* The lock of as_turn_lock_key(). */
+extern void as_turn_key_tag(uint64 key_hash, LOCKTAG *tag);
+
+/* All requests of the turn get an error for an answer. */
+extern void as_turn_refuse(AsTurn *turn, int sqlerrcode, const char *message);
+
+/* The answers are not given after all. */
+extern void as_turn_discard_answers(AsTurn *turn);
 
 /* Close what turns of the transaction have opened. */
 extern void as_turn_close(void);

@@ -9,6 +9,9 @@
  * actorstore.priority_aging.  A lane whose first message has a time in the
  * future waits for it.
  *
+ * Requests come first, so that who waits for an answer does not wait for all
+ * mail; where there is mail, they get half of the turn at most.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -35,6 +38,14 @@ as_turn_unread(AsTurn *turn)
 	turn->more = true;
 	turn->empty = false;
 	turn->nhandled = 0;
+	as_turn_discard_answers(turn);
+}
+
+static void
+need_mailbox(AsMailbox *mailbox)
+{
+	if (mailbox->rel == NULL)
+		as_mailbox_open(mailbox, RowExclusiveLock);
 }
 
 /* What is left of a lane goes on at its first message not taken. */
@@ -64,7 +75,7 @@ same_actor(const AsMessage *a, const AsMessage *b)
 void
 as_turn_leave(AsTurn *turn, int from)
 {
-	for (int i = from; i < turn->nmessages; i++)
+	for (int i = Max(from, turn->nrequests); i < turn->nmessages; i++)
 	{
 		AsMessage  *message = &turn->messages[i];
 
@@ -73,6 +84,7 @@ as_turn_leave(AsTurn *turn, int from)
 			set_left(turn, message->lane, message->position);
 	}
 	turn->nmessages = Min(turn->nmessages, from);
+	turn->nrequests = Min(turn->nrequests, from);
 }
 
 /*
@@ -228,12 +240,13 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 	}
 }
 
-void
-as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
+static void
+read_mail(AsTurn *turn, AsMailbox *mailbox, int max)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		unknown = (turn->taken.lanes == AS_ALL_LANES);
 
+	need_mailbox(mailbox);
 	turn->nmessages = 0;
 	turn->left.lanes = 0;
 	turn->more = false;
@@ -246,6 +259,72 @@ as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
 		read_known(turn, mailbox, max, now);
 }
 
+/* Read requests of one actor; returns how many. */
+static int
+read_requests(AsTurn *turn, AsMessage **requests, int max)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+	int			n;
+
+	if (slot->pending == 0 && pg_atomic_read_u32(&slot->requests) == 0)
+		return 0;
+	*requests = palloc(max * sizeof(AsMessage));
+	n = as_requests_read(turn->ref, *requests, max);
+
+	/* those of another actor with this hash wait for the next turn */
+	for (int i = 1; i < n; i++)
+	{
+		if (!same_actor(&(*requests)[i], &(*requests)[0]))
+			return i;
+	}
+	return n;
+}
+
+/* Put the requests in front of the mail that was read. */
+static void
+put_in_front(AsTurn *turn, AsMessage *requests, int n)
+{
+	AsMessage  *both;
+
+	if (turn->nmessages > 0 && !same_actor(&turn->messages[0], &requests[0]))
+	{
+		as_turn_leave(turn, 0);
+		turn->more = true;
+	}
+	both = requests;
+	if (turn->nmessages > 0)
+	{
+		both = palloc((n + turn->nmessages) * sizeof(AsMessage));
+		memcpy(both, requests, n * sizeof(AsMessage));
+		memcpy(both + n, turn->messages, turn->nmessages * sizeof(AsMessage));
+	}
+	turn->messages = both;
+	turn->nmessages += n;
+	turn->nrequests = n;
+}
+
+void
+as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
+{
+	AsMessage  *requests = NULL;
+	int			nrequests;
+
+	turn->nrequests = 0;
+	turn->nmessages = 0;
+	nrequests = read_requests(turn, &requests,
+							  turn->taken.lanes == 0 ? max : Max(max / 2, 1));
+	if (turn->taken.lanes == 0)
+	{
+		turn->left.lanes = 0;
+		turn->more = false;
+		turn->empty = true;
+	}
+	else if (nrequests < max)
+		read_mail(turn, mailbox, max - nrequests);
+	if (nrequests > 0)
+		put_in_front(turn, requests, nrequests);
+}
+
 void
 as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox)
 {
@@ -253,12 +332,13 @@ as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox)
 	bool		known = pg_atomic_read_u32(&slot->depth_known) != 0;
 
 	if (!turn->empty ||
-		(known && (int) pg_atomic_read_u32(&slot->depth) <= turn->nhandled))
+		(known && (int) pg_atomic_read_u32(&slot->depth) <= as_turn_nmail(turn)))
 		return;
+	need_mailbox(mailbox);
 	pg_atomic_write_u32(&slot->depth,
 						as_mailbox_count(mailbox, turn->key_hash,
 										 AS_DELAYED_LANE, PG_INT32_MAX) +
-						turn->nhandled);
+						as_turn_nmail(turn));
 	pg_write_barrier();
 	pg_atomic_write_u32(&slot->depth_known, 1);
 }

@@ -134,15 +134,99 @@ take_state(AsTurn *turn, AsPartition *partition)
 	turn->state = PointerGetDatum(PG_DETOAST_DATUM(as_row_value(partition, row)));
 }
 
+void
+as_turn_key_tag(uint64 key_hash, LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key_hash >> 32),
+						 (uint32) key_hash, KEY_LOCK_CLASS);
+}
+
 /* Lock the key of an actor that has no row; false if somebody has. */
-static bool
-lock_key(uint64 key_hash)
+bool
+as_turn_lock_key(uint64 key_hash, bool wait)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key_hash >> 32),
-						 (uint32) key_hash, KEY_LOCK_CLASS);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	as_turn_key_tag(key_hash, &tag);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Look at the actor without a lock, for a turn of requests, and remember which
+ * version that was.
+ */
+static void
+look_at_actor(AsTurn *turn, AsPartition *partition)
+{
+	turn->version = -1;
+	turn->exists = false;
+	turn->state = (Datum) 0;
+	turn->locked = false;
+	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
+	{
+		HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
+
+		turn->version = as_row_version(partition, row);
+		turn->place = row->t_self;
+		turn->made_by = HeapTupleHeaderGetRawXmin(row->t_data);
+		take_state(turn, partition);
+	}
+	PopActiveSnapshot();
+}
+
+/* Is the version that was locked the one that was looked at? */
+static bool
+is_the_same(AsTurn *turn, AsPartition *partition)
+{
+	HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
+
+	return turn->exists &&
+		ItemPointerEquals(&partition->slot->tts_tid, &turn->place) &&
+		TransactionIdEquals(HeapTupleHeaderGetRawXmin(row->t_data),
+							turn->made_by);
+}
+
+/* Lock the actor after all; 40001 if it has changed since we looked. */
+static void
+lock_late(AsTurn *turn, AsPartition *partition)
+{
+	text	   *id = turn->messages[0].actor_id;
+	AsLock		lock = as_actor_try_lock(partition, id);
+	bool		same = false;
+
+	if (lock == AS_LOCKED)
+		same = is_the_same(turn, partition);
+	else if (lock == AS_LOCK_MISSING && !turn->exists)
+		same = as_turn_lock_key(turn->key_hash, false) &&
+			as_actor_try_lock(partition, id) == AS_LOCK_MISSING;
+	ExecClearTuple(partition->slot);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the actor has changed while it handled a request")));
+	turn->locked = true;
+}
+
+/* Somebody has locked the actor: who?  Only a hint, for who has asked. */
+static void
+find_blocker(AsTurn *turn, AsPartition *partition)
+{
+	turn->blocker_kind = AS_BLOCKED_BY_KEY;
+	turn->blocker = InvalidTransactionId;
+	if (turn->nrequests == 0)
+		return;
+	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
+	{
+		HeapTupleHeader row = ((HeapTuple) ExecFetchSlotHeapTuple(partition->slot,
+																  false, NULL))->t_data;
+
+		turn->blocker_kind = (row->t_infomask & HEAP_XMAX_INVALID) ?
+			AS_BLOCKED_NOT : (row->t_infomask & HEAP_XMAX_IS_MULTI) ?
+			AS_BLOCKED_BY_MULTI : AS_BLOCKED_BY_XID;
+		turn->blocker = HeapTupleHeaderGetRawXmax(row);
+	}
+	ExecClearTuple(partition->slot);
+	PopActiveSnapshot();
 }
 
 /* Lock the actor and take its state; false if somebody else has it. */
@@ -157,11 +241,9 @@ lock_actor(AsTurn *turn, AsPartition *partition)
 	turn->state = (Datum) 0;
 	if (lock == AS_LOCK_MISSING)
 	{
-		if (!lock_key(turn->key_hash))
-			return false;
-
 		/* whoever had the lock may have made the row */
-		lock = as_actor_try_lock(partition, id);
+		lock = as_turn_lock_key(turn->key_hash, false) ?
+			as_actor_try_lock(partition, id) : AS_LOCK_BUSY;
 	}
 	if (lock == AS_LOCKED)
 	{
@@ -170,6 +252,9 @@ lock_actor(AsTurn *turn, AsPartition *partition)
 															  false, NULL));
 		take_state(turn, partition);
 	}
+	if (lock == AS_LOCK_BUSY)
+		find_blocker(turn, partition);
+	turn->locked = true;
 	return lock != AS_LOCK_BUSY;
 }
 
@@ -216,21 +301,100 @@ describe_message(void *arg)
 	AsTurn	   *turn = arg;
 	AsMessage  *message = &turn->messages[turn->at];
 
-	errcontext("message %lld (%s) to actor (%s, %s), attempt %d",
-			   (long long) message->message_id,
-			   text_to_cstring(message->name),
-			   text_to_cstring(message->actor_type),
-			   text_to_cstring(message->actor_id), message->attempts + 1);
+	if (message->message_id == 0)
+		errcontext("message %s to actor (%s, %s)",
+				   text_to_cstring(message->name),
+				   text_to_cstring(message->actor_type),
+				   text_to_cstring(message->actor_id));
+	else
+		errcontext("message %lld (%s) to actor (%s, %s), attempt %d",
+				   (long long) message->message_id,
+				   text_to_cstring(message->name),
+				   text_to_cstring(message->actor_type),
+				   text_to_cstring(message->actor_id),
+				   message->attempts + 1);
 }
 
+/* Is the message handled for somebody who waits, here or elsewhere? */
+static bool
+is_waited_for(AsTurn *turn, const AsMessage *message)
+{
+	return turn->ref == AS_NO_SLOT || message->cell != 0;
+}
+
+/* Nobody will ever handle the message. */
 static void
 bury(AsTurn *turn, AsMessage *message, const char *reason, int sqlerrcode,
 	 const char *error)
 {
 	AsReason	why = {.reason = reason, .sqlerrcode = sqlerrcode, .error = error};
 
+	if (is_waited_for(turn, message))
+		ereport(ERROR,
+				(errcode(sqlerrcode), errmsg_internal("%s", error)));
 	as_letter_bury(message, &why);
 	turn->nburied++;
+}
+
+/* ---- Answers ---- */
+
+static void
+need_answers(AsTurn *turn)
+{
+	if (turn->answers == NULL)
+		turn->answers = MemoryContextAllocZero(GetMemoryChunkContext(turn->messages),
+											   turn->nrequests * sizeof(AsAnswer));
+}
+
+void
+as_turn_discard_answers(AsTurn *turn)
+{
+	for (int i = 0; turn->answers != NULL && i < turn->nrequests; i++)
+		as_answer_discard(&turn->answers[i]);
+	turn->answers = NULL;
+}
+
+void
+as_turn_refuse(AsTurn *turn, int sqlerrcode, const char *message)
+{
+	ErrorData	error = {.sqlerrcode = sqlerrcode, .message = (char *) message};
+
+	need_answers(turn);
+	for (int i = 0; i < turn->nrequests; i++)
+	{
+		if (as_request_is_asked(&turn->messages[i]))
+			as_answer_make_error(&turn->answers[i], &error);
+	}
+}
+
+/* What the message at hand is answered: reply(), or the state by now. */
+static Datum
+answer_of(const AsTurn *turn)
+{
+	return turn->replied ? turn->reply : turn->state;
+}
+
+/*
+ * The handler has called reject() or retry_after().  Who waits for an answer
+ * gets this.
+ */
+static void
+raise_verdict(AsTurn *turn, AsMessage *message)
+{
+	if (!is_waited_for(turn, message))
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_VERDICT),
+				 errmsg("the handler has refused the message")));
+	if (turn->verdict == AS_VERDICT_REJECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_RAISE_EXCEPTION),
+				 errmsg("%s", turn->reject_reason[0] != '\0' ?
+						turn->reject_reason : "the actor rejects the message")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the actor cannot handle the message now"),
+			 errhint("Try again in %lld ms.",
+					 (long long) turn->retry_after / 1000)));
 }
 
 /* Call the handler; what it returns is the new state. */
@@ -260,9 +424,7 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 	}
 
 	if (turn->verdict != AS_VERDICT_NONE)
-		ereport(ERROR,
-				(errcode(AS_ERRCODE_VERDICT),
-				 errmsg("the handler has refused the message")));
+		raise_verdict(turn, message);
 	if (as_actor_nwrites != nwrites)
 		take_state_again(turn, partition);
 	if (!isnull)
@@ -292,12 +454,28 @@ find_handler(AsType *type, const text *name)
 	return handler;
 }
 
+/* The function that is to answer the message, or InvalidOid. */
+static Oid
+function_of(AsTurn *turn, AsMessage *message, AsHandler **handler)
+{
+	*handler = find_handler(turn->type, message->name);
+	if (*handler == NULL)
+	{
+		bury(turn, message, "no handler", AS_ERRCODE_NO_HANDLER,
+			 psprintf("actor type \"%s\" has no handler for message \"%s\"",
+					  as_type_name(turn->type), text_to_cstring(message->name)));
+		return InvalidOid;
+	}
+	turn->handlers_loaded = turn->type->handlers_loaded;
+	return as_handler_function(turn->type, *handler);
+}
+
 /* Handle one message, or see that nobody can. */
 static void
 handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 	   MemoryContext context)
 {
-	AsHandler  *handler = find_handler(turn->type, message->name);
+	AsHandler  *handler;
 	Oid			function;
 
 	if (message->expires_at != 0 && message->expires_at <= turn->started_at)
@@ -305,14 +483,9 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 		bury(turn, message, "expired", 0, NULL);
 		return;
 	}
-	if (handler == NULL)
-	{
-		bury(turn, message, "no handler", AS_ERRCODE_NO_HANDLER,
-			 psprintf("actor type \"%s\" has no handler for message \"%s\"",
-					  as_type_name(turn->type), text_to_cstring(message->name)));
+	function = function_of(turn, message, &handler);
+	if (!OidIsValid(function))
 		return;
-	}
-	function = as_handler_function(turn->type, handler);
 	as_session_set_path(handler->search_path);
 	turn->handler = handler;
 	if (handler->sees_states && turn->changed)
@@ -324,7 +497,40 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 	call_handler(turn, partition, function, message, context);
 	turn->handler = NULL;
 	if (message->dedup_key != NULL)
-		as_dedup_handled(message);
+		as_dedup_handled(message, message->cell != 0 ? answer_of(turn) :
+						 turn->reply);
+}
+
+/*
+ * A request.  One with a dedup_key that was handled before gets the answer of
+ * that time.
+ */
+static void
+handle_request(AsTurn *turn, AsPartition *partition, AsMessage *message,
+			   MemoryContext context)
+{
+	bool		asked = as_request_is_asked(message);
+	AsHandler  *handler = find_handler(turn->type, message->name);
+	CommandId	command = GetCurrentCommandId(false);
+
+	if (!turn->locked && (message->dedup_key != NULL ||
+						  (handler != NULL && handler->writes_states)))
+		lock_late(turn, partition);
+	if (message->dedup_key != NULL &&
+		!as_dedup_claim_request(message, &turn->reply))
+		turn->replied = true;
+	else
+	{
+		handle(turn, partition, message, context);
+		CommandCounterIncrement();
+		if (!turn->locked &&
+			(turn->changed || turn->stop_reason != NULL ||
+			 GetCurrentCommandId(false) != command))
+			lock_late(turn, partition);
+	}
+	need_answers(turn);
+	if (asked)
+		as_answer_make(&turn->answers[turn->at], answer_of(turn));
 }
 
 static void
@@ -343,13 +549,18 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 		AsMessage  *message = &turn->messages[turn->at];
 
 		CHECK_FOR_INTERRUPTS();
-		if (!as_mailbox_delete(mailbox, message))
+		if (message->cell == 0 && !as_mailbox_delete(mailbox, message))
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("the message was taken away meanwhile")));
+		turn->replied = false;
+		turn->reply = (Datum) 0;
 		MemoryContextSwitchTo(message_context);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		handle(turn, partition, message, context);
+		if (message->cell != 0)
+			handle_request(turn, partition, message, context);
+		else
+			handle(turn, partition, message, context);
 		PopActiveSnapshot();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(message_context);
@@ -376,7 +587,8 @@ static void
 bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 		 const char *error)
 {
-	for (int i = 0; i < turn->nmessages; i++)
+	as_turn_refuse(turn, sqlerrcode, error);
+	for (int i = turn->nrequests; i < turn->nmessages; i++)
 	{
 		if (!as_mailbox_delete(mailbox, &turn->messages[i]))
 			ereport(ERROR,
@@ -386,6 +598,16 @@ bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 	}
 	CommandCounterIncrement();
 	turn->nhandled = turn->nmessages;
+}
+
+/* May the turn begin without a lock?  Not if that has just failed. */
+static bool
+may_look_first(AsTurn *turn)
+{
+	AsSlotShared *slot = as_slot(turn->ref);
+
+	return turn->nmessages == turn->nrequests && slot->careful == 0 &&
+		slot->conflicts == 0;
 }
 
 AsTurnResult
@@ -407,11 +629,13 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 			break;
 		case AS_PAUSED:
 			as_turn_unread(turn);
-			turn->nmessages = 0;
+			as_turn_refuse(turn, AS_ERRCODE_HALTED, "the actor is paused");
+			turn->nhandled = turn->nmessages = turn->nrequests;
 			turn->more = false;
 			return AS_TURN_RAN;
 		case AS_STOPPED:
-			bury_all(turn, mailbox, "stopped", AS_ERRCODE_HALTED, NULL);
+			bury_all(turn, mailbox, "stopped", AS_ERRCODE_HALTED,
+					 "the actor is stopped");
 			return AS_TURN_RAN;
 	}
 	if (OidIsValid(*owner) && *owner != turn->type->owner)
@@ -419,9 +643,64 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 
 	partition = open_partition(turn->type);
 	*owner = turn->type->owner;
-	if (!lock_actor(turn, partition))
+	if (may_look_first(turn))
+		look_at_actor(turn, partition);
+	else if (!lock_actor(turn, partition))
 		return AS_TURN_BUSY;
 	as_session_begin_turn(*owner, turn->type->turn_timeout);
 	handle_messages(turn, partition, mailbox);
 	return AS_TURN_RAN;
+}
+
+/* ---- Inline turns ---- */
+
+/* Call the handler as the type's owner, with its path, and undo both. */
+static void
+call_inline(AsTurn *turn, AsPartition *partition, AsHandler *handler,
+			Oid function, MemoryContext context)
+{
+	int			guc_level = NewGUCNestLevel();
+	Oid			user;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(turn->type->owner,
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", handler->search_path, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	turn->handler = handler;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	call_handler(turn, partition, function, &turn->messages[0], context);
+	PopActiveSnapshot();
+	turn->handler = NULL;
+	AtEOXact_GUC(true, guc_level);
+	SetUserIdAndSecContext(user, sec_context);
+}
+
+void
+as_turn_run_inline(AsTurn *turn, AsPartition *partition)
+{
+	ErrorContextCallback callback = {error_context_stack, describe_message, turn};
+	AsHandler  *handler;
+	Oid			function;
+
+	turn->caller = as_turn_current;
+	as_turn_current = turn;
+	error_context_stack = &callback;
+	PG_TRY();
+	{
+		function = function_of(turn, &turn->messages[0], &handler);
+		call_inline(turn, partition, handler, function, CurrentMemoryContext);
+		CommandCounterIncrement();
+		write_state(turn, partition);
+		if (turn->stop_reason != NULL)
+			as_halt(turn->messages[0].actor_type, turn->messages[0].actor_id,
+					true, turn->stop_reason);
+	}
+	PG_FINALLY();
+	{
+		as_turn_current = turn->caller;
+	}
+	PG_END_TRY();
+	error_context_stack = callback.previous;
 }

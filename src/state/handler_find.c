@@ -83,6 +83,7 @@ free_handlers(AsType *type)
 		pfree(type->handlers);
 	type->handlers = NULL;
 	type->nhandlers = 0;
+	type->handlers_loaded++;
 }
 
 static void
@@ -113,6 +114,7 @@ load_handlers(AsType *type)
 			TextDatumGetCString(heap_getattr(tuple, Anum_handler_search_path, desc, &isnull));
 		handler->resolved = 0;
 		handler->sees_states = false;
+		handler->writes_states = false;
 		type->nhandlers++;
 		MemoryContextSwitchTo(old);
 	}

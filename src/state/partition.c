@@ -20,7 +20,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-void		(*as_partition_open_hook) (void) = NULL;
+void		(*as_partition_open_hook) (AsPartition *partition,
+									   LOCKMODE lockmode) = NULL;
 
 /*
  * Lock the relation that holds the type's actors.  Waiting for a lock, we may
@@ -90,8 +91,6 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 	Relation	rel;
 	Oid			pkey;
 
-	if (as_partition_open_hook != NULL)
-		as_partition_open_hook();
 	partition->type_name = type_name;
 	partition->type = lock_relation(type_name, lockmode);
 	if (partition->type == NULL)
@@ -99,6 +98,8 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 		check_missing_type(type_name);
 		return false;
 	}
+	if (as_partition_open_hook != NULL)
+		as_partition_open_hook(partition, lockmode);
 
 	rel = try_relation_open(partition->type->relation, NoLock);
 	if (rel == NULL)

@@ -63,7 +63,8 @@ extern void as_partition_open_for(AsPartition *partition, text *type_name,
 								  LOCKMODE lockmode);
 
 /* Called by as_partition_open(), if it is set. */
-extern void (*as_partition_open_hook) (void);
+extern void (*as_partition_open_hook) (AsPartition *partition,
+									   LOCKMODE lockmode);
 
 /* Close it again, keeping the locks. */
 extern void as_partition_close(AsPartition *partition);

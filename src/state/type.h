@@ -53,6 +53,7 @@ typedef struct AsHandler
 	uint64		resolved;		/* when the function was looked up */
 	Oid			function;
 	bool		sees_states;	/* it has looked at actors' states itself */
+	bool		writes_states;	/* it has written actors of its type itself */
 } AsHandler;
 
 typedef struct AsType
@@ -84,6 +85,7 @@ typedef struct AsType
 	bool		has_handlers;	/* have they been read? */
 	int			nhandlers;
 	AsHandler  *handlers;
+	uint64		handlers_loaded;	/* how often they were read */
 	bool		has_halted;		/* have the next two been read? */
 	bool		paused;			/* the whole type */
 	bool		some_halted;	/* actors of it are paused or stopped */

@@ -1,0 +1,470 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask.c
+ *	  ask() and tell(): the side of those who make requests (request.h).
+ *
+ * WAITING.  Who asks looks for a moment whether the answer is there, as most
+ * are in less time than it takes to fall asleep, unless so many do that no
+ * processor would be left for the workers.  Then it sleeps on its latch.
+ *
+ * DEADLOCKS.  The worker may wait for a lock that this transaction holds.  A
+ * lock on the actor itself is noticed by the worker, which does not wait for
+ * it but says who holds it: if that is us, we would wait for ourselves.  For
+ * all others PostgreSQL's deadlock detector must see whom we wait for.  So
+ * after deadlock_timeout we wait, as for a lock, for the transaction of the
+ * worker that handles the request, or for the one that has locked the actor,
+ * or for the worker at whose turn the request arrived.
+ *
+ * GOING AWAY.  A request that is given up, by an error, a cancel, a time-out
+ * or the end of the process, is left to whoever finds it.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/ask.h"
+
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "lib/key_hash.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "runtime/request.h"
+#include "runtime/sched.h"
+#include "runtime/turn.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+/* Looks at the status before we sleep. */
+#define MAX_LOOKS		4000
+
+/* For how long to wait for room, and for a worker in this database. */
+#define ROOM_WAIT_MS	100
+#define NAP_MS			1
+
+/* The request whose answer this process waits for, or AS_POOL_NONE. */
+static uint32 mine = AS_POOL_NONE;
+
+static TimeoutId ask_timeout = MAX_TIMEOUTS;	/* not registered yet */
+static volatile sig_atomic_t timed_out = false;
+
+/* ---- Going away ---- */
+
+static void
+give_up(void)
+{
+	uint32		number = mine;
+
+	mine = AS_POOL_NONE;
+	if (number != AS_POOL_NONE)
+		as_request_abandon(number);
+}
+
+static void
+leave_at_exit(int code, Datum arg)
+{
+	give_up();
+}
+
+static void
+note_timeout(void)
+{
+	timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Our time is measured no more, and if it is over, that is no cancel. */
+static void
+end_timeout(void)
+{
+	disable_timeout(ask_timeout, false);
+	if (timed_out)
+		QueryCancelPending = false;
+}
+
+static void
+prepare_process(void)
+{
+	if (ask_timeout != MAX_TIMEOUTS)
+		return;
+	before_shmem_exit(leave_at_exit, (Datum) 0);
+	ask_timeout = RegisterTimeout(USER_TIMEOUT, note_timeout);
+}
+
+/* ---- Checks ---- */
+
+void
+as_check_answers(AsType *type, const AsMessage *message)
+{
+	AsHalt		halt = as_actor_halt(type, message->actor_type,
+									 message->actor_id);
+
+	if (halt != AS_NOT_HALTED)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_HALTED),
+				 errmsg("actor (%s, %s) is %s",
+						text_to_cstring(message->actor_type),
+						text_to_cstring(message->actor_id),
+						halt == AS_STOPPED ? "stopped" : "paused")));
+	if (as_handler_find(type, message->name) == NULL)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NO_HANDLER),
+				 errmsg("actor type \"%s\" has no handler for message \"%s\"",
+						as_type_name(type), text_to_cstring(message->name)),
+				 errhint("Use actorstore.set_handler().")));
+}
+
+static void
+raise_timed_out(const AsMessage *message)
+{
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_TIMED_OUT),
+			 errmsg("actor (%s, %s) has not answered in time",
+					text_to_cstring(message->actor_type),
+					text_to_cstring(message->actor_id)),
+			 errdetail("The message may still be handled."),
+			 message->dedup_key != NULL ?
+			 errhint("Asking again with the same dedup_key waits for, or returns, the first answer.") :
+			 errhint("With a dedup_key it is safe to ask again.")));
+}
+
+static void
+raise_waits_on_itself(const AsMessage *message)
+{
+	char	   *name = psprintf("(%s, %s)", text_to_cstring(message->actor_type),
+								text_to_cstring(message->actor_id));
+
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
+			 errmsg("this transaction would wait for itself"),
+			 errdetail("this transaction -> %s -> this transaction, which has locked it",
+					   name),
+			 errhint("Use actorstore.call(), or commit before you ask.")));
+}
+
+static void
+raise_no_room(bool in_arena)
+{
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_MAILBOX_FULL),
+			 errmsg("there is no room for another request"),
+			 in_arena ? errhint("See \"actorstore.arena_size\".") :
+			 errhint("See \"actorstore.message_pool_size\".")));
+}
+
+/* ---- Posting ---- */
+
+static void
+nap(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Make a request and hang it on its actor's slot.  Where there is no room, or
+ * nobody to handle it, wait a moment: the workers are at it.
+ */
+static uint32
+post(const AsMessage *message, bool asks, TimestampTz deadline)
+{
+	/* a worker that waits handles nothing, and may be what it waits for */
+	TimestampTz patience = message->sent_at +
+	(as_sched_self >= 0 ? 0 : ROOM_WAIT_MS * INT64CONST(1000));
+
+	for (;;)
+	{
+		int			home = as_sched_home();
+		bool		in_arena = false;
+
+		if (home >= 0)
+		{
+			uint32		number = as_request_make(message, asks, &in_arena);
+
+			if (number != AS_POOL_NONE)
+			{
+				if (as_request_post(home, message->key_hash, number))
+					return number;
+				as_request_free(number);
+			}
+		}
+		else
+			as_sched_tell_launcher();
+		if (GetCurrentTimestamp() >= (home >= 0 ? Min(patience, deadline) : deadline))
+		{
+			if (home >= 0)
+				raise_no_room(in_arena);
+			return AS_POOL_NONE;
+		}
+		nap(NAP_MS);
+	}
+}
+
+/* ---- Waiting ---- */
+
+/* Wait for a transaction as for a lock, so that deadlocks are found. */
+static void
+wait_for_xid(TransactionId xid, const AsMessage *message)
+{
+	if (!TransactionIdIsValid(xid))
+		return;
+	if (TransactionIdIsCurrentTransactionId(xid))
+		raise_waits_on_itself(message);
+	if (TransactionIdIsInProgress(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+static void
+wait_for_key(uint64 key_hash)
+{
+	LOCKTAG		tag;
+
+	as_turn_key_tag(key_hash, &tag);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	LockRelease(&tag, ShareLock, false);
+}
+
+static bool
+i_hold_key(uint64 key_hash)
+{
+	LOCKTAG		tag;
+
+	as_turn_key_tag(key_hash, &tag);
+	return as_lock_held_by_me(&tag, ExclusiveLock);
+}
+
+static void
+wait_for_process(int procno)
+{
+	PGPROC	   *proc = &ProcGlobal->allProcs[procno];
+	VirtualTransactionId vxid;
+
+	GET_VXID_FROM_PGPROC(vxid, *proc);
+	if (VirtualTransactionIdIsValid(vxid))
+		(void) VirtualXactLock(vxid, true);
+}
+
+/* Each member of a multixact, or the transaction itself. */
+static void
+for_each_blocker(AsBlockerKind kind, TransactionId blocker,
+				 const AsMessage *message, bool wait)
+{
+	MultiXactMember *members;
+	int			n;
+
+	if (kind == AS_BLOCKED_BY_XID)
+	{
+		if (wait || TransactionIdIsCurrentTransactionId(blocker))
+			wait_for_xid(blocker, message);
+		return;
+	}
+	n = GetMultiXactIdMembers(blocker, &members, false, false);
+	for (int i = 0; i < n; i++)
+	{
+		if (wait || TransactionIdIsCurrentTransactionId(members[i].xid))
+			wait_for_xid(members[i].xid, message);
+	}
+}
+
+/* The worker has found the actor locked: by us? */
+static void
+check_blocker(const AsMessage *message)
+{
+	TransactionId blocker;
+	AsBlockerKind kind = as_request_blocker(mine, &blocker);
+
+	if (kind == AS_BLOCKED_BY_KEY && i_hold_key(message->key_hash))
+		raise_waits_on_itself(message);
+	if (kind == AS_BLOCKED_BY_XID || kind == AS_BLOCKED_BY_MULTI)
+		for_each_blocker(kind, blocker, message, false);
+}
+
+/* The worker that runs the actor now, for others, or -1. */
+static int
+runner_of_actor(uint64 key_hash)
+{
+	int			home = as_sched_home();
+	AsSlotRef	ref = home < 0 ? AS_NO_SLOT : as_slot_find(home, key_hash);
+
+	for (int i = 0; ref != AS_NO_SLOT && i < as_sched_max_workers(); i++)
+	{
+		AsWorkerShared *worker = as_worker(i);
+
+		if (pg_atomic_read_u32(&worker->status) == AS_WORKER_READY &&
+			pg_atomic_read_u64(&worker->current) == ref)
+			return worker->procno;
+	}
+	return -1;
+}
+
+/* We have waited for long: for whom?  Ends at the deadline, at the latest. */
+static void
+wait_for_holder(const AsMessage *message, TimestampTz deadline)
+{
+	int			runner = as_request_runner(mine);
+	TransactionId blocker;
+	AsBlockerKind kind = as_request_blocker(mine, &blocker);
+
+	enable_timeout_at(ask_timeout, deadline);
+	if (runner < 0)
+		runner = runner_of_actor(message->key_hash);
+	if (runner >= 0)
+		wait_for_process(runner);
+	else if (kind == AS_BLOCKED_BY_KEY)
+		wait_for_key(message->key_hash);
+	else if (kind != AS_BLOCKED_NOT)
+		for_each_blocker(kind, blocker, message, true);
+	end_timeout();
+}
+
+/* Does the answer come while we look?  Costs a processor. */
+static bool
+comes_at_once(void)
+{
+	bool		there = false;
+
+	if (as_sched_count_looking(1) < as_sched_max_looking())
+	{
+		for (int i = 0; !there && i < MAX_LOOKS; i++)
+		{
+			there = as_request_status(mine) != AS_REQUEST_WAITING;
+			pg_spin_delay();
+		}
+	}
+	(void) as_sched_count_looking(-1);
+	return there;
+}
+
+/* Wait until the request is ANSWERED or RETURNED. */
+static AsRequestStatus
+wait_for_answer(const AsMessage *message, TimestampTz deadline)
+{
+	TimestampTz next_check = message->sent_at + DeadlockTimeout * INT64CONST(1000);
+	AsRequestStatus status;
+
+	if (comes_at_once())
+		return as_request_status(mine);
+	while ((status = as_request_status(mine)) == AS_REQUEST_WAITING)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= deadline)
+			raise_timed_out(message);
+		check_blocker(message);
+		if (now >= next_check)
+		{
+			wait_for_holder(message, deadline);
+			next_check = GetCurrentTimestamp() + DeadlockTimeout * INT64CONST(1000);
+			continue;
+		}
+		nap(TimestampDifferenceMilliseconds(now, Min(deadline, next_check)) + 1);
+	}
+	return status;
+}
+
+static Datum
+take_answer(void)
+{
+	uint8		form;
+	char	   *copy = as_request_copy_answer(mine, &form);
+	uint32		number = mine;
+
+	/* the cell goes, whatever the answer is */
+	mine = AS_POOL_NONE;
+	as_request_free(number);
+	return as_request_read_answer(copy, form);
+}
+
+/*
+ * Ask and wait, until somebody has handled the request; one that was returned
+ * is made anew.  (Not inlined: as_ask() catches errors.)
+ */
+static pg_noinline Datum
+ask(const AsMessage *message, TimestampTz deadline)
+{
+	for (;;)
+	{
+		uint32		number;
+
+		mine = post(message, true, deadline);
+		if (mine == AS_POOL_NONE ||
+			wait_for_answer(message, deadline) == AS_REQUEST_ANSWERED)
+			break;
+		number = mine;
+		mine = AS_POOL_NONE;
+		as_request_free(number);
+		nap(NAP_MS);
+	}
+	if (mine == AS_POOL_NONE)
+		raise_timed_out(message);
+	return take_answer();
+}
+
+static void
+complete(AsMessage *message)
+{
+	message->key_hash = as_key_hash(VARDATA_ANY(message->actor_type),
+									VARSIZE_ANY_EXHDR(message->actor_type),
+									VARDATA_ANY(message->actor_id),
+									VARSIZE_ANY_EXHDR(message->actor_id));
+	message->sent_at = GetCurrentTimestamp();
+}
+
+Datum
+as_ask(AsType *type, AsMessage *message, int64 timeout)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Datum answer = (Datum) 0;
+
+	if (as_turn_current != NULL)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
+				 errmsg("a handler cannot ask an actor"),
+				 errhint("Use actorstore.call(), or actorstore.send().")));
+	as_check_answers(type, message);
+	prepare_process();
+	complete(message);
+	timed_out = false;
+	PG_TRY();
+	{
+		answer = ask(message, message->sent_at + timeout);
+	}
+	PG_CATCH();
+	{
+		give_up();
+		end_timeout();
+		MemoryContextSwitchTo(context);
+		if (!timed_out || geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		raise_timed_out(message);
+	}
+	PG_END_TRY();
+	return answer;
+}
+
+void
+as_tell(AsType *type, AsMessage *message)
+{
+	as_check_answers(type, message);
+	complete(message);
+	if (post(message, false, message->sent_at +
+			 ROOM_WAIT_MS * INT64CONST(10000)) == AS_POOL_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no worker serves this database"),
+				 errhint("See actorstore.doctor().")));
+}
