@@ -79,6 +79,7 @@ OBJS = \
 	src/runtime/slot.o \
 	src/runtime/sched.o \
 	src/runtime/message_id.o \
+	src/runtime/answer.o \
 	src/runtime/request.o \
 	src/runtime/homes.o \
 	src/runtime/mailbox.o \

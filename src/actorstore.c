@@ -216,6 +216,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_homes_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
+	RequestAddinShmemSpace(as_arena_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 2);
 }
 
@@ -232,6 +233,7 @@ start_shmem(void)
 	as_homes_shmem_init();
 	as_stat_shmem_init();
 	as_requests_shmem_init();
+	as_arena_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -385,7 +385,7 @@ take_answer(void)
 	/* the cell goes, whatever the answer is */
 	mine = AS_POOL_NONE;
 	as_request_free(number);
-	return as_request_read_answer(copy, form);
+	return as_answer_read(copy, form);
 }
 
 /*

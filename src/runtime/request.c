@@ -9,15 +9,12 @@
  */
 #include "runtime/request.h"
 
-#include "access/detoast.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/sched.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 typedef struct RequestsShared
@@ -31,16 +28,8 @@ static RequestsShared *requests = NULL;
 static AsCellShared *cells;
 static pg_atomic_uint64 *blockers;	/* of each cell: kind << 32 | xid */
 static AsPoolShared *pool;
-static void *arena_place;
-static dsa_area *arena = NULL;
 
 /* ---- Memory ---- */
-
-static Size
-arena_bytes(void)
-{
-	return Max((Size) actorstore_arena_size * 1024, dsa_minimum_size());
-}
 
 Size
 as_requests_shmem_size(void)
@@ -51,7 +40,6 @@ as_requests_shmem_size(void)
 	size = add_size(size, mul_size(n, sizeof(AsCellShared)));
 	size = add_size(size, CACHELINEALIGN(mul_size(n, sizeof(pg_atomic_uint64))));
 	size = add_size(size, as_pool_size(n));
-	size = add_size(size, arena_bytes());
 	return add_size(size, PG_CACHE_LINE_SIZE);
 }
 
@@ -61,7 +49,6 @@ as_requests_shmem_init(void)
 	bool		found;
 	char	   *at;
 	uint32		n = actorstore_message_pool_size;
-	dsa_area   *area;
 
 	StaticAssertStmt(sizeof(AsCellShared) == 64, "a cell has 64 bytes");
 	requests = ShmemInitStruct("actorstore requests", as_requests_shmem_size(),
@@ -72,7 +59,6 @@ as_requests_shmem_init(void)
 	blockers = (pg_atomic_uint64 *) at;
 	at += CACHELINEALIGN(n * sizeof(pg_atomic_uint64));
 	pool = (AsPoolShared *) at;
-	arena_place = at + as_pool_size(n);
 	if (found)
 		return;
 	pg_atomic_init_u64(&requests->ntold, 0);
@@ -84,29 +70,6 @@ as_requests_shmem_init(void)
 		pg_atomic_init_u32(&cells[i].runner, 0);
 		pg_atomic_init_u64(&blockers[i], 0);
 	}
-
-	/* it stays in the memory that it was made in, and for ever */
-	area = dsa_create_in_place(arena_place, arena_bytes(),
-							   GetNamedLWLockTranche("actorstore")->lock.tranche,
-							   NULL);
-	dsa_pin(area);
-	dsa_set_size_limit(area, arena_bytes());
-	dsa_detach(area);
-}
-
-/* The arena as this process sees it. */
-static dsa_area *
-my_arena(void)
-{
-	if (arena == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		arena = dsa_attach_in_place(arena_place, NULL);
-		dsa_pin_mapping(arena);
-		MemoryContextSwitchTo(old);
-	}
-	return arena;
 }
 
 uint32
@@ -128,41 +91,10 @@ as_requests_count_told(uint64 *handled, uint64 *lost)
 	*lost = pg_atomic_read_u64(&requests->nlost);
 }
 
-/*
- * Find room for size bytes: in content itself, or in the arena.  Returns where
- * to write them; NULL if the arena is full.
- */
-static char *
-find_room(AsCellBytes *content, uint8 *form, Size size)
-{
-	if (size <= AS_CELL_BYTES)
-		return content->bytes;
-	content->place = dsa_allocate_extended(my_arena(), size, DSA_ALLOC_NO_OOM);
-	if (!DsaPointerIsValid(content->place))
-		return NULL;
-	*form |= AS_FORM_IN_ARENA;
-	return dsa_get_address(my_arena(), content->place);
-}
-
-static char *
-bytes_of(AsCellBytes *content, uint8 form)
-{
-	if (form & AS_FORM_IN_ARENA)
-		return dsa_get_address(my_arena(), content->place);
-	return content->bytes;
-}
-
-static void
-free_bytes(AsCellBytes *content, uint8 form)
-{
-	if (form & AS_FORM_IN_ARENA)
-		dsa_free(my_arena(), content->place);
-}
-
 void
 as_request_free(uint32 number)
 {
-	free_bytes(&cells[number].content, cells[number].form);
+	as_bytes_free(&cells[number].content, cells[number].form);
 	as_pool_give(pool, number);
 }
 
@@ -198,7 +130,7 @@ put_words(AsCellShared *cell, const AsMessage *message,
 		size += sizeof(uint16) + dedup_len;
 	}
 	cell->size = size;
-	at = find_room(&cell->content, &cell->form, size);
+	at = as_bytes_put(&cell->content, &cell->form, size);
 	if (at == NULL)
 		return false;
 	if (message->dedup_key != NULL)
@@ -222,8 +154,8 @@ as_request_make(const AsMessage *message, bool asks, bool *in_arena)
 	uint32		number;
 	AsCellShared *cell;
 
-	/* the arena must be there before a cell is ours: nothing may fail then */
-	(void) my_arena();
+	/* nothing may fail once a cell is ours */
+	as_arena_attach();
 	*in_arena = false;
 	number = as_pool_take(pool);
 	if (number == AS_POOL_NONE)
@@ -296,113 +228,6 @@ as_request_blocker(uint32 number, TransactionId *xid)
 	return (AsBlockerKind) (blocker >> 32);
 }
 
-/* ---- Answers ---- */
-
-/* How an error stands in an answer; each text with its zero. */
-typedef struct ErrorHead
-{
-	int			sqlerrcode;
-	uint32		sizes[4];		/* message, detail, hint, context; 0: none */
-} ErrorHead;
-
-static void
-error_texts(const ErrorData *error, const char **texts)
-{
-	texts[0] = error->message;
-	texts[1] = error->detail;
-	texts[2] = error->hint;
-	texts[3] = error->context;
-}
-
-void
-as_answer_make(AsAnswer *answer, Datum value)
-{
-	struct varlena *body;
-	char	   *at;
-
-	answer->form = 0;
-	answer->size = 0;
-	if (value == (Datum) 0)
-	{
-		answer->form = AS_FORM_NULL;
-		return;
-	}
-	body = PG_DETOAST_DATUM_PACKED(value);
-	answer->size = VARSIZE_ANY_EXHDR(body);
-	at = find_room(&answer->content, &answer->form, answer->size);
-	if (at == NULL)
-		ereport(ERROR,
-				(errcode(AS_ERRCODE_MAILBOX_FULL),
-				 errmsg("there is no room for the answer"),
-				 errdetail("It has %u bytes.", answer->size),
-				 errhint("See \"actorstore.arena_size\".")));
-	memcpy(at, VARDATA_ANY(body), answer->size);
-}
-
-void
-as_answer_make_error(AsAnswer *answer, const ErrorData *error)
-{
-	const char *texts[4];
-	ErrorHead	head = {.sqlerrcode = error->sqlerrcode};
-	Size		size = sizeof(ErrorHead);
-	char	   *at;
-
-	error_texts(error, texts);
-	for (int i = 0; i < 4; i++)
-	{
-		head.sizes[i] = texts[i] == NULL ? 0 : strlen(texts[i]) + 1;
-		size += head.sizes[i];
-	}
-	answer->form = AS_FORM_ERROR;
-	answer->size = size;
-	at = find_room(&answer->content, &answer->form, size);
-	if (at == NULL)
-	{
-		/* the SQLSTATE at least */
-		memset(head.sizes, 0, sizeof(head.sizes));
-		answer->size = sizeof(ErrorHead);
-		memcpy(answer->content.bytes, &head, sizeof(ErrorHead));
-		return;
-	}
-	memcpy(at, &head, sizeof(ErrorHead));
-	at += sizeof(ErrorHead);
-	for (int i = 0; i < 4; i++)
-	{
-		if (head.sizes[i] > 0)
-			memcpy(at, texts[i], head.sizes[i]);
-		at += head.sizes[i];
-	}
-}
-
-void
-as_answer_discard(AsAnswer *answer)
-{
-	free_bytes(&answer->content, answer->form);
-	answer->form = AS_FORM_NULL;
-}
-
-static as_noreturn void
-raise_answer(const char *at)
-{
-	ErrorHead	head;
-	const char *texts[4];
-
-	memcpy(&head, at, sizeof(ErrorHead));
-	at += sizeof(ErrorHead);
-	for (int i = 0; i < 4; i++)
-	{
-		texts[i] = head.sizes[i] > 0 ? at : NULL;
-		at += head.sizes[i];
-	}
-	ereport(ERROR,
-			(errcode(head.sqlerrcode),
-			 errmsg_internal("%s", texts[0] != NULL ? texts[0] : "the actor has failed"),
-			 texts[1] != NULL ? errdetail_internal("%s", texts[1]) : 0,
-			 texts[2] != NULL ? errhint("%s", texts[2]) : 0,
-			 texts[3] != NULL ? errcontext("%s", texts[3]) : 0));
-	pg_unreachable();
-}
-
 char *
 as_request_copy_answer(uint32 number, uint8 *form)
 {
@@ -415,17 +240,9 @@ as_request_copy_answer(uint32 number, uint8 *form)
 	{
 		copy = palloc(VARHDRSZ + cell->size);
 		SET_VARSIZE(copy, VARHDRSZ + cell->size);
-		memcpy(VARDATA(copy), bytes_of(&cell->content, cell->form), cell->size);
+		memcpy(VARDATA(copy), as_bytes_get(&cell->content, cell->form), cell->size);
 	}
 	return copy;
-}
-
-Datum
-as_request_read_answer(char *copy, uint8 form)
-{
-	if (form & AS_FORM_ERROR)
-		raise_answer(VARDATA(copy));
-	return PointerGetDatum(copy);
 }
 
 /* ---- Workers ---- */
@@ -447,7 +264,7 @@ static void
 take_words(uint32 number, AsMessage *message)
 {
 	AsCellShared *cell = &cells[number];
-	const char *from = bytes_of(&cell->content, cell->form);
+	const char *from = as_bytes_get(&cell->content, cell->form);
 	const char *end = from + cell->size;
 	uint16		dedup_len = 0;
 	char	   *to;
@@ -543,7 +360,7 @@ give_answer(uint32 number, AsAnswer *answer)
 	uint32		status = AS_REQUEST_WAITING;
 	uint32		procno = cell->procno;
 
-	free_bytes(&cell->content, cell->form);
+	as_bytes_free(&cell->content, cell->form);
 	cell->form = answer->form;
 	cell->size = answer->size;
 	cell->content = answer->content;
@@ -576,7 +393,7 @@ as_requests_answer(AsSlotRef ref, AsAnswer *answers, int n)
 		}
 
 		/* those that were told go back to the pool together */
-		free_bytes(&cells[number].content, cells[number].form);
+		as_bytes_free(&cells[number].content, cells[number].form);
 		if (first_told == AS_POOL_NONE)
 			first_told = number;
 		else

@@ -47,9 +47,9 @@
 
 #include "datatype/timestamp.h"
 #include "lib/pool.h"
+#include "runtime/answer.h"
 #include "runtime/mailbox.h"
 #include "runtime/slot.h"
-#include "utils/dsa.h"
 
 typedef enum AsRequestStatus
 {
@@ -59,21 +59,6 @@ typedef enum AsRequestStatus
 	AS_REQUEST_RETURNED,
 	AS_REQUEST_ABANDONED
 } AsRequestStatus;
-
-/* bytes of a cell for words, or an answer */
-#define AS_CELL_BYTES	32
-
-/* What stands in a cell's bytes */
-#define AS_FORM_IN_ARENA	1	/* not the bytes, but where they are */
-#define AS_FORM_DEDUP		2	/* the words begin with a dedup_key's length */
-#define AS_FORM_NULL		4	/* the answer is NULL */
-#define AS_FORM_ERROR		8	/* the answer is an error */
-
-typedef union AsCellBytes
-{
-	char		bytes[AS_CELL_BYTES];
-	dsa_pointer place;
-} AsCellBytes;
 
 typedef struct AsCellShared
 {
@@ -98,14 +83,6 @@ typedef enum AsBlockerKind
 	AS_BLOCKED_BY_MULTI,		/* a multixact */
 	AS_BLOCKED_BY_KEY			/* the lock on the key of a missing actor */
 } AsBlockerKind;
-
-/* An answer in the making: it is no cell's yet. */
-typedef struct AsAnswer
-{
-	uint8		form;
-	uint32		size;
-	AsCellBytes content;
-} AsAnswer;
 
 extern Size as_requests_shmem_size(void);
 extern void as_requests_shmem_init(void);
@@ -140,11 +117,10 @@ extern AsRequestStatus as_request_status(uint32 cell);
 extern void as_request_abandon(uint32 cell);
 
 /*
- * Copy the answer of an ANSWERED request, whose cell can be freed then, and
- * read the copy: a jsonb, or 0 for NULL; raises the error that came instead.
+ * Copy the answer of an ANSWERED request, whose cell can be freed then; to be
+ * read by as_answer_read().
  */
 extern char *as_request_copy_answer(uint32 cell, uint8 *form);
-extern Datum as_request_read_answer(char *copy, uint8 form);
 
 /* A cell that was not posted, or was RETURNED, goes back. */
 extern void as_request_free(uint32 cell);
@@ -172,16 +148,6 @@ extern void as_requests_leave(const AsMessage *messages, int n,
 
 /* Does anybody wait for the answer of a request that was read? */
 extern bool as_request_is_asked(const AsMessage *message);
-
-/*
- * Make an answer of a jsonb, or of NULL (0), or of an error.  The former
- * raises VA001 if the arena is full; the latter is cut short.
- */
-extern void as_answer_make(AsAnswer *answer, Datum value);
-extern void as_answer_make_error(AsAnswer *answer, const ErrorData *error);
-
-/* An answer that is not given after all. */
-extern void as_answer_discard(AsAnswer *answer);
 
 /*
  * No worker will come to a slot: return what is asked, drop what is told.  The
