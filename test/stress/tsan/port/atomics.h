@@ -39,6 +39,11 @@ typedef struct pg_atomic_uint64
 	volatile uint64 value;
 } pg_atomic_uint64;
 
+typedef struct pg_atomic_uint32
+{
+	volatile uint32 value;
+} pg_atomic_uint32;
+
 #define TSAN_READS	4
 
 static __thread volatile void *tsan_reads[TSAN_READS];
@@ -111,6 +116,48 @@ static inline uint64
 pg_atomic_fetch_add_u64(volatile pg_atomic_uint64 *ptr, int64 add)
 {
 	return __atomic_fetch_add(&ptr->value, add, __ATOMIC_SEQ_CST);
+}
+
+/* The same for 32 bits. */
+static inline void
+pg_atomic_init_u32(volatile pg_atomic_uint32 *ptr, uint32 val)
+{
+	ptr->value = val;
+}
+
+static inline uint32
+pg_atomic_read_u32(volatile pg_atomic_uint32 *ptr)
+{
+	tsan_reads[tsan_read_count++ % TSAN_READS] = ptr;
+	return __atomic_load_n(&ptr->value, __ATOMIC_RELAXED);
+}
+
+static inline void
+pg_atomic_write_u32(volatile pg_atomic_uint32 *ptr, uint32 val)
+{
+	if (tsan_publish)
+		__atomic_store_n(&ptr->value, val, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n(&ptr->value, val, __ATOMIC_RELAXED);
+	tsan_publish = false;
+}
+
+static inline bool
+pg_atomic_compare_exchange_u32(volatile pg_atomic_uint32 *ptr, uint32 *expected, uint32 newval)
+{
+	return __atomic_compare_exchange_n(&ptr->value, expected, newval, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static inline uint32
+pg_atomic_fetch_add_u32(volatile pg_atomic_uint32 *ptr, int32 add)
+{
+	return __atomic_fetch_add(&ptr->value, add, __ATOMIC_SEQ_CST);
+}
+
+static inline uint32
+pg_atomic_exchange_u32(volatile pg_atomic_uint32 *ptr, uint32 newval)
+{
+	return __atomic_exchange_n(&ptr->value, newval, __ATOMIC_SEQ_CST);
 }
 
 #endif							/* ATOMICS_H */
