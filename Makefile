@@ -54,6 +54,7 @@ OBJS = \
 	src/lib/table_name.o \
 	src/lib/sequence.o \
 	src/lib/histogram.o \
+	src/lib/json_object.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
@@ -62,6 +63,7 @@ OBJS = \
 	src/cdc/slot.o \
 	src/cdc/keeper.o \
 	src/state/catalog.o \
+	src/state/text_query.o \
 	src/state/type.o \
 	src/state/partition.o \
 	src/state/partition_find.o \
@@ -94,6 +96,14 @@ OBJS = \
 	src/runtime/turn_run.o \
 	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \
+	src/runtime/system.o \
+	src/runtime/hook.o \
+	src/runtime/lifecycle.o \
+	src/runtime/links.o \
+	src/runtime/groups.o \
+	src/runtime/supervise.o \
+	src/runtime/supervise_steps.o \
+	src/runtime/supervise_tree.o \
 	src/runtime/turn.o \
 	src/runtime/call.o \
 	src/runtime/ask.o \
@@ -113,6 +123,7 @@ OBJS = \
 	src/api/inside.o \
 	src/api/ask.o \
 	src/api/operate.o \
+	src/api/supervision.o \
 	src/api/stats.o \
 	src/actorstore.o
 

@@ -294,14 +294,126 @@ CREATE TABLE actorstore.halted (
 	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
 	actor_id text COLLATE "C" NOT NULL,
 	stopped boolean NOT NULL,
+	restarting boolean NOT NULL DEFAULT false,
 	reason text,
 	since timestamptz NOT NULL DEFAULT now(),
-	PRIMARY KEY (actor_type, actor_id)
+	PRIMARY KEY (actor_type, actor_id),
+	CHECK (stopped OR NOT restarting)
 );
 COMMENT ON TABLE actorstore.halted IS 'actors that are paused or stopped; an empty actor_id stands for the whole type';
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.halted
 	EXECUTE FUNCTION actorstore.registry_changed();
 ALTER TABLE actorstore.halted ENABLE ALWAYS TRIGGER registry_changed;
+
+--
+-- Lives of actors: what they began with, who is told of their exit, who restarts them, and what groups they are in.  Each
+-- row belongs to one actor and is written in its turns; see src/runtime/lifecycle.h, links.h, supervise.h.
+--
+
+CREATE TABLE actorstore.spawned (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	state jsonb NOT NULL,
+	PRIMARY KEY (actor_type, actor_id)
+);
+COMMENT ON TABLE actorstore.spawned IS 'the states given to actors at spawn(), which a restart puts back';
+
+CREATE TABLE actorstore.link (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	peer_type text COLLATE "C" NOT NULL,
+	peer_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (actor_type, actor_id, peer_type, peer_id)
+);
+CREATE INDEX link_peer ON actorstore.link (peer_type);
+COMMENT ON TABLE actorstore.link IS 'links between actors, each from both sides';
+
+CREATE TABLE actorstore.monitor (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	peer_type text COLLATE "C" NOT NULL,
+	peer_id text COLLATE "C" NOT NULL,
+	number bigint NOT NULL,
+	PRIMARY KEY (actor_type, actor_id, peer_type, peer_id)
+);
+CREATE INDEX monitor_peer ON actorstore.monitor (peer_type, peer_id);
+COMMENT ON TABLE actorstore.monitor IS 'who wants to know when a peer exits';
+
+CREATE TABLE actorstore.supervisor (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	strategy text NOT NULL CHECK (strategy IN ('one_for_one', 'one_for_all', 'rest_for_one')),
+	max_restarts int NOT NULL,
+	period interval NOT NULL,
+	PRIMARY KEY (actor_type, actor_id)
+);
+COMMENT ON TABLE actorstore.supervisor IS 'actors that supervise others, and how';
+
+CREATE TABLE actorstore.child (
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	parent_type text COLLATE "C" NOT NULL,
+	parent_id text COLLATE "C" NOT NULL,
+	number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	restart text NOT NULL CHECK (restart IN ('permanent', 'transient', 'temporary')),
+	keep_state boolean NOT NULL,
+	PRIMARY KEY (actor_type, actor_id),
+	FOREIGN KEY (parent_type, parent_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+);
+CREATE INDEX child_parent ON actorstore.child (parent_type, parent_id, number);
+COMMENT ON TABLE actorstore.child IS 'supervised actors; number is their place in the order of starting';
+
+CREATE TABLE actorstore.supervision_step (
+	step bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	action text NOT NULL CHECK (action IN ('stop', 'start', 'exit', 'tell', 'report', 'start_all')),
+	child_type text COLLATE "C",
+	child_id text COLLATE "C",
+	reason text,
+	sent boolean NOT NULL DEFAULT false,
+	answers bigint NOT NULL DEFAULT 0,
+	ordered boolean NOT NULL DEFAULT false,
+	gave_up boolean NOT NULL DEFAULT false,
+	at bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (actor_type, actor_id, step),
+	FOREIGN KEY (actor_type, actor_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+);
+COMMENT ON TABLE actorstore.supervision_step IS 'what supervisors have still to do';
+
+CREATE TABLE actorstore.supervision_restart (
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	at bigint NOT NULL,
+	FOREIGN KEY (actor_type, actor_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+);
+CREATE INDEX supervision_restart_key ON actorstore.supervision_restart (actor_type, actor_id, at);
+COMMENT ON TABLE actorstore.supervision_restart IS 'when supervisors have restarted children lately, in microseconds since 2000';
+
+CREATE TABLE actorstore.supervision_event (
+	number bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	parent_type text COLLATE "C",
+	parent_id text COLLATE "C",
+	child_type text COLLATE "C" NOT NULL,
+	child_id text COLLATE "C" NOT NULL,
+	event text NOT NULL,
+	reason text,
+	strategy text,
+	restarts int
+);
+CREATE INDEX supervision_event_child ON actorstore.supervision_event (child_type, at);
+COMMENT ON TABLE actorstore.supervision_event IS 'what became of supervised actors, and of others that failed';
+
+CREATE TABLE actorstore.group_member (
+	group_name text COLLATE "C" NOT NULL,
+	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_id text COLLATE "C" NOT NULL,
+	owner regrole NOT NULL,
+	PRIMARY KEY (group_name, actor_type, actor_id)
+);
+CREATE INDEX group_member_actor ON actorstore.group_member (actor_type, actor_id);
+COMMENT ON TABLE actorstore.group_member IS 'named groups of actors, and whose they are';
 
 -- A copy of the database has another identity than the one it was made with.
 CREATE TABLE actorstore.identity (
@@ -389,6 +501,48 @@ AS 'MODULE_PATHNAME', 'actorstore_spawn' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.spawn(text, text, jsonb)
 	IS 'in a handler: create an actor, or begin anew with one that was stopped';
 
+CREATE FUNCTION actorstore.link(actor_type text, actor_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_link' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.link(text, text)
+	IS 'in a handler: if one of the two actors fails, so does the other';
+
+CREATE FUNCTION actorstore.unlink(actor_type text, actor_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_unlink' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.unlink(text, text)
+	IS 'in a handler: undo link()';
+
+CREATE FUNCTION actorstore.monitor(actor_type text, actor_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_monitor' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.monitor(text, text)
+	IS 'in a handler: have $down sent to this actor when the other one exits';
+
+CREATE FUNCTION actorstore.demonitor(actor_type text, actor_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_demonitor' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.demonitor(text, text)
+	IS 'in a handler: undo monitor()';
+
+CREATE FUNCTION actorstore.join_group(group_name text, actor_type text, actor_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_join_group' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.join_group(text, text, text)
+	IS 'let an actor join a group, which is made if need be; false if it is in it already';
+
+CREATE FUNCTION actorstore.leave_group(group_name text, actor_type text, actor_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_leave_group' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.leave_group(text, text, text)
+	IS 'let an actor leave a group; false if it is not in it';
+
+CREATE FUNCTION actorstore.broadcast(group_name text, message text, body jsonb DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_broadcast' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.broadcast(text, text, jsonb)
+	IS 'send a message to each member of a group, if this transaction commits; returns how many were sent';
+
 CREATE FUNCTION actorstore.has_type_privilege(actor_type text, privilege text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_has_type_privilege' LANGUAGE C STABLE STRICT;
@@ -410,6 +564,37 @@ FROM actorstore.dead_message
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.dead_letter IS 'messages that were given up, of the types you may read';
 GRANT SELECT ON actorstore.dead_letter TO PUBLIC;
+
+CREATE VIEW actorstore.group_members WITH (security_barrier) AS
+SELECT group_name, actor_type, actor_id, owner
+FROM actorstore.group_member
+WHERE actorstore.has_type_privilege(actor_type, 'read');
+COMMENT ON VIEW actorstore.group_members IS 'groups and their members, of the types you may read';
+GRANT SELECT ON actorstore.group_members TO PUBLIC;
+
+CREATE VIEW actorstore.halted_actor WITH (security_barrier) AS
+SELECT actor_type, nullif(actor_id, '') AS actor_id,
+	CASE WHEN restarting THEN 'restarting' WHEN stopped THEN 'stopped' ELSE 'paused' END AS state, reason, since
+FROM actorstore.halted
+WHERE actorstore.has_type_privilege(actor_type, 'read');
+COMMENT ON VIEW actorstore.halted_actor IS 'actors (and types: no actor_id) that are paused, stopped or about to be restarted, of the types you may read';
+GRANT SELECT ON actorstore.halted_actor TO PUBLIC;
+
+CREATE VIEW actorstore.supervision WITH (security_barrier) AS
+SELECT c.parent_type, c.parent_id, c.actor_type AS child_type, c.actor_id AS child_id, s.strategy, s.max_restarts, s.period,
+	c.restart, c.keep_state, row_number() OVER (PARTITION BY c.parent_type, c.parent_id ORDER BY c.number) AS start_order
+FROM actorstore.child AS c JOIN actorstore.supervisor AS s ON (s.actor_type, s.actor_id) = (c.parent_type, c.parent_id)
+WHERE actorstore.has_type_privilege(c.actor_type, 'read');
+COMMENT ON VIEW actorstore.supervision IS 'who supervises whom, of the types you may read';
+GRANT SELECT ON actorstore.supervision TO PUBLIC;
+
+CREATE VIEW actorstore.supervision_log WITH (security_barrier) AS
+SELECT at, parent_type, parent_id, child_type, child_id, event, reason, strategy, restarts
+FROM actorstore.supervision_event
+WHERE actorstore.has_type_privilege(child_type, 'read')
+ORDER BY number;
+COMMENT ON VIEW actorstore.supervision_log IS 'what became of supervised actors, and of others that failed, of the types you may read';
+GRANT SELECT ON actorstore.supervision_log TO PUBLIC;
 
 --
 -- Change data capture
@@ -567,6 +752,26 @@ AS 'MODULE_PATHNAME', 'actorstore_purge_dead_letters' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.purge_dead_letters(text, timestamptz)
 	IS 'delete dead letters given up before a time; returns how many';
 
+CREATE FUNCTION actorstore.supervise(parent_type text, parent_id text, child_type text, child_id text,
+	strategy text DEFAULT 'one_for_one', max_restarts int DEFAULT 3, period interval DEFAULT '5 s',
+	keep_state boolean DEFAULT false, restart text DEFAULT 'transient')
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_supervise' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.supervise(text, text, text, text, text, int, interval, boolean, text)
+	IS 'let an actor restart another one when it fails';
+
+CREATE FUNCTION actorstore.unsupervise(child_type text, child_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_unsupervise' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.unsupervise(text, text)
+	IS 'undo supervise(); false if the actor has no supervisor';
+
+CREATE FUNCTION actorstore.purge_supervision_log(actor_type text, before timestamptz)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_purge_supervision_log' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.purge_supervision_log(text, timestamptz)
+	IS 'delete what the supervision log says of actors of a type before a time; returns how many lines';
+
 CREATE FUNCTION actorstore.unfence()
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_unfence' LANGUAGE C VOLATILE;
@@ -574,7 +779,9 @@ COMMENT ON FUNCTION actorstore.unfence()
 	IS 'let the actors of a restored copy run; false if they were running';
 
 REVOKE ALL ON FUNCTION actorstore.pause(text, text), actorstore.resume(text, text), actorstore.redrive(text, text, int),
-	actorstore.purge_dead_letters(text, timestamptz), actorstore.unfence() FROM PUBLIC;
+	actorstore.purge_dead_letters(text, timestamptz), actorstore.unfence(),
+	actorstore.supervise(text, text, text, text, text, int, interval, boolean, text), actorstore.unsupervise(text, text),
+	actorstore.purge_supervision_log(text, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION actorstore.type_counts(OUT actor_type text, OUT handled bigint, OUT turns bigint, OUT created bigint,
 	OUT failed bigint, OUT retried bigint, OUT dead bigint,
@@ -719,4 +926,17 @@ SELECT pg_catalog.pg_extension_config_dump('actorstore.message_number', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.dead_message', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.dedup', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.halted', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.spawned', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.link', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.monitor', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervisor', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.child', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.child_number_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_step', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_step_step_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_restart', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_event', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_event_number_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.group_member',
+	'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = owner::oid)');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.identity', '');

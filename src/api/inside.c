@@ -10,9 +10,11 @@
 #include "actorstore.h"
 
 #include "api/args.h"
+#include "api/inside.h"
 #include "funcapi.h"
 #include "runtime/halt.h"
-#include "runtime/turn.h"
+#include "runtime/lifecycle.h"
+#include "runtime/supervise.h"
 #include "state/actor.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -25,8 +27,8 @@ PG_FUNCTION_INFO_V1(actorstore_retry_after);
 PG_FUNCTION_INFO_V1(actorstore_stop);
 PG_FUNCTION_INFO_V1(actorstore_spawn);
 
-static AsTurn *
-need_turn(const char *function)
+AsTurn *
+as_need_turn(const char *function)
 {
 	if (as_turn_current == NULL)
 		ereport(ERROR,
@@ -46,7 +48,7 @@ keep_text(AsTurn *turn, text *value)
 Datum
 actorstore_context(PG_FUNCTION_ARGS)
 {
-	AsTurn	   *turn = need_turn("actorstore.context()");
+	AsTurn	   *turn = as_need_turn("actorstore.context()");
 	AsMessage  *message = as_turn_message();
 	TupleDesc	desc;
 	Datum		values[9];
@@ -75,7 +77,7 @@ actorstore_context(PG_FUNCTION_ARGS)
 Datum
 actorstore_reply(PG_FUNCTION_ARGS)
 {
-	AsTurn	   *turn = need_turn("actorstore.reply()");
+	AsTurn	   *turn = as_need_turn("actorstore.reply()");
 	MemoryContext old;
 
 	if (turn->replied)
@@ -95,7 +97,7 @@ actorstore_reply(PG_FUNCTION_ARGS)
 Datum
 actorstore_reject(PG_FUNCTION_ARGS)
 {
-	AsTurn	   *turn = need_turn("actorstore.reject()");
+	AsTurn	   *turn = as_need_turn("actorstore.reject()");
 
 	turn->verdict = AS_VERDICT_REJECT;
 	turn->reject_reason = PG_ARGISNULL(0) ? "" :
@@ -106,7 +108,7 @@ actorstore_reject(PG_FUNCTION_ARGS)
 Datum
 actorstore_retry_after(PG_FUNCTION_ARGS)
 {
-	AsTurn	   *turn = need_turn("actorstore.retry_after()");
+	AsTurn	   *turn = as_need_turn("actorstore.retry_after()");
 	TimestampTz now = GetCurrentTimestamp();
 
 	as_reject_null(fcinfo, 0, "interval");
@@ -125,7 +127,7 @@ actorstore_retry_after(PG_FUNCTION_ARGS)
 Datum
 actorstore_stop(PG_FUNCTION_ARGS)
 {
-	AsTurn	   *turn = need_turn("actorstore.stop()");
+	AsTurn	   *turn = as_need_turn("actorstore.stop()");
 
 	as_reject_null(fcinfo, 0, "reason");
 	turn->stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
@@ -143,17 +145,25 @@ actorstore_spawn(PG_FUNCTION_ARGS)
 	text	   *id = as_arg_id(fcinfo, 1);
 	Datum		state = as_arg_value(fcinfo, 2);
 	AsPartition partition;
-	bool		stopped;
+	AsHalt		halt;
 
-	(void) need_turn("actorstore.spawn()");
+	(void) as_need_turn("actorstore.spawn()");
 	as_partition_open_for(&partition, type, AS_PRIV_WRITE, true,
 						  RowExclusiveLock);
-	stopped = as_actor_halt(partition.type, type, id) == AS_STOPPED &&
-		as_unhalt(type, id);
-	if (stopped)
+	halt = as_actor_halt(partition.type, type, id);
+	if (halt == AS_DOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("actor (%s, %s) is about to be restarted",
+						text_to_cstring(type), text_to_cstring(id))));
+	if (halt == AS_STOPPED && as_unhalt(type, id))
+	{
 		(void) as_actor_put(&partition, id, state);
+		as_supervise_revived(type, id);
+	}
 	else
 		(void) as_actor_insert(&partition, id, state);
+	as_life_spawned(partition.type, type, id, state);
 	as_partition_close(&partition);
 	PG_RETURN_VOID();
 }

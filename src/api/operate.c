@@ -16,6 +16,7 @@
 #include "runtime/halt.h"
 #include "runtime/outgoing.h"
 #include "runtime/send.h"
+#include "runtime/supervise.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 
@@ -51,12 +52,12 @@ actorstore_pause(PG_FUNCTION_ARGS)
 	text	   *id = arg_id_or_null(fcinfo, 1);
 	AsType	   *type = own_type(name, "actorstore.pause()");
 
-	if (id != NULL && as_actor_halt(type, name, id) == AS_STOPPED)
+	if (id != NULL && as_actor_halt(type, name, id) >= AS_STOPPED)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_HALTED),
 				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),
 						text_to_cstring(id))));
-	as_halt(name, id, false, NULL);
+	as_halt(name, id, AS_PAUSED, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -66,8 +67,14 @@ actorstore_resume(PG_FUNCTION_ARGS)
 	text	   *name = as_arg_type(fcinfo, 0);
 	text	   *id = arg_id_or_null(fcinfo, 1);
 
-	(void) own_type(name, "actorstore.resume()");
-	PG_RETURN_BOOL(as_unhalt(name, id));
+	AsType	   *type = own_type(name, "actorstore.resume()");
+	bool		stopped = id != NULL &&
+	as_actor_halt(type, name, id) >= AS_STOPPED;
+	bool		halted = as_unhalt(name, id);
+
+	if (halted && stopped)
+		as_supervise_revived(name, id);
+	PG_RETURN_BOOL(halted);
 }
 
 Datum

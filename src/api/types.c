@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
 #include "state/catalog.h"
 #include "state/type_ddl.h"
@@ -71,6 +72,8 @@ actorstore_drop_type(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 1, "events");
 	PreventCommandIfReadOnly("actorstore.drop_type()");
+	as_type_check_owner(as_type_get(name));
+	as_life_type_dropped(name);
 	as_type_drop(name, PG_GETARG_BOOL(1));
 	as_outgoing_note_doubt();
 	PG_RETURN_VOID();

@@ -116,7 +116,7 @@ as_check_answers(AsType *type, const AsMessage *message)
 				 errmsg("actor (%s, %s) is %s",
 						text_to_cstring(message->actor_type),
 						text_to_cstring(message->actor_id),
-						halt == AS_STOPPED ? "stopped" : "paused")));
+						halt == AS_PAUSED ? "paused" : "stopped")));
 	if (as_handler_find(type, message->name) == NULL)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_NO_HANDLER),

@@ -22,24 +22,25 @@ id_datum(text *id)
 }
 
 void
-as_halt(text *type, text *id, bool stopped, const char *reason)
+as_halt(text *type, text *id, AsHalt halt, const char *reason)
 {
-	Oid			types[4] = {TEXTOID, TEXTOID, BOOLOID, TEXTOID};
-	Datum		values[4] = {PointerGetDatum(type), id_datum(id),
-	BoolGetDatum(stopped), reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason)};
+	Oid			types[5] = {TEXTOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID};
+	Datum		values[5] = {PointerGetDatum(type), id_datum(id),
+		BoolGetDatum(halt != AS_PAUSED), BoolGetDatum(halt == AS_DOWN),
+	reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason)};
 	AsAdmin		admin;
 
 	as_admin_begin(&admin);
-	as_admin_execute("INSERT INTO actorstore.halted (actor_type, actor_id, stopped, reason)"
-					 " VALUES ($1, $2, $3, $4) ON CONFLICT (actor_type, actor_id) DO UPDATE"
-					 " SET stopped = excluded.stopped, reason = excluded.reason, since = excluded.since",
-					 SPI_OK_INSERT, 4, types, values,
-					 reason == NULL ? "   n" : "    ");
+	as_admin_execute("INSERT INTO actorstore.halted (actor_type, actor_id, stopped, restarting, reason)"
+					 " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (actor_type, actor_id) DO UPDATE"
+					 " SET stopped = excluded.stopped, restarting = excluded.restarting, reason = excluded.reason, since = excluded.since",
+					 SPI_OK_INSERT, 5, types, values,
+					 reason == NULL ? "    n" : "     ");
 	as_admin_end(&admin);
 }
 
-bool
-as_unhalt(text *type, text *id)
+static bool
+change(text *type, text *id, const char *sql, int expected)
 {
 	Oid			types[2] = {TEXTOID, TEXTOID};
 	Datum		values[2] = {PointerGetDatum(type), id_datum(id)};
@@ -47,9 +48,32 @@ as_unhalt(text *type, text *id)
 	bool		found;
 
 	as_admin_begin(&admin);
-	found = as_admin_execute("DELETE FROM actorstore.halted WHERE actor_type = $1 AND actor_id = $2",
-							 SPI_OK_DELETE, 2, types, values, NULL) > 0;
+	found = as_admin_execute(sql, expected, 2, types, values, NULL) > 0;
 	as_admin_end(&admin);
+	return found;
+}
+
+void
+as_halt_for_good(text *type, text *id)
+{
+	(void) change(type, id,
+				  "UPDATE actorstore.halted SET restarting = false WHERE actor_type = $1 AND actor_id = $2",
+				  SPI_OK_UPDATE);
+}
+
+bool
+as_halt_end(text *type, text *id)
+{
+	return change(type, id,
+				  "DELETE FROM actorstore.halted WHERE actor_type = $1 AND actor_id = $2",
+				  SPI_OK_DELETE);
+}
+
+bool
+as_unhalt(text *type, text *id)
+{
+	bool		found = as_halt_end(type, id);
+
 	if (found)
 		as_outgoing_note_sweep();
 	return found;

@@ -61,6 +61,18 @@ typedef struct AsMessage
 	uint32		cell;			/* of a request + 1 (request.h); 0: a row */
 } AsMessage;
 
+/*
+ * Is this a message of the system?  Nobody else may send one of such a name;
+ * they all have this priority, and come before what is older.
+ */
+#define AS_SYSTEM_PRIORITY	0
+
+static inline bool
+as_is_system(const text *name)
+{
+	return VARDATA_ANY(name)[0] == '$';
+}
+
 typedef struct AsMailbox
 {
 	Relation	rel;

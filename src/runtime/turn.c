@@ -395,6 +395,8 @@ bury_deadly(AsTurn *turn)
 	begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	as_turn_read(turn, &mailbox, 1);
+	if (turn->nmessages == 1 && as_turn_is_down(turn))
+		(void) as_turn_read_system(turn, &mailbox);
 	PopActiveSnapshot();
 	if (mailbox.rel != NULL)
 		as_mailbox_close(&mailbox);

@@ -64,6 +64,9 @@ typedef struct AsTurn
 
 	/* while it runs */
 	AsType	   *type;
+	AsPartition *partition;
+	AsHalt		halt;			/* not AS_PAUSED */
+	bool		exited;			/* in this turn: what follows waits */
 	int			at;				/* the message at hand */
 	AsHandler  *handler;		/* that is called for it */
 	uint64		handlers_loaded;	/* when it was found: see AsType */
@@ -126,6 +129,15 @@ extern void as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max);
  */
 extern void as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox);
 
+/*
+ * Instead of the mail that was read, have the first message of the system that
+ * waits; false if there is none to be handled now.
+ */
+extern bool as_turn_read_system(AsTurn *turn, AsMailbox *mailbox);
+
+/* Is the actor AS_DOWN? */
+extern bool as_turn_is_down(const AsTurn *turn);
+
 /* The messages from number from on are not to be handled after all. */
 extern void as_turn_leave(AsTurn *turn, int from);
 
@@ -146,6 +158,18 @@ typedef enum AsTurnResult
  * other turns, or InvalidOid, and is set.
  */
 extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
+
+/*
+ * Call a handler for the message at hand, in two steps: the first one
+ * prepares for it what must not be undone with it.  What the call returns is
+ * the new state, in the context given.
+ */
+extern void as_turn_prepare(AsTurn *turn, AsHandler *handler);
+extern void as_turn_call(AsTurn *turn, AsHandler *handler, Oid function,
+						 MemoryContext context);
+
+/* A call has failed that does not end the transaction: look functions up anew. */
+extern void as_turn_forget_functions(void);
 
 /* Raised to roll a message back whose handler asked for it. */
 #define AS_ERRCODE_VERDICT	MAKE_SQLSTATE('V', 'A', '0', '9', '9')

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
+#include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -47,6 +48,8 @@ bury_failed(AsMailbox *mailbox, AsTurn *turn, const char *why,
 	if (!as_mailbox_delete(mailbox, message))
 		return;					/* somebody else has dealt with it */
 	as_letter_bury(message, &reason);
+	if (as_is_system(message->name))
+		as_life_given_up(message);
 	turn->nhandled = 1;
 	turn->nburied = 1;
 	ereport(LOG,
@@ -72,27 +75,46 @@ hold_back(AsMailbox *mailbox, AsTurn *turn, int64 wait)
 	turn->more = true;
 }
 
+/* Give the message up, and do with its actor what the type says. */
+static void
+give_up(AsMailbox *mailbox, AsTurn *turn, const char *why, ErrorData *error)
+{
+	bury_failed(mailbox, turn, why, error);
+	if (turn->nhandled > 0)
+		as_life_exhausted(turn, mailbox, error);
+}
+
 void
 as_turn_failed(AsTurn *turn, ErrorData *error)
 {
 	AsMailbox	mailbox;
 	AsMessage  *message = &turn->messages[0];
+	bool		deadly = turn->verdict == AS_VERDICT_REJECT &&
+	turn->reject_reason == NULL;
 	int			max_attempts;
 
 	turn->type = as_type_find(message->actor_type);
 	max_attempts = turn->type == NULL ? 1 : turn->type->max_attempts;
 	as_mailbox_open(&mailbox, RowExclusiveLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (turn->verdict == AS_VERDICT_REJECT)
+	if (as_life_must_be_handled(turn, message))
+	{
+		/* soon it goes without hooks */
+		message->attempts = deadly ? max_attempts : message->attempts + 1;
+		hold_back(&mailbox, turn, backoff(turn->type, message->attempts));
+	}
+	else if (turn->verdict == AS_VERDICT_REJECT)
 	{
 		message->attempts++;
-		bury_failed(&mailbox, turn,
-					turn->reject_reason != NULL ? "rejected" : "deadly", error);
+		if (deadly)
+			give_up(&mailbox, turn, "deadly", error);
+		else
+			bury_failed(&mailbox, turn, "rejected", error);
 	}
 	else if (turn->verdict == AS_VERDICT_RETRY)
 		hold_back(&mailbox, turn, turn->retry_after);
 	else if (++message->attempts >= max_attempts)
-		bury_failed(&mailbox, turn, "exhausted", error);
+		give_up(&mailbox, turn, "exhausted", error);
 	else
 		hold_back(&mailbox, turn, backoff(turn->type, message->attempts));
 	PopActiveSnapshot();

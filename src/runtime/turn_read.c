@@ -6,8 +6,8 @@
  * The lanes are read in the order of priorities, each from the position that
  * the slot knew.  So that the last ones do not starve, a message that has
  * waited counts as one of a higher priority: one step for each
- * actorstore.priority_aging.  A lane whose first message has a time in the
- * future waits for it.
+ * actorstore.priority_aging.  What the system says comes before all that.  A
+ * lane whose first message has a time in the future waits for it.
  *
  * Requests come first, so that who waits for an answer does not wait for all
  * mail; where there is mail, they get half of the turn at most.
@@ -146,6 +146,8 @@ aged_priority(const AsMessage *message, TimestampTz now)
 {
 	int64		age = Max(now - Max(message->sent_at, message->due), 0);
 
+	if (as_is_system(message->name))
+		return PG_INT64_MIN;
 	if (actorstore_priority_aging == 0)
 		return message->priority;
 	return message->priority - age / (actorstore_priority_aging * INT64CONST(1000));
@@ -323,6 +325,46 @@ as_turn_read(AsTurn *turn, AsMailbox *mailbox, int max)
 		read_mail(turn, mailbox, max - nrequests);
 	if (nrequests > 0)
 		put_in_front(turn, requests, nrequests);
+}
+
+/*
+ * Of the mail only what the system says is to be handled, one message at a
+ * time: look for it in its lane, and leave everything else where it is.
+ */
+bool
+as_turn_read_system(AsTurn *turn, AsMailbox *mailbox)
+{
+	int			max = AS_MAX_BATCH;
+	AsMessage  *found = palloc((turn->nrequests + 1) * sizeof(AsMessage));
+	AsMessage  *messages = palloc(max * sizeof(AsMessage));
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		from = 0;
+	bool		end = false;
+
+	memcpy(found, turn->messages, Max(turn->nrequests, 1) * sizeof(AsMessage));
+	as_turn_unread(turn);
+	turn->messages = found;
+	turn->nmessages = turn->nrequests;
+	turn->more = false;
+	need_mailbox(mailbox);
+	while (!end)
+	{
+		int			n = as_mailbox_read(mailbox, turn->key_hash,
+										AS_SYSTEM_PRIORITY, AS_SYSTEM_PRIORITY,
+										from, messages, max, &end);
+
+		for (int i = 0; i < n; i++)
+		{
+			from = (uint64) messages[i].position + 1;
+			if (!as_is_system(messages[i].name) || messages[i].due > now ||
+				!same_actor(&messages[i], &found[0]))
+				continue;
+			found[turn->nmessages++] = messages[i];
+			turn->more = true;
+			return true;
+		}
+	}
+	return false;
 }
 
 void

@@ -13,7 +13,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "runtime/halt.h"
+#include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
 #include "runtime/session.h"
 #include "state/actor.h"
@@ -315,11 +315,17 @@ describe_message(void *arg)
 				   message->attempts + 1);
 }
 
+static bool
+is_inline(const AsTurn *turn)
+{
+	return turn->ref == AS_NO_SLOT;
+}
+
 /* Is the message handled for somebody who waits, here or elsewhere? */
 static bool
 is_waited_for(AsTurn *turn, const AsMessage *message)
 {
-	return turn->ref == AS_NO_SLOT || message->cell != 0;
+	return is_inline(turn) || message->cell != 0;
 }
 
 /* Nobody will ever handle the message. */
@@ -397,10 +403,34 @@ raise_verdict(AsTurn *turn, AsMessage *message)
 					 (long long) turn->retry_after / 1000)));
 }
 
+void
+as_turn_prepare(AsTurn *turn, AsHandler *handler)
+{
+	if (!is_inline(turn))
+		as_session_set_path(handler->search_path);
+	turn->handler = handler;
+	turn->handlers_loaded = turn->type->handlers_loaded;
+	if (handler->sees_states && turn->changed)
+	{
+		write_state(turn, turn->partition);
+		if (!is_inline(turn))
+		{
+			PopActiveSnapshot();
+			PushActiveSnapshot(GetTransactionSnapshot());
+		}
+	}
+}
+
+void
+as_turn_forget_functions(void)
+{
+	opened.functions = NIL;
+}
+
 /* Call the handler; what it returns is the new state. */
 static void
-call_handler(AsTurn *turn, AsPartition *partition, Oid function,
-			 AsMessage *message, MemoryContext context)
+call_handler(AsTurn *turn, Oid function, AsMessage *message,
+			 MemoryContext context)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	FmgrInfo   *info = function_info(function);
@@ -426,7 +456,13 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 	if (turn->verdict != AS_VERDICT_NONE)
 		raise_verdict(turn, message);
 	if (as_actor_nwrites != nwrites)
-		take_state_again(turn, partition);
+	{
+		/* the next message needs it, too */
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		take_state_again(turn, turn->partition);
+		MemoryContextSwitchTo(old);
+	}
 	if (!isnull)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -435,6 +471,7 @@ call_handler(AsTurn *turn, AsPartition *partition, Oid function,
 		turn->changed = true;
 		MemoryContextSwitchTo(old);
 	}
+	turn->handler = NULL;
 }
 
 /*
@@ -466,18 +503,24 @@ function_of(AsTurn *turn, AsMessage *message, AsHandler **handler)
 					  as_type_name(turn->type), text_to_cstring(message->name)));
 		return InvalidOid;
 	}
-	turn->handlers_loaded = turn->type->handlers_loaded;
 	return as_handler_function(turn->type, *handler);
 }
 
 /* Handle one message, or see that nobody can. */
 static void
-handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
-	   MemoryContext context)
+handle(AsTurn *turn, AsMessage *message, MemoryContext context)
 {
 	AsHandler  *handler;
 	Oid			function;
 
+	if (as_is_system(message->name) && as_life_handle(turn, message))
+		return;
+	if (turn->halt == AS_STOPPED)
+	{
+		bury(turn, message, "stopped", AS_ERRCODE_HALTED,
+			 "the actor is stopped");
+		return;
+	}
 	if (message->expires_at != 0 && message->expires_at <= turn->started_at)
 	{
 		bury(turn, message, "expired", 0, NULL);
@@ -486,15 +529,8 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
 	function = function_of(turn, message, &handler);
 	if (!OidIsValid(function))
 		return;
-	as_session_set_path(handler->search_path);
-	turn->handler = handler;
-	if (handler->sees_states && turn->changed)
-	{
-		write_state(turn, partition);
-		PopActiveSnapshot();
-		PushActiveSnapshot(GetTransactionSnapshot());
-	}
-	call_handler(turn, partition, function, message, context);
+	as_turn_prepare(turn, handler);
+	call_handler(turn, function, message, context);
 	turn->handler = NULL;
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message, message->cell != 0 ? answer_of(turn) :
@@ -506,8 +542,7 @@ handle(AsTurn *turn, AsPartition *partition, AsMessage *message,
  * that time.
  */
 static void
-handle_request(AsTurn *turn, AsPartition *partition, AsMessage *message,
-			   MemoryContext context)
+handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 {
 	bool		asked = as_request_is_asked(message);
 	AsHandler  *handler = find_handler(turn->type, message->name);
@@ -515,18 +550,18 @@ handle_request(AsTurn *turn, AsPartition *partition, AsMessage *message,
 
 	if (!turn->locked && (message->dedup_key != NULL ||
 						  (handler != NULL && handler->writes_states)))
-		lock_late(turn, partition);
+		lock_late(turn, turn->partition);
 	if (message->dedup_key != NULL &&
 		!as_dedup_claim_request(message, &turn->reply))
 		turn->replied = true;
 	else
 	{
-		handle(turn, partition, message, context);
+		handle(turn, message, context);
 		CommandCounterIncrement();
 		if (!turn->locked &&
 			(turn->changed || turn->stop_reason != NULL ||
 			 GetCurrentCommandId(false) != command))
-			lock_late(turn, partition);
+			lock_late(turn, turn->partition);
 	}
 	need_answers(turn);
 	if (asked)
@@ -534,7 +569,7 @@ handle_request(AsTurn *turn, AsPartition *partition, AsMessage *message,
 }
 
 static void
-handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
+handle_messages(AsTurn *turn, AsMailbox *mailbox)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext message_context = AllocSetContextCreate(context,
@@ -549,6 +584,8 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 		AsMessage  *message = &turn->messages[turn->at];
 
 		CHECK_FOR_INTERRUPTS();
+		if (message->cell != 0 && turn->halt != AS_NOT_HALTED)
+			continue;			/* it was refused */
 		if (message->cell == 0 && !as_mailbox_delete(mailbox, message))
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -558,24 +595,23 @@ handle_messages(AsTurn *turn, AsPartition *partition, AsMailbox *mailbox)
 		MemoryContextSwitchTo(message_context);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (message->cell != 0)
-			handle_request(turn, partition, message, context);
+			handle_request(turn, message, context);
 		else
-			handle(turn, partition, message, context);
+			handle(turn, message, context);
+		if (turn->stop_reason != NULL)
+			as_life_stop(turn);
 		PopActiveSnapshot();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(message_context);
 		CommandCounterIncrement();
-		if (turn->stop_reason != NULL)
+		if (turn->exited)
 		{
 			as_turn_leave(turn, turn->at + 1);
 			turn->more = true;
 		}
 	}
 	turn->at = Max(turn->nmessages - 1, 0);
-	write_state(turn, partition);
-	if (turn->stop_reason != NULL)
-		as_halt(turn->messages[0].actor_type, turn->messages[0].actor_id, true,
-				turn->stop_reason);
+	write_state(turn, turn->partition);
 	as_turn_current = NULL;
 	error_context_stack = callback.previous;
 	MemoryContextDelete(message_context);
@@ -600,6 +636,59 @@ bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 	turn->nhandled = turn->nmessages;
 }
 
+bool
+as_turn_is_down(const AsTurn *turn)
+{
+	const AsMessage *first = &turn->messages[0];
+	AsType	   *type = as_type_find(first->actor_type);
+
+	return type != NULL &&
+		as_actor_halt(type, first->actor_type, first->actor_id) == AS_DOWN;
+}
+
+/* Has the system something to say to an actor that is stopped? */
+static bool
+has_system_messages(const AsTurn *turn)
+{
+	for (int i = turn->nrequests; i < turn->nmessages; i++)
+	{
+		if (as_is_system(turn->messages[i].name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The actor has exited, or is paused: is there anything to be done that needs
+ * its lock?
+ */
+static bool
+wakes(AsTurn *turn, AsMailbox *mailbox)
+{
+	if (turn->halt == AS_PAUSED || turn->type->paused)
+	{
+		as_turn_unread(turn);
+		as_turn_refuse(turn, AS_ERRCODE_HALTED, "the actor is paused");
+		turn->nhandled = turn->nmessages = turn->nrequests;
+		turn->more = false;
+		return false;
+	}
+	if (turn->halt == AS_DOWN && !as_turn_read_system(turn, mailbox))
+	{
+		as_turn_refuse(turn, AS_ERRCODE_HALTED, "the actor is stopped");
+		turn->nhandled = turn->nmessages;
+		return false;
+	}
+	if (has_system_messages(turn))
+	{
+		as_turn_refuse(turn, AS_ERRCODE_HALTED, "the actor is stopped");
+		return true;
+	}
+	bury_all(turn, mailbox, "stopped", AS_ERRCODE_HALTED,
+			 "the actor is stopped");
+	return false;
+}
+
 /* May the turn begin without a lock?  Not if that has just failed. */
 static bool
 may_look_first(AsTurn *turn)
@@ -614,7 +703,6 @@ AsTurnResult
 as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 {
 	AsMessage  *first = &turn->messages[0];
-	AsPartition *partition;
 
 	turn->type = as_type_find(first->actor_type);
 	if (turn->type == NULL)
@@ -623,32 +711,20 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 				 "the actor type has been dropped");
 		return AS_TURN_RAN;
 	}
-	switch (as_actor_halt(turn->type, first->actor_type, first->actor_id))
-	{
-		case AS_NOT_HALTED:
-			break;
-		case AS_PAUSED:
-			as_turn_unread(turn);
-			as_turn_refuse(turn, AS_ERRCODE_HALTED, "the actor is paused");
-			turn->nhandled = turn->nmessages = turn->nrequests;
-			turn->more = false;
-			return AS_TURN_RAN;
-		case AS_STOPPED:
-			bury_all(turn, mailbox, "stopped", AS_ERRCODE_HALTED,
-					 "the actor is stopped");
-			return AS_TURN_RAN;
-	}
+	turn->halt = as_actor_halt(turn->type, first->actor_type, first->actor_id);
+	if (turn->halt != AS_NOT_HALTED && !wakes(turn, mailbox))
+		return AS_TURN_RAN;
 	if (OidIsValid(*owner) && *owner != turn->type->owner)
 		return AS_TURN_OTHER_OWNER;
 
-	partition = open_partition(turn->type);
+	turn->partition = open_partition(turn->type);
 	*owner = turn->type->owner;
 	if (may_look_first(turn))
-		look_at_actor(turn, partition);
-	else if (!lock_actor(turn, partition))
+		look_at_actor(turn, turn->partition);
+	else if (!lock_actor(turn, turn->partition))
 		return AS_TURN_BUSY;
 	as_session_begin_turn(*owner, turn->type->turn_timeout);
-	handle_messages(turn, partition, mailbox);
+	handle_messages(turn, mailbox);
 	return AS_TURN_RAN;
 }
 
@@ -656,8 +732,8 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 
 /* Call the handler as the type's owner, with its path, and undo both. */
 static void
-call_inline(AsTurn *turn, AsPartition *partition, AsHandler *handler,
-			Oid function, MemoryContext context)
+call_inline(AsTurn *turn, AsHandler *handler, Oid function,
+			MemoryContext context)
 {
 	int			guc_level = NewGUCNestLevel();
 	Oid			user;
@@ -668,13 +744,22 @@ call_inline(AsTurn *turn, AsPartition *partition, AsHandler *handler,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	(void) set_config_option("search_path", handler->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	turn->handler = handler;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	call_handler(turn, partition, function, &turn->messages[0], context);
+	call_handler(turn, function, &turn->messages[0], context);
 	PopActiveSnapshot();
-	turn->handler = NULL;
 	AtEOXact_GUC(true, guc_level);
 	SetUserIdAndSecContext(user, sec_context);
+}
+
+void
+as_turn_call(AsTurn *turn, AsHandler *handler, Oid function,
+			 MemoryContext context)
+{
+	if (is_inline(turn))
+		call_inline(turn, handler, function, context);
+	else
+		call_handler(turn, function, &turn->messages[turn->at], context);
+	turn->handler = NULL;
 }
 
 void
@@ -684,18 +769,20 @@ as_turn_run_inline(AsTurn *turn, AsPartition *partition)
 	AsHandler  *handler;
 	Oid			function;
 
+	turn->partition = partition;
 	turn->caller = as_turn_current;
 	as_turn_current = turn;
 	error_context_stack = &callback;
 	PG_TRY();
 	{
 		function = function_of(turn, &turn->messages[0], &handler);
-		call_inline(turn, partition, handler, function, CurrentMemoryContext);
+		as_turn_prepare(turn, handler);
+		call_inline(turn, handler, function, CurrentMemoryContext);
+		turn->handler = NULL;
 		CommandCounterIncrement();
-		write_state(turn, partition);
 		if (turn->stop_reason != NULL)
-			as_halt(turn->messages[0].actor_type, turn->messages[0].actor_id,
-					true, turn->stop_reason);
+			as_life_stop(turn);
+		write_state(turn, partition);
 	}
 	PG_FINALLY();
 	{

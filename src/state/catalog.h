@@ -25,6 +25,7 @@
 #define Anum_type_backoff		9
 #define Anum_type_backoff_max	10
 #define Anum_type_turn_timeout	11
+#define Anum_type_on_exhausted	12
 
 /* Column numbers of actorstore.handler */
 #define Anum_handler_actor_type	1
@@ -36,6 +37,7 @@
 #define Anum_halted_actor_type	1
 #define Anum_halted_actor_id	2
 #define Anum_halted_stopped		3
+#define Anum_halted_restarting	4
 
 /* Column numbers of actorstore.type_grant */
 #define Anum_grant_actor_type	1

@@ -281,9 +281,17 @@ as_actor_halt(AsType *type, const text *name, const text *id)
 	rel = table_open(as_catalog()->halted, AccessShareLock);
 	scan = begin_scan(rel, as_catalog()->halted_pkey, 2, name, id);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		halt = DatumGetBool(heap_getattr(tuple, Anum_halted_stopped,
-										 RelationGetDescr(rel), &isnull)) ?
-			AS_STOPPED : AS_PAUSED;
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+
+		if (!DatumGetBool(heap_getattr(tuple, Anum_halted_stopped, desc,
+									   &isnull)))
+			halt = AS_PAUSED;
+		else
+			halt = DatumGetBool(heap_getattr(tuple, Anum_halted_restarting,
+											 desc, &isnull)) ?
+				AS_DOWN : AS_STOPPED;
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return halt;

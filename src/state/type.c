@@ -226,6 +226,7 @@ load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	char	   *on_full;
+	char	   *on_exhausted;
 
 #define COLUMN(name) heap_getattr(tuple, Anum_type_##name, desc, &isnull)
 	type->mailbox_limit = DatumGetInt32(COLUMN(mailbox_limit));
@@ -237,6 +238,13 @@ load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
 	type->backoff = interval_us(COLUMN(backoff));
 	type->backoff_max = interval_us(COLUMN(backoff_max));
 	type->turn_timeout = interval_us(COLUMN(turn_timeout));
+	on_exhausted = TextDatumGetCString(COLUMN(on_exhausted));
+	type->on_exhausted = strcmp(on_exhausted, "restart") == 0 ? AS_EXHAUSTED_RESTART :
+		strcmp(on_exhausted, "pause") == 0 ? AS_EXHAUSTED_PAUSE :
+		strcmp(on_exhausted, "stop") == 0 ? AS_EXHAUSTED_STOP :
+		strcmp(on_exhausted, "escalate") == 0 ? AS_EXHAUSTED_ESCALATE :
+		AS_EXHAUSTED_GO_ON;
+	pfree(on_exhausted);
 #undef COLUMN
 	type->has_handlers = false;
 	type->has_halted = false;

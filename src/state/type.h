@@ -44,6 +44,16 @@ typedef enum AsOnFull
 	AS_FULL_DROP
 } AsOnFull;
 
+/* What becomes of an actor that could not handle a message */
+typedef enum AsOnExhausted
+{
+	AS_EXHAUSTED_GO_ON,			/* the message is a dead letter, that is all */
+	AS_EXHAUSTED_RESTART,
+	AS_EXHAUSTED_PAUSE,
+	AS_EXHAUSTED_STOP,
+	AS_EXHAUSTED_ESCALATE
+} AsOnExhausted;
+
 /* Who answers a message; see handler_find.c. */
 typedef struct AsHandler
 {
@@ -80,6 +90,7 @@ typedef struct AsType
 	int64		backoff;		/* microseconds, as the next two */
 	int64		backoff_max;
 	int64		turn_timeout;
+	AsOnExhausted on_exhausted;
 
 	/* read when first asked for */
 	bool		has_handlers;	/* have they been read? */
@@ -155,11 +166,13 @@ extern void as_handler_init(void);
 typedef enum AsHalt
 {
 	AS_NOT_HALTED,
-	AS_PAUSED,
-	AS_STOPPED
+	AS_PAUSED,					/* its mail waits */
+	AS_STOPPED,					/* its mail goes to the dead letters */
+	AS_DOWN						/* it has exited; its mail waits until its
+								 * supervisor says what becomes of it */
 } AsHalt;
 
-/* Is the actor paused, or its type, or is it stopped? */
+/* Is the actor paused, or its type, or has it exited? */
 extern AsHalt as_actor_halt(AsType *type, const text *name, const text *id);
 
 /* A copy of the type's name, zero-terminated, for messages. */

@@ -1,0 +1,264 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervision.c
+ *	  The SQL functions about links, monitors, supervisors and groups.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "api/args.h"
+#include "api/inside.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "runtime/groups.h"
+#include "runtime/links.h"
+#include "runtime/supervise.h"
+#include "state/catalog.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(actorstore_link);
+PG_FUNCTION_INFO_V1(actorstore_unlink);
+PG_FUNCTION_INFO_V1(actorstore_monitor);
+PG_FUNCTION_INFO_V1(actorstore_demonitor);
+PG_FUNCTION_INFO_V1(actorstore_supervise);
+PG_FUNCTION_INFO_V1(actorstore_unsupervise);
+PG_FUNCTION_INFO_V1(actorstore_purge_supervision_log);
+PG_FUNCTION_INFO_V1(actorstore_join_group);
+PG_FUNCTION_INFO_V1(actorstore_leave_group);
+PG_FUNCTION_INFO_V1(actorstore_broadcast);
+
+/* ---- Links and monitors ---- */
+
+static Datum
+in_handler(FunctionCallInfo fcinfo, const char *function, AsPrivilege privilege,
+		   void (*run) (AsTurn *turn, text *type, text *id))
+{
+	AsTurn	   *turn = as_need_turn(function);
+	text	   *type = as_arg_type(fcinfo, 0);
+	text	   *id = as_arg_id(fcinfo, 1);
+
+	as_type_check(as_type_get(type), privilege);
+	run(turn, type, id);
+	PG_RETURN_VOID();
+}
+
+/* Whoever exits takes those linked to it along: that is as much as to write. */
+Datum
+actorstore_link(PG_FUNCTION_ARGS)
+{
+	return in_handler(fcinfo, "actorstore.link()", AS_PRIV_WRITE, as_link);
+}
+
+Datum
+actorstore_unlink(PG_FUNCTION_ARGS)
+{
+	return in_handler(fcinfo, "actorstore.unlink()", AS_PRIV_WRITE, as_unlink);
+}
+
+Datum
+actorstore_monitor(PG_FUNCTION_ARGS)
+{
+	return in_handler(fcinfo, "actorstore.monitor()", AS_PRIV_READ, as_monitor);
+}
+
+Datum
+actorstore_demonitor(PG_FUNCTION_ARGS)
+{
+	return in_handler(fcinfo, "actorstore.demonitor()", AS_PRIV_READ,
+					  as_demonitor);
+}
+
+/* ---- Supervisors ---- */
+
+static text *
+arg_word(FunctionCallInfo fcinfo, int n, const char *what,
+		 const char *const *words)
+{
+	char	   *word;
+
+	as_reject_null(fcinfo, n, what);
+	word = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	for (int i = 0; i < 3; i++)
+	{
+		if (strcmp(word, words[i]) == 0)
+			return PG_GETARG_TEXT_PP(n);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", what, word),
+			 errhint("Valid values are: \"%s\", \"%s\", \"%s\".", words[0],
+					 words[1], words[2])));
+}
+
+static text *
+arg_max_restarts(FunctionCallInfo fcinfo, int n)
+{
+	as_reject_null(fcinfo, n, "max_restarts");
+	if (PG_GETARG_INT32(n) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_restarts must not be negative")));
+	return as_int_text(PG_GETARG_INT32(n));
+}
+
+static text *
+arg_period(FunctionCallInfo fcinfo, int n)
+{
+	Interval	zero = {0};
+
+	as_reject_null(fcinfo, n, "period");
+	if (!DatumGetBool(DirectFunctionCall2(interval_gt, PG_GETARG_DATUM(n),
+										  IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("period must be greater than zero")));
+	return cstring_to_text(DatumGetCString(DirectFunctionCall1(interval_out,
+															   PG_GETARG_DATUM(n))));
+}
+
+/* The current role must own both types; a supervisor must not have exited. */
+static void
+check_supervision(const AsSupervision *supervision)
+{
+	AsType	   *parent = as_type_get(supervision->parent_type);
+	AsType	   *child;
+
+	as_type_check_owner(parent);
+	child = as_type_get(supervision->child_type);
+	as_type_check_owner(child);
+	if (as_actor_halt(parent, supervision->parent_type,
+					  supervision->parent_id) >= AS_STOPPED)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_HALTED),
+				 errmsg("actor (%s, %s) is stopped",
+						text_to_cstring(supervision->parent_type),
+						text_to_cstring(supervision->parent_id)),
+				 errdetail("It cannot supervise others.")));
+}
+
+Datum
+actorstore_supervise(PG_FUNCTION_ARGS)
+{
+	static const char *const strategies[] =
+	{"one_for_one", "one_for_all", "rest_for_one"};
+	static const char *const restarts[] =
+	{"permanent", "transient", "temporary"};
+	AsSupervision supervision;
+
+	supervision.parent_type = as_arg_type(fcinfo, 0);
+	supervision.parent_id = as_arg_id(fcinfo, 1);
+	supervision.child_type = as_arg_type(fcinfo, 2);
+	supervision.child_id = as_arg_id(fcinfo, 3);
+	supervision.strategy = arg_word(fcinfo, 4, "strategy", strategies);
+	supervision.max_restarts = arg_max_restarts(fcinfo, 5);
+	supervision.period = arg_period(fcinfo, 6);
+	as_reject_null(fcinfo, 7, "keep_state");
+	supervision.keep_state = cstring_to_text(PG_GETARG_BOOL(7) ? "true" : "false");
+	supervision.restart = arg_word(fcinfo, 8, "restart", restarts);
+	PreventCommandIfReadOnly("actorstore.supervise()");
+	PreventCommandIfParallelMode("actorstore.supervise()");
+	check_supervision(&supervision);
+	as_supervise(&supervision);
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_unsupervise(PG_FUNCTION_ARGS)
+{
+	text	   *type = as_arg_type(fcinfo, 0);
+	text	   *id = as_arg_id(fcinfo, 1);
+
+	PreventCommandIfReadOnly("actorstore.unsupervise()");
+	as_type_check_owner(as_type_get(type));
+	PG_RETURN_BOOL(as_unsupervise(type, id));
+}
+
+Datum
+actorstore_purge_supervision_log(PG_FUNCTION_ARGS)
+{
+	text	   *type = as_arg_type(fcinfo, 0);
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		values[2] = {PointerGetDatum(type)};
+	AsAdmin		admin;
+	int64		n;
+
+	PreventCommandIfReadOnly("actorstore.purge_supervision_log()");
+	as_type_check_owner(as_type_get(type));
+	as_reject_null(fcinfo, 1, "before");
+	values[1] = PG_GETARG_DATUM(1);
+	as_admin_begin(&admin);
+	n = (int64) as_admin_execute("DELETE FROM actorstore.supervision_event WHERE child_type = $1 AND at < $2",
+								 SPI_OK_DELETE, 2, types, values, NULL);
+	as_admin_leave(&admin);
+	PG_RETURN_INT64(n);
+}
+
+/* ---- Groups ---- */
+
+static text *
+arg_group(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_name must not be NULL")));
+	as_check_name("group_name", PG_GETARG_TEXT_PP(n));
+	return PG_GETARG_TEXT_PP(n);
+}
+
+Datum
+actorstore_join_group(PG_FUNCTION_ARGS)
+{
+	text	   *group = arg_group(fcinfo, 0);
+	text	   *name = as_arg_type(fcinfo, 1);
+	text	   *id = as_arg_id(fcinfo, 2);
+	AsType	   *type;
+
+	PreventCommandIfReadOnly("actorstore.join_group()");
+	type = as_type_get(name);
+	as_type_check(type, AS_PRIV_WRITE);
+	if (as_actor_halt(type, name, id) >= AS_STOPPED)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_HALTED),
+				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),
+						text_to_cstring(id))));
+	PG_RETURN_BOOL(as_group_join(group, name, id));
+}
+
+Datum
+actorstore_leave_group(PG_FUNCTION_ARGS)
+{
+	text	   *group = arg_group(fcinfo, 0);
+	text	   *name = as_arg_type(fcinfo, 1);
+	text	   *id = as_arg_id(fcinfo, 2);
+	AsType	   *type;
+
+	PreventCommandIfReadOnly("actorstore.leave_group()");
+	type = as_type_get(name);
+	as_type_check(type, AS_PRIV_WRITE);
+	PG_RETURN_BOOL(as_group_leave(group, type, name, id));
+}
+
+static void
+check_may_send(text *type)
+{
+	as_type_check(as_type_get(type), AS_PRIV_SEND);
+}
+
+Datum
+actorstore_broadcast(PG_FUNCTION_ARGS)
+{
+	text	   *group = arg_group(fcinfo, 0);
+	text	   *message = as_arg_message(fcinfo, 1);
+
+	PreventCommandIfReadOnly("actorstore.broadcast()");
+	PreventCommandIfParallelMode("actorstore.broadcast()");
+	PG_RETURN_INT64(as_group_broadcast(group, message,
+									   PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+									   check_may_send));
+}

@@ -1,0 +1,263 @@
+/*-------------------------------------------------------------------------
+ *
+ * links.c
+ *	  See links.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/links.h"
+
+#include "lib/json_object.h"
+#include "runtime/lifecycle.h"
+#include "state/catalog.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+
+/* The row of the turn's actor that points to another one */
+#define ROW			"(actor_type, actor_id, peer_type, peer_id) = ($1, $2, $3, $4)"
+
+static bool
+is_itself(AsTurn *turn, const text *type, const text *id)
+{
+	const text *my_type = as_turn_type_name(turn);
+	const text *my_id = as_turn_id(turn);
+
+	return VARSIZE_ANY_EXHDR(type) == VARSIZE_ANY_EXHDR(my_type) &&
+		VARSIZE_ANY_EXHDR(id) == VARSIZE_ANY_EXHDR(my_id) &&
+		memcmp(VARDATA_ANY(type), VARDATA_ANY(my_type),
+			   VARSIZE_ANY_EXHDR(type)) == 0 &&
+		memcmp(VARDATA_ANY(id), VARDATA_ANY(my_id),
+			   VARSIZE_ANY_EXHDR(id)) == 0;
+}
+
+/* Run SQL with the turn's actor as $1, $2, the other one as $3, $4. */
+static int
+query(AsTurn *turn, text *type, text *id, int expected, const char *sql)
+{
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
+
+	return as_text_query(NULL, expected, sql, 4, args);
+}
+
+/* {"actor_type", "actor_id", "reason"}: an actor, and what happened to it */
+static Datum
+actor_body(text *type, text *id, const char *reason)
+{
+	AsJson		json;
+
+	as_json_begin(&json);
+	as_json_text(&json, "actor_type", type);
+	as_json_text(&json, "actor_id", id);
+	if (reason != NULL)
+		as_json_string(&json, "reason", reason);
+	return as_json_end(&json);
+}
+
+static Datum
+monitor_header(int64 number)
+{
+	AsJson		json;
+
+	as_json_begin(&json);
+	as_json_int(&json, "monitor", number);
+	return as_json_end(&json);
+}
+
+/* ---- What handlers ask for ---- */
+
+void
+as_link(AsTurn *turn, text *type, text *id)
+{
+	if (is_itself(turn, type, id))
+		return;
+	(void) query(turn, type, id, SPI_OK_INSERT,
+				 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id)"
+				 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
+	(void) as_system_send(type, id, "$link",
+						  actor_body(as_turn_type_name(turn),
+									 as_turn_id(turn), NULL), (Datum) 0);
+}
+
+void
+as_unlink(AsTurn *turn, text *type, text *id)
+{
+	if (query(turn, type, id, SPI_OK_DELETE,
+			  "DELETE FROM actorstore.link WHERE " ROW) == 0)
+		return;
+	(void) as_system_send(type, id, "$unlink",
+						  actor_body(as_turn_type_name(turn),
+									 as_turn_id(turn), NULL), (Datum) 0);
+}
+
+void
+as_monitor(AsTurn *turn, text *type, text *id)
+{
+	text	   *args[5] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
+	int64		number;
+
+	if (is_itself(turn, type, id) ||
+		query(turn, type, id, SPI_OK_SELECT,
+			  "SELECT FROM actorstore.monitor WHERE " ROW) > 0)
+		return;
+	number = as_system_send(type, id, "$monitor",
+							actor_body(as_turn_type_name(turn),
+									   as_turn_id(turn), NULL), (Datum) 0);
+	args[4] = as_int_text(number);
+	(void) as_text_query(NULL, SPI_OK_INSERT,
+						 "INSERT INTO actorstore.monitor (actor_type, actor_id, peer_type, peer_id, number)"
+						 " VALUES ($1, $2, $3, $4, $5::bigint)", 5, args);
+}
+
+void
+as_demonitor(AsTurn *turn, text *type, text *id)
+{
+	(void) query(turn, type, id, SPI_OK_DELETE,
+				 "DELETE FROM actorstore.monitor WHERE " ROW);
+}
+
+/* ---- An exit ---- */
+
+void
+as_links_announce(AsTurn *turn, const char *reason)
+{
+	text	   *type = as_turn_type_name(turn);
+	text	   *id = as_turn_id(turn);
+	text	   *args[2] = {type, id};
+	Datum		body = actor_body(type, id, reason);
+	AsRows		rows;
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT actor_type, actor_id, number::text FROM actorstore.monitor"
+						 " WHERE (peer_type, peer_id) = ($1, $2) ORDER BY number", 2, args);
+	for (int i = 0; i < rows.nrows; i++)
+		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+							  "$down", body,
+							  monitor_header(as_cell_int(&rows, i, 2)));
+
+	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
+						 "DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
+						 " RETURNING peer_type, peer_id", 2, args);
+	for (int i = 0; i < rows.nrows; i++)
+		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+							  "$exit", body, (Datum) 0);
+
+	(void) as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)",
+						 2, args);
+}
+
+/* Who is meant by the message */
+#define body_type(message)	as_json_get_text((message)->body, "actor_type")
+#define body_id(message)	as_json_get_text((message)->body, "actor_id")
+
+/* Was the message meant for the row there is?  Then that is deleted. */
+static bool
+take_row(const AsMessage *message)
+{
+	text	   *args[5] = {message->actor_type, message->actor_id,
+		body_type(message), body_id(message),
+	as_int_text(as_json_get_int(message->headers, "monitor"))};
+
+	if (message->headers != (Datum) 0)
+		return as_text_query(NULL, SPI_OK_DELETE,
+							 "DELETE FROM actorstore.monitor WHERE " ROW
+							 " AND number = $5::bigint", 5, args) > 0;
+	return as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.link WHERE " ROW, 4, args) > 0;
+}
+
+bool
+as_links_handle_down(AsTurn *turn, AsMessage *message)
+{
+	return turn->halt != AS_NOT_HALTED || !take_row(message) ||
+		as_handler_find(turn->type, message->name) == NULL;
+}
+
+bool
+as_links_handle_exit(AsTurn *turn, AsMessage *message)
+{
+	AsExit		how = {0};
+
+	if (turn->halt != AS_NOT_HALTED || !take_row(message))
+		return true;
+	if (as_handler_find(turn->type, message->name) != NULL)
+		return false;
+	how.reason = text_to_cstring(as_json_get_text(message->body, "reason"));
+	if (!as_life_is_normal(how.reason))
+		as_life_exit(turn, &how);
+	return true;
+}
+
+void
+as_links_given_up(const AsMessage *message)
+{
+	if (message->body != (Datum) 0 && body_type(message) != NULL)
+		(void) take_row(message);
+}
+
+/* ---- Requests ---- */
+
+bool
+as_links_handle_monitor(AsTurn *turn, AsMessage *message)
+{
+	if (turn->halt == AS_NOT_HALTED && as_life_exists(turn))
+		return true;
+	(void) as_system_send(body_type(message), body_id(message), "$down",
+						  actor_body(message->actor_type, message->actor_id,
+									 "noproc"),
+						  monitor_header(message->message_id));
+	return true;
+}
+
+bool
+as_links_handle_link(AsTurn *turn, AsMessage *message)
+{
+	text	   *type = body_type(message);
+	text	   *id = body_id(message);
+
+	if (turn->halt == AS_NOT_HALTED && as_life_exists(turn))
+		(void) query(turn, type, id, SPI_OK_INSERT,
+					 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id)"
+					 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
+	else
+		(void) as_system_send(type, id, "$exit",
+							  actor_body(message->actor_type,
+										 message->actor_id, "noproc"),
+							  (Datum) 0);
+	return true;
+}
+
+bool
+as_links_handle_unlink(AsTurn *turn, AsMessage *message)
+{
+	(void) query(turn, body_type(message), body_id(message), SPI_OK_DELETE,
+				 "DELETE FROM actorstore.link WHERE " ROW);
+	return true;
+}
+
+void
+as_links_type_dropped(text *type)
+{
+	text	   *args[1] = {type};
+	AsRows		rows;
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT actor_type, actor_id, peer_id, number::text FROM actorstore.monitor"
+						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY number", 1, args);
+	for (int i = 0; i < rows.nrows; i++)
+		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+							  "$down",
+							  actor_body(type, as_cell(&rows, i, 2), "noproc"),
+							  monitor_header(as_cell_int(&rows, i, 3)));
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT actor_type, actor_id, peer_id FROM actorstore.link"
+						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY 1, 2, 3", 1, args);
+	for (int i = 0; i < rows.nrows; i++)
+		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+							  "$exit",
+							  actor_body(type, as_cell(&rows, i, 2), "noproc"),
+							  (Datum) 0);
+}

@@ -1,0 +1,304 @@
+# How actors begin, restart and end: spawn, stop, hooks, what becomes of an
+# actor that could not handle a message; links, monitors, groups.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ActorstoreTest;
+use Test::More;
+
+my $node = new_node('lifecycle', settings => "actorstore.workers = 2");
+new_database_with_actors($node, 'd');
+
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub wait_for { my ($condition, $what) = @_; return ok(comes_true($node, 'd', $condition), $what); }
+sub quiet { my ($what) = @_; return wait_for(q{NOT EXISTS (SELECT FROM actorstore.message AS m WHERE NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id) AND NOT stopped))}, $what); }
+sub seen { return sql(q{WITH x AS (DELETE FROM seen RETURNING n, what) SELECT coalesce(string_agg(what, ', ' ORDER BY n), '') FROM x}); }
+sub order { my ($type, $id, $body) = @_; return sql(qq{SELECT actorstore.send('$type', '$id', 'do', \$body\$$body\$body\$) \\g /dev/null}); }
+sub state_of { my ($type, $id) = @_; return sql(qq{SELECT value FROM actorstore.get('$type', '$id')}); }
+
+# An actor that does as it is told: "sql" is executed, "fail" raised, "state" taken.  Hooks say that they were called, and
+# fail if the state says so.
+sql(q{
+CREATE FUNCTION act(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF body ? 'note' THEN INSERT INTO seen (what) SELECT actor_id || ' ' || (body->>'note') FROM actorstore.context(); END IF;
+	IF body ? 'sql' THEN EXECUTE body->>'sql'; END IF;
+	IF body ? 'fail' THEN RAISE EXCEPTION '%', body->>'fail'; END IF;
+	RETURN body->'state';
+END $$;
+CREATE FUNCTION hook(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	me record := actorstore.context();
+BEGIN
+	INSERT INTO seen (what) VALUES (format('%s %s %s of %s', me.actor_id, me.message, body, state));
+	IF state->>'fails' = me.message THEN RAISE EXCEPTION 'hook fails'; END IF;
+	IF state->>'stops' = me.message THEN PERFORM actorstore.stop('by hook'); END IF;
+	IF me.message = '$post_restart' AND state ? 'keeps' THEN RETURN body->'state'; END IF;
+	RETURN NULL;
+END $$;
+SELECT actorstore.create_type(t, max_attempts => 2, backoff => '1 ms', on_exhausted => d)
+FROM (VALUES ('plain', 'dead_letter'), ('hooked', 'dead_letter'), ('restart', 'restart'), ('pause', 'pause'), ('stop', 'stop'), ('escalate', 'escalate')) AS x (t, d);
+SELECT actorstore.set_handler(t, '*', 'act(jsonb, jsonb)') FROM unnest(ARRAY['plain', 'hooked', 'restart', 'pause', 'stop', 'escalate']) AS t;
+SELECT actorstore.set_handler(t, h, 'hook(jsonb, jsonb)') FROM unnest(ARRAY['hooked', 'restart', 'stop', 'escalate']) AS t, unnest(ARRAY['$start', '$stop', '$pre_restart', '$post_restart']) AS h;
+});
+
+# ---- spawn and stop ----
+
+order('plain', 'maker', q{{"sql": "SELECT actorstore.spawn('hooked', 'a', '{\"n\": 1}'), actorstore.send('hooked', 'a', 'do', '{\"note\": \"hello\"}', priority => 0)"}});
+quiet('spawn: done');
+is(seen(), 'a $start {"reason": "spawn"} of {"n": 1}, a hello', 'spawn: $start comes first');
+is(state_of('hooked', 'a'), '{"n": 1}', 'spawn: the state');
+is(sql(q{SELECT message, sender_type, sender_id FROM actorstore.dead_letter}), '', 'spawn: no dead letters');
+order('plain', 'maker', q{{"sql": "SELECT actorstore.spawn('hooked', 'a', '{\"n\": 2}')"}});
+quiet('spawn of an existing actor: done');
+is(sql(q{WITH x AS (DELETE FROM actorstore.dead_message RETURNING *) SELECT sqlstate, reason FROM x}), '23505|exhausted', 'spawn of an existing actor');
+is(seen(), '', 'spawn of an existing actor: no $start');
+order('plain', 'maker', q{{"sql": "SELECT actorstore.spawn('plain', 'p', '1'), actorstore.send('plain', 'p', 'do', '{\"note\": \"no hooks\"}')"}});
+quiet('spawn without hooks: done');
+is(seen(), 'p no hooks', 'a type without hooks and with a handler for *: it does not answer $start');
+
+sql(q{SELECT actorstore.pause('hooked', 'a');
+	SELECT actorstore.send('hooked', 'a', 'do', '{"sql": "SELECT actorstore.stop(''enough'')", "state": {"n": 3}}'), actorstore.send('hooked', 'a', 'do', '{"note": "too late"}');
+	SELECT actorstore.resume('hooked', 'a')});
+quiet('stop: done');
+is(seen(), 'a $stop {"reason": "enough"} of {"n": 3}', 'stop: $stop, with the state of then');
+is(state_of('hooked', 'a'), '{"n": 3}', 'stop: the state stays');
+is(sql(q{WITH x AS (DELETE FROM actorstore.dead_message RETURNING *) SELECT reason, sqlstate, body->>'note' FROM x}), 'stopped|VA005|too late', 'stop: waiting mail is dead');
+is(sql(q{SELECT actor_type, actor_id, state, reason FROM actorstore.halted_actor}), 'hooked|a|stopped|enough', 'stop: and seen');
+is(sql(q{SELECT parent_id, child_id, event, reason FROM actorstore.supervision_log}), '|a|exited|enough', 'stop: logged, as the reason is not normal');
+is(sql(q{SELECT actorstore.resume('hooked', 'a')}), 't', 'resume');
+order('hooked', 'a', '{"note": "goes on", "sql": "SELECT actorstore.stop()"}');
+quiet('resume: done');
+is(seen(), 'a goes on, a $stop {"reason": "normal"} of {"n": 3}', 'resume revives a stopped actor');
+is(sql(q{SELECT count(*) FROM actorstore.supervision_log}), 1, 'a normal exit is not logged');
+order('plain', 'maker', q{{"sql": "SELECT actorstore.spawn('hooked', 'a', '{\"fails\": \"$stop\"}')"}});
+quiet('spawn of a stopped actor: done');
+is(seen(), 'a $start {"reason": "spawn"} of {"fails": "$stop"}', 'spawn of a stopped actor: it begins anew');
+
+# A $stop that fails leaves nothing behind, and the actor stops.
+order('hooked', 'a', '{"sql": "SELECT actorstore.stop()"}');
+quiet('$stop fails: done');
+is(seen(), '', '$stop fails: it was undone');
+is(sql(q{SELECT state, reason FROM actorstore.halted_actor}), 'stopped|normal', '$stop fails: it has stopped');
+is(sql(q{SELECT event, reason FROM actorstore.supervision_log WHERE event LIKE '$%'}), '$stop failed|P0001: hook fails', '$stop fails: logged');
+sql(q{SELECT actorstore.purge_supervision_log(t, 'infinity') FROM unnest(ARRAY['hooked']) AS t});
+is(sql(q{SELECT count(*) FROM actorstore.supervision_log}), 0, 'the log is purged');
+
+# One that never ends is ended, too.
+sql(q{SELECT actorstore.alter_type('hooked', turn_timeout => '100 ms');
+	CREATE FUNCTION sleepy(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN NULL; END $$;
+	SELECT actorstore.set_handler('hooked', '$stop', 'sleepy(jsonb, jsonb)');
+	SELECT actorstore.resume('hooked', 'a')});
+order('hooked', 'a', '{"sql": "SELECT actorstore.stop(\'slowly\')", "state": 5}');
+quiet('$stop takes too long: done');
+is(sql(q{SELECT state, reason FROM actorstore.halted_actor}) . state_of('hooked', 'a'), 'stopped|slowly5', '$stop takes too long: it has stopped');
+like(sql(q{SELECT event, reason FROM actorstore.supervision_log WHERE event LIKE '$%'}), qr{^\$stop failed.57014: }, '$stop takes too long: logged');
+sql(q{SELECT actorstore.set_handler('hooked', '$stop', 'hook(jsonb, jsonb)'), actorstore.resume('hooked', 'a'), actorstore.alter_type('hooked', turn_timeout => '30 s')});
+
+# A handler that was made anew by a stranger cannot be called; the actor stops all the same.
+sql(q{CREATE ROLE stranger; GRANT CREATE ON SCHEMA public TO stranger;
+	CREATE FUNCTION odd(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT body';
+	SELECT actorstore.set_handler('hooked', '$stop', 'odd(jsonb, jsonb)');
+	DROP FUNCTION odd});
+order('hooked', 'a', '{"sql": "SELECT actorstore.stop(\'oddly\')"}');
+quiet('$stop is gone: done');
+is(sql(q{SELECT state, reason FROM actorstore.halted_actor}), 'stopped|oddly', '$stop is gone: it has stopped');
+sql(q{SELECT actorstore.set_handler('hooked', '$stop', 'hook(jsonb, jsonb)'), actorstore.purge_supervision_log('hooked', 'infinity')});
+is(seen(), '', 'nothing else was called');
+
+# ---- What becomes of an actor that could not handle a message ----
+
+for my $type (qw(plain restart pause stop escalate))
+{
+	order('plain', 'maker', qq{{"sql": "SELECT actorstore.spawn('$type', 'x', '{\\"n\\": 0}')"}});
+	quiet("$type: spawned");
+	sql(qq{SELECT actorstore.pause('$type', 'x');
+		SELECT actorstore.send('$type', 'x', 'do', b, priority => p) FROM (VALUES ('{"state": {"n": 1}, "note": "one"}'::jsonb, 4), ('{"fail": "boom"}', 4), ('{"note": "two"}', 4), ('{"note": "first"}', 0)) AS x (b, p);
+		SELECT actorstore.resume('$type', 'x')});
+	$type eq 'pause' ? wait_for(q{(SELECT count(*) FROM actorstore.dead_letter WHERE actor_type = 'pause') > 0}, 'pause: dead letter') : quiet("$type: done");
+	is(sql(qq{SELECT message, error, reason FROM actorstore.dead_letter WHERE actor_type = '$type' AND error = 'boom'}), 'do|boom|exhausted', "$type: the message dies");
+}
+is(sql(q{SELECT actor_type, actor_id, state, reason FROM actorstore.halted_actor ORDER BY 1, 2}),
+	"escalate|x|stopped|P0001: boom\nhooked|a|stopped|oddly\npause|x|paused|P0001: boom\nstop|x|stopped|shutdown: P0001: boom", 'who is halted');
+is(sql(q{SELECT actor_type, reason, body->>'note' FROM actorstore.dead_letter WHERE error IS NULL OR error <> 'boom' ORDER BY 1}), "escalate|stopped|two\nstop|stopped|two",
+	'mail of those who stop is dead, that of the others not');
+is(sql(q{SELECT child_type, event, reason FROM actorstore.supervision_log}), "restart|restarted|P0001: boom\nstop|exited|shutdown: P0001: boom\nescalate|exited|P0001: boom", 'the log');
+ok($node->log_contains('actor \(escalate, x\) stops, as it has no supervisor: P0001: boom'), 'who escalates to nobody is in the server log');
+my %state = map { $_ => state_of($_, 'x') } qw(plain restart pause stop escalate);
+is_deeply(\%state, { plain => '{"n": 1}', restart => '{"n": 0}', pause => '{"n": 1}', stop => '{"n": 1}', escalate => '{"n": 1}' }, 'the states: who restarts has that of spawn');
+my $seen = seen();
+like($seen, qr/x \$pre_restart \{"reason": "P0001: boom"\} of \{"n": 1\}, x \$post_restart \{"state": \{"n": 1\}, "reason": "P0001: boom"\} of \{"n": 0\}, x two/, 'hooks of a restart; the mailbox was kept');
+like($seen, qr/x \$stop \{"reason": "shutdown: P0001: boom"\} of \{"n": 1\}.*x \$stop \{"reason": "P0001: boom"\} of \{"n": 1\}/, '$stop of those who stop');
+is(sql(q{SELECT actorstore.resume('pause', 'x')}), 't', 'resume of who was paused');
+quiet('pause: goes on');
+is(seen(), 'x two', 'pause: mail was kept');
+
+# Restarts of actors with another past
+order('restart', 'unborn', '{"state": {"n": 1}}');
+order('restart', 'unborn', '{"fail": "boom"}');
+quiet('never spawned: done');
+is(sql(q{SELECT count(*) FROM actorstore.get('restart', 'unborn') WHERE actor_id IS NOT NULL}), 0, 'never spawned: it has no state again');
+order('restart', 'unborn', '{"state": {"n": 2}}');
+quiet('never spawned: goes on');
+is(sql(q{SELECT value, version FROM actorstore.get('restart', 'unborn')}), '{"n": 2}|0', 'never spawned: and begins anew');
+order('plain', 'maker', q{{"sql": "SELECT actorstore.spawn('restart', k, s) FROM (VALUES ('keeper', '{\"keeps\": true}'::jsonb), ('bad', '{\"fails\": \"$post_restart\"}'), ('worse', '{\"fails\": \"$pre_restart\"}'), ('stopper', '{\"stops\": \"$post_restart\"}')) AS x (k, s)"}});
+quiet('spawned');
+sql(q{SELECT actorstore.send('restart', k, 'do', '{"state": {"n": 7}}'), actorstore.send('restart', k, 'do', '{"fail": "boom"}') FROM unnest(ARRAY['keeper', 'bad', 'stopper']) AS k;
+	SELECT actorstore.send('restart', 'worse', 'do', '{"fail": "boom"}')});
+quiet('restarted');
+is(state_of('restart', 'keeper'), '{"n": 7}', '$post_restart may put back the state of before');
+is(sql(q{SELECT actor_id, state, reason FROM actorstore.halted_actor WHERE actor_type = 'restart' ORDER BY 1}), "bad|stopped|restart failed: P0001: hook fails\nstopper|stopped|by hook", 'who cannot begin again stops');
+is(state_of('restart', 'worse'), '{"fails": "$pre_restart"}', 'a $pre_restart that fails stops nothing');
+sql(q{TRUNCATE seen; SELECT actorstore.purge_dead_letters(t, 'infinity'), actorstore.purge_supervision_log(t, 'infinity') FROM (SELECT actor_type AS t FROM actorstore.type) AS x});
+
+# ---- Monitors ----
+
+sql(q{CREATE FUNCTION told(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO seen (what) SELECT format('%s %s %s', actor_id, message, body) FROM actorstore.context();
+	IF state->>'fails' = 'told' THEN RAISE EXCEPTION 'told fails'; END IF;
+	RETURN NULL;
+END $$;
+SELECT actorstore.create_type('watcher', max_attempts => 2, backoff => '1 ms'), actorstore.set_handler('watcher', '*', 'act(jsonb, jsonb)'), actorstore.set_handler('watcher', '$down', 'told(jsonb, jsonb)'), actorstore.set_handler('watcher', '$exit', 'told(jsonb, jsonb)')});
+sub alive { my (@ids) = @_; return sql(q{SELECT actorstore.put('plain', k, '0') FROM unnest(ARRAY[} . join(', ', map { "'$_'" } @ids) . q{]) AS k}); }
+alive(qw(m1 m2 m3));
+order('watcher', 'w', q{{"sql": "SELECT actorstore.monitor('plain', k) FROM unnest(ARRAY['m1', 'm1', 'm2', 'm3', 'never']) AS k"}});
+quiet('monitor: done');
+is(seen(), 'w $down {"reason": "noproc", "actor_id": "never", "actor_type": "plain"}', 'monitor: who never existed is down');
+order('plain', 'm1', q{{"sql": "SELECT actorstore.stop('tired')"}});
+quiet('monitor: done');
+is(seen(), 'w $down {"reason": "tired", "actor_id": "m1", "actor_type": "plain"}', 'monitor: one $down, though it was asked for twice');
+order('watcher', 'w', q{{"sql": "SELECT actorstore.monitor('plain', 'm1'), actorstore.demonitor('plain', 'm2'), actorstore.demonitor('plain', 'nobody')"}});
+quiet('monitor: done');
+is(seen(), 'w $down {"reason": "noproc", "actor_id": "m1", "actor_type": "plain"}', 'monitor: who is stopped already is down');
+order('plain', $_, q{{"sql": "SELECT actorstore.stop()"}}) foreach qw(m2 m3);
+quiet('monitor: done');
+is(seen(), 'w $down {"reason": "normal", "actor_id": "m3", "actor_type": "plain"}', 'monitor: a normal exit is told, too; none after demonitor');
+
+# demonitor while $down is under way
+alive('m4');
+order('watcher', 'w', q{{"sql": "SELECT actorstore.monitor('plain', 'm4')"}});
+quiet('monitor: done');
+sql(q{SELECT actorstore.pause('watcher', 'w')});
+order('plain', 'm4', q{{"sql": "SELECT actorstore.stop()"}});
+handled($node, 'd', 'plain');
+sql(q{SELECT actorstore.send('watcher', 'w', 'do', '{"sql": "SELECT actorstore.demonitor(''plain'', ''m4'')"}', priority => 0)});
+sql(q{UPDATE actorstore.message SET position = 1 WHERE message = 'do'; SELECT actorstore.resume('watcher', 'w')});
+quiet('demonitor: done');
+is(seen(), '', 'demonitor: nothing comes that is under way');
+
+# A handler of $down that fails is called again; given up, the message is a dead letter, and comes no more.
+sql(q{SELECT actorstore.put('watcher', 'bad', '{"fails": "told"}')});
+alive('m5');
+order('watcher', 'bad', q{{"sql": "SELECT actorstore.monitor('plain', 'm5')"}});
+quiet('monitor: done');
+order('plain', 'm5', q{{"sql": "SELECT actorstore.stop()"}});
+quiet('$down fails: done');
+is(sql(q{SELECT message, attempts, body->>'actor_id' FROM actorstore.dead_letter}), '$down|2|m5', '$down fails: a dead letter');
+is(sql(q{SELECT count(*) FROM actorstore.monitor}), 0, '$down fails: the monitor is gone');
+sql(q{SELECT actorstore.purge_dead_letters('watcher', 'infinity')});
+
+# ---- Links ----
+
+my $link = sub { my ($from_type, $from, $to_type, $to) = @_; order($from_type, $from, qq{{"sql": "SELECT actorstore.link('$to_type', '$to')"}}); quiet('link: done'); };
+alive(qw(l1 l2 l3 l4 l5));
+$link->('plain', 'l1', 'plain', 'l2');
+$link->('plain', 'l2', 'plain', 'l3');
+$link->('plain', 'l3', 'plain', 'l3');
+$link->('watcher', 't', 'plain', 'l3');
+$link->('plain', 'l1', 'plain', 'l2');
+is(sql(q{SELECT actor_id, peer_id FROM actorstore.link ORDER BY 1, 2}), "l1|l2\nl2|l1\nl2|l3\nl3|l2\nl3|t\nt|l3", 'link: from both sides, once');
+order('plain', 'l1', q{{"sql": "SELECT actorstore.stop('broken')"}});
+quiet('link: done');
+is(seen(), 't $exit {"reason": "broken", "actor_id": "l3", "actor_type": "plain"}', 'link: the exit goes along the links; a handler of $exit traps it');
+is(sql(q{SELECT actor_id, reason FROM actorstore.halted_actor WHERE actor_id ~ '^(l|t)' ORDER BY 1}), "l1|broken\nl2|broken\nl3|broken", 'link: with the same reason');
+is(sql(q{SELECT count(*) FROM actorstore.link}), 0, 'link: none is left');
+$link->('plain', 'l4', 'plain', 'l5');
+order('plain', 'l4', q{{"sql": "SELECT actorstore.stop()"}});
+quiet('link: done');
+is(sql(q{SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'l5'}), 0, 'link: a normal exit takes nobody along');
+$link->('watcher', 't', 'plain', 'l4');
+$link->('plain', 'l5', 'plain', 'nobody');
+is(seen(), 't $exit {"reason": "noproc", "actor_id": "l4", "actor_type": "plain"}', 'link to who is stopped: noproc');
+is(sql(q{SELECT state, reason FROM actorstore.halted_actor WHERE actor_id = 'l5'}), 'stopped|noproc', 'link to nobody: noproc, not trapped');
+alive(qw(u1 u2));
+$link->('plain', 'u1', 'plain', 'u2');
+order('plain', 'u2', q{{"sql": "SELECT actorstore.unlink('plain', 'u1'), actorstore.unlink('plain', 'nobody')"}});
+quiet('unlink: done');
+order('plain', 'u1', q{{"sql": "SELECT actorstore.stop('broken')"}});
+quiet('unlink: done');
+is(sql(q{SELECT (SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'u2'), (SELECT count(*) FROM actorstore.link)}), '0|0', 'unlink');
+
+# What a handler did before it failed has not been done.
+alive('r1');
+order('plain', 'r1', q{{"sql": "SELECT actorstore.link('watcher', 't'), actorstore.monitor('watcher', 't'), actorstore.stop('never'), actorstore.join_group('g', 'plain', 'r1')", "fail": "no"}});
+quiet('rolled back: done');
+is(sql(q{SELECT (SELECT count(*) FROM actorstore.link), (SELECT count(*) FROM actorstore.monitor), (SELECT count(*) FROM actorstore.group_members), (SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'r1')}), '0|0|0|0', 'rolled back: nothing is left');
+
+# A type that is dropped
+sql(q{SELECT actorstore.create_type('gone'), actorstore.set_handler('gone', '*', 'act(jsonb, jsonb)'); SELECT actorstore.put('gone', 'g1', '0'), actorstore.put('gone', 'g2', '0')});
+$link->('watcher', 't', 'gone', 'g1');
+order('watcher', 't', q{{"sql": "SELECT actorstore.monitor('gone', 'g2'), actorstore.join_group('g', 'gone', 'g2')"}});
+quiet('a type is dropped: done');
+sql(q{TRUNCATE seen; SELECT actorstore.drop_type('gone')});
+quiet('a type is dropped: done');
+is(sql(q{SELECT string_agg(what, ', ' ORDER BY what) FROM seen}), 't $down {"reason": "noproc", "actor_id": "g2", "actor_type": "gone"}, t $exit {"reason": "noproc", "actor_id": "g1", "actor_type": "gone"}', 'a type is dropped: its actors are gone');
+is(sql(q{SELECT (SELECT count(*) FROM actorstore.link), (SELECT count(*) FROM actorstore.monitor), (SELECT count(*) FROM actorstore.group_member)}), '0|0|0', 'a type is dropped: nothing is left');
+seen();
+
+# ---- Groups ----
+
+alive(qw(g1 g2 g3));
+is(sql(q{SELECT actorstore.join_group('choir', 'plain', k) FROM unnest(ARRAY['g3', 'g1', 'g2', 'g1']) AS k}), "t\nt\nt\nf", 'join_group');
+is(sql(q{SELECT actorstore.join_group('choir', 'watcher', 'w')}), 't', 'join_group: of another type');
+is(sql(q{SELECT actorstore.broadcast('choir', 'do', '{"note": "la"}'), actorstore.broadcast('nobody', 'do')}), '4|0', 'broadcast: how many');
+quiet('broadcast: done');
+is(join(', ', sort split /, /, seen()), 'g1 la, g2 la, g3 la, w la', 'broadcast');
+is(sql(q{SELECT actorstore.leave_group('choir', 'plain', 'g2'), actorstore.leave_group('choir', 'plain', 'g2')}), 't|f', 'leave_group');
+order('plain', 'g3', q{{"sql": "SELECT actorstore.stop()"}});
+quiet('stop: done');
+is(sql(q{SELECT group_name, actor_type, actor_id FROM actorstore.group_members}), "choir|plain|g1\nchoir|watcher|w", 'who stops leaves its groups');
+is(sqlstate($node, 'd', q{SELECT actorstore.join_group('choir', 'plain', 'g3')}), 'VA005', 'who is stopped joins none');
+is(sqlstate($node, 'd', q{BEGIN; SELECT actorstore.broadcast('choir', 'do', '{"note": "never"}'); SELECT 1/0}), '22012', 'broadcast: rolled back');
+quiet('broadcast: rolled back');
+is(seen(), '', 'broadcast: nothing was sent');
+
+# Rights
+sql(q{CREATE ROLE alice; CREATE ROLE bob; GRANT CREATE ON DATABASE d TO alice, bob; GRANT ALL ON seen TO alice, bob;
+	SET ROLE bob; SELECT actorstore.create_type('bobs', max_attempts => 1), actorstore.set_handler('bobs', '*', 'act(jsonb, jsonb)'), actorstore.grant_type('bobs', 'alice', '{write, send}');
+	RESET ROLE; SELECT actorstore.set_handler('bobs', '*', 'act(jsonb, jsonb)');
+	SET ROLE alice; SELECT actorstore.create_type('alices'), actorstore.grant_type('alices', 'bob', '{send}')});
+sub as { my ($role, $sql) = @_; return sqlstate($node, 'd', "SET ROLE $role; $sql"); }
+is(as('alice', q{SELECT actorstore.join_group('hers', 'alices', 'x')}), '00000', 'rights: a group of ones own');
+is(as('bob', q{SELECT actorstore.join_group('hers', 'bobs', 'x')}), '42501', 'rights: nobody else puts actors there');
+is(as('bob', q{SELECT actorstore.join_group('his', 'alices', 'x')}), '42501', 'rights: nor mine elsewhere');
+is(as('alice', q{SELECT actorstore.join_group('hers', 'bobs', 'x')}), '00000', 'rights: who may write to it does');
+is(as('alice', q{SELECT actorstore.broadcast('hers', 'do')}), '00000', 'rights: and sends');
+is(as('bob', q{SELECT actorstore.leave_group('hers', 'alices', 'x')}), '42501', 'rights: others are not let out');
+is(as('bob', q{SELECT actorstore.leave_group('hers', 'bobs', 'x')}), '00000', 'rights: ones own is');
+is(as('stranger', q{SELECT actorstore.broadcast('hers', 'do')}), '42501', 'rights: who may not send may not broadcast');
+is(as('bob', q{SELECT actorstore.broadcast('hers', 'do')}), '00000', 'rights: who may send may');
+is(as('stranger', q{SELECT count(*) FROM actorstore.group_members}), '00000', 'rights: the view is for all');
+is(sql(q{SET ROLE stranger; SELECT (SELECT count(*) FROM actorstore.group_members), (SELECT count(*) FROM actorstore.halted_actor), (SELECT count(*) FROM actorstore.supervision_log)}), '0|0|0', 'rights: it shows only what one may read');
+quiet('rights: done');
+is(sql(q{SELECT actorstore.send('bobs', 'b', 'do', jsonb_build_object('sql', format('SELECT actorstore.%s(''alices'', ''x'')', f))) FROM unnest(ARRAY['link', 'unlink', 'monitor', 'demonitor']) AS f}) =~ tr/\n//, 3, 'rights: sent');
+quiet('rights: done');
+is(sql(q{SELECT DISTINCT sqlstate, count(*) FROM actorstore.dead_letter WHERE actor_type = 'bobs' AND message = 'do' AND sender_type IS NULL AND sqlstate = '42501' GROUP BY 1}), '42501|4', 'rights: write to link, read to monitor');
+
+# Outside of a handler, and bad input
+for my $call (q{link('plain', 'x')}, q{unlink('plain', 'x')}, q{monitor('plain', 'x')}, q{demonitor('plain', 'x')}, q{spawn('plain', 'x', '1')}, q{stop()})
+{
+	is(sqlstate($node, 'd', "SELECT actorstore.$call"), '55000', "outside of a handler: $call");
+}
+my %bad = (
+	q{join_group('', 'plain', 'x')} => '22023', q{join_group(NULL, 'plain', 'x')} => '22023', q{join_group('g', 'plain', '')} => '22023', q{join_group('g', 'unknown', 'x')} => '42704',
+	q{join_group(repeat('x', 513), 'plain', 'x')} => '22023', q{leave_group('g', 'unknown', 'x')} => '42704', q{broadcast('choir', '$exit')} => '22023', q{broadcast('choir', NULL)} => '22023',
+	q{broadcast(NULL, 'do')} => '22023', q{purge_supervision_log('unknown', now())} => '42704', q{purge_supervision_log('plain', NULL)} => '22004');
+is(sqlstate($node, 'd', "SELECT actorstore.$_"), $bad{$_}, "bad input: $_") foreach sort keys %bad;
+
+$node->stop;
+done_testing();
