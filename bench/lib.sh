@@ -300,6 +300,25 @@ row() {
 	count "$verdict"
 }
 
+# table_at_most and row_at_most: the same where less is better.
+table_at_most() {
+	write "| $1 | actorstore, $2 | against | its $2 | ratio | lowest and highest | target: at most | reached |"
+	write "|$(printf '%s' "$1" | sed 's/[^|]*/---/g')|---|---|---|---|---|---|---|"
+}
+
+row_at_most() {
+	local ours peer ratios ratio verdict=-
+	ours=$(median <"$BENCH_WORK/$2.tps")
+	peer=$(median <"$BENCH_WORK/$3.tps")
+	ratios=$(paste "$BENCH_WORK/$2.tps" "$BENCH_WORK/$3.tps" | awk '{printf "%.3f\n", $1 / $2}' | sort -g)
+	ratio=$(printf '%s\n' "$ratios" | median)
+	if [ "$5" != - ]; then verdict=$(judge "$5" "$ratio"); fi
+	write "| $1 | $(printf %.3f "$ours") | $4 | $(printf %.3f "$peer") | $(printf %.2f "$ratio") |" \
+		"$(printf '%s\n' "$ratios" | head -n 1) – $(printf '%s\n' "$ratios" | tail -n 1) | $5 | $verdict |"
+	say "  $claim: $1 against $4: $(printf %.2f "$ratio") (target: at most $5)"
+	count "$verdict"
+}
+
 scaled() {
 	thousands "$(awk -v v="$1" -v s="$2" 'BEGIN {print v * s}')"
 }

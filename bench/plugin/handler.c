@@ -3,7 +3,8 @@
  * handler.c
  *	  For the benchmarks of queues: a handler in C, and marks of commits.
  *
- * bench_count(state, body) is a handler that counts messages in the state.
+ * bench_count(state, body) is a handler that counts messages in the state,
+ * bench_nothing(state, body) one that does nothing.
  *
  * bench_mark(n) says when the transaction that calls it has committed: the
  * server's monotonic clock, right after others can see the commit.  All
@@ -32,6 +33,7 @@
 
 PG_MODULE_MAGIC;
 
+PG_FUNCTION_INFO_V1(bench_nothing);
 PG_FUNCTION_INFO_V1(bench_count);
 PG_FUNCTION_INFO_V1(bench_mark);
 PG_FUNCTION_INFO_V1(bench_marks);
@@ -43,7 +45,13 @@ static int64 pending[MAX_PENDING];
 static int	npending = 0;
 static int	marks = -1;
 
-/* ---- The handler ---- */
+/* ---- The handlers ---- */
+
+Datum
+bench_nothing(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_NULL();
+}
 
 Datum
 bench_count(PG_FUNCTION_ARGS)
