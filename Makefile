@@ -108,7 +108,12 @@ OBJS = \
 	src/runtime/call.o \
 	src/runtime/ask.o \
 	src/runtime/sweep.o \
+	src/runtime/timing.o \
+	src/runtime/timer.o \
+	src/runtime/grid.o \
+	src/runtime/fire.o \
 	src/runtime/worker.o \
+	src/runtime/steward.o \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
 	src/api/args.o \
@@ -120,6 +125,7 @@ OBJS = \
 	src/api/present.o \
 	src/api/fetch.o \
 	src/api/messages.o \
+	src/api/timers.o \
 	src/api/inside.o \
 	src/api/ask.o \
 	src/api/operate.o \

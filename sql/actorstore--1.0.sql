@@ -465,6 +465,48 @@ AS 'MODULE_PATHNAME', 'actorstore_call' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.call(text, text, text, jsonb)
 	IS 'have an actor handle a message in this transaction, and return its answer';
 
+--
+-- Timers
+--
+
+-- nth, start, time_zone: see grid.c.  spread tells timers of one time apart.
+CREATE TABLE actorstore.timer (
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	message text COLLATE "C" NOT NULL,
+	body jsonb,
+	due timestamptz NOT NULL,
+	spread int NOT NULL,
+	missed smallint NOT NULL,
+	every interval,
+	start timestamptz,
+	nth bigint,
+	time_zone text,
+	PRIMARY KEY (actor_type, actor_id, name)
+) USING heap
+	WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+		autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off);
+CREATE INDEX timer_due ON actorstore.timer (due, spread);
+COMMENT ON TABLE actorstore.timer IS 'timers that are set; written by the extension only';
+
+CREATE FUNCTION actorstore.set_timer(actor_type text, actor_id text, name text, message text, body jsonb DEFAULT NULL,
+	after interval DEFAULT NULL, at timestamptz DEFAULT NULL, every interval DEFAULT NULL, missed text DEFAULT 'once')
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_set_timer' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.set_timer(text, text, text, text, jsonb, interval, timestamptz, interval, text)
+	IS 'send an actor a message at a time, or again and again; replaces the actor''s timer of that name';
+
+CREATE FUNCTION actorstore.cancel_timer(actor_type text, actor_id text, name text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_cancel_timer' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.cancel_timer(text, text, text)
+	IS 'delete a timer; false if there is none of that name';
+
+--
+-- In handlers
+--
+
 CREATE FUNCTION actorstore.context(OUT actor_type text, OUT actor_id text, OUT version bigint, OUT message_id bigint,
 	OUT message text, OUT attempt int, OUT sender_type text, OUT sender_id text, OUT headers jsonb)
 AS 'MODULE_PATHNAME', 'actorstore_context' LANGUAGE C VOLATILE;
@@ -556,6 +598,13 @@ FROM actorstore.message
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.mailbox IS 'messages that wait, of the types you may read';
 GRANT SELECT ON actorstore.mailbox TO PUBLIC;
+
+CREATE VIEW actorstore.timers WITH (security_barrier) AS
+SELECT actor_type, actor_id, name, message, body, due, every, (ARRAY['once', 'all', 'skip'])[missed + 1] AS missed, time_zone
+FROM actorstore.timer
+WHERE actorstore.has_type_privilege(actor_type, 'read');
+COMMENT ON VIEW actorstore.timers IS 'timers that are set, of the types you may read, and when they are due next';
+GRANT SELECT ON actorstore.timers TO PUBLIC;
 
 CREATE VIEW actorstore.dead_letter WITH (security_barrier) AS
 SELECT message_id, actor_type, actor_id, message, body, headers, priority, attempts, sent_at, died_at, reason, sqlstate, error,
@@ -906,6 +955,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM actorstore.message AS m
 		WHERE greatest(sent_at, due) < clock_timestamp() - interval '1 minute'
 			AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.actor_type = m.actor_type AND h.actor_id IN ('', m.actor_id))
+		UNION ALL
+		SELECT 12, 'steward', count(*) > 0 OR NOT EXISTS (SELECT FROM actorstore.timer),
+			format('%s running, which fires timers', count(*)),
+			'Workers fire timers meanwhile. Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;
@@ -923,6 +978,7 @@ SELECT pg_catalog.pg_extension_config_dump('actorstore.type_grant',
 SELECT pg_catalog.pg_extension_config_dump('actorstore.undeclared', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.message', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.message_number', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.dead_message', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.dedup', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.halted', '');

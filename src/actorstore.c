@@ -21,6 +21,7 @@
 #include "runtime/sched.h"
 #include "runtime/slot.h"
 #include "runtime/stat.h"
+#include "runtime/timing.h"
 #include "runtime/turn.h"
 #include "runtime/worker.h"
 #include "state/catalog.h"
@@ -214,6 +215,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_slots_shmem_size());
 	RequestAddinShmemSpace(as_sched_shmem_size());
 	RequestAddinShmemSpace(as_homes_shmem_size());
+	RequestAddinShmemSpace(as_timing_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
@@ -231,6 +233,7 @@ start_shmem(void)
 	as_slots_shmem_init();
 	as_sched_shmem_init();
 	as_homes_shmem_init();
+	as_timing_shmem_init();
 	as_stat_shmem_init();
 	as_requests_shmem_init();
 	as_arena_shmem_init();
@@ -271,5 +274,6 @@ _PG_init(void)
 	as_handler_init();
 	as_slot_init();
 	as_outgoing_init();
+	as_timing_init();
 	start_workers();
 }

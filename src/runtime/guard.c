@@ -8,7 +8,8 @@
  *	- Whoever drops, renames, moves or copies a database needs it for
  *	  himself: its workers leave first.
  *	- COMMIT PREPARED runs no callback of the transaction that it commits:
- *	  the mailboxes are looked through.
+ *	  the mailboxes are looked through.  So are the timers, then and after
+ *	  ROLLBACK PREPARED.
  *	- Where the extension comes or goes, the launcher looks.
  *
  * Copyright (c) 2026, the actorstore developers
@@ -30,6 +31,7 @@
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
 #include "runtime/turn.h"
+#include "runtime/timing.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
@@ -169,6 +171,7 @@ after_commit_prepared(void)
 	as_sched_lose(home);
 	as_slots_doubt(home);
 	as_sched_lower_due(home, 0);
+	as_timing_doubt();
 }
 
 /* ---- The process exits ---- */
@@ -255,21 +258,23 @@ run_alone(Oid database, HOOK_PARAMS)
 }
 
 static bool
-is_commit_prepared(Node *statement)
+ends_prepared(Node *statement, TransactionStmtKind how)
 {
 	return IsA(statement, TransactionStmt) &&
-		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+		((TransactionStmt *) statement)->kind == how;
 }
 
 static void
 process_utility(HOOK_PARAMS)
 {
 	Node	   *statement = pstmt->utilityStmt;
+	bool		is_rollback_prepared = ends_prepared(statement,
+													 TRANS_STMT_ROLLBACK_PREPARED);
 	Oid			database;
 
 	if (as_sched_self >= 0 || as_turn_current != NULL)
 		check_handler_command(statement);
-	if (as_sched_home() >= 0 && is_commit_prepared(statement))
+	if (as_sched_home() >= 0 && ends_prepared(statement, TRANS_STMT_COMMIT_PREPARED))
 	{
 		commit_prepared(HOOK_ARGS);
 		return;
@@ -279,6 +284,8 @@ process_utility(HOOK_PARAMS)
 		run_alone(database, HOOK_ARGS);
 	else
 		call_next(HOOK_ARGS);
+	if (is_rollback_prepared)
+		as_timing_doubt();
 }
 
 static void

@@ -10,6 +10,8 @@
 #include "runtime/request.h"
 #include "runtime/sched.h"
 
+#include "runtime/steward.h"
+#include "runtime/timing.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
@@ -64,6 +66,7 @@ as_home_give(uint32 number, Oid database)
 	pg_atomic_write_u64(&home->sleepers, 0);
 	(void) pg_atomic_fetch_add_u64(&home->lost, 1);
 	pg_atomic_write_u64(&home->next_due, 0);
+	as_timing_forget(number);
 	pg_atomic_write_u32(&home->sweeper, 0);
 	pg_atomic_write_u32(&home->timekeeper, 0);
 	home->sweep_begun = false;
@@ -134,6 +137,7 @@ as_sched_bar(Oid database)
 		pg_memory_barrier();
 		for (int worker = 0; worker < as_sched_max_workers(); worker++)
 			as_sched_wake_worker(worker);
+		as_stewards_wake_all();
 		as_sched_tell_launcher();
 		return true;
 	}
@@ -167,7 +171,7 @@ as_sched_is_barred(Oid database)
 int
 as_sched_workers_in(Oid database)
 {
-	int			n = 0;
+	int			n = as_stewards_in(database);
 
 	for (int i = 0; i < as_sched_max_workers(); i++)
 	{

@@ -33,6 +33,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runtime/sched.h"
+#include "runtime/steward.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
@@ -75,6 +76,7 @@ typedef struct Database
 static HTAB *databases;
 static BackgroundWorkerHandle *handles[AS_MAX_WORKERS];
 static bool complained = false;
+static bool no_process_left;	/* for a worker, in this pass */
 
 /* ---- What databases there are ---- */
 
@@ -285,6 +287,17 @@ workers_of(int home)
 	return n;
 }
 
+/* The last home with a steward, or -1. */
+static int
+last_steward(void)
+{
+	int			home = as_sched_max_workers() - 1;
+
+	while (home >= 0 && !as_steward_exists(home))
+		home--;
+	return home;
+}
+
 /* Start a worker for a home; false if the server has none to spare. */
 static bool
 start_worker(int home)
@@ -322,6 +335,9 @@ start_worker(int home)
 	}
 	pg_atomic_write_u32(&worker->status, AS_WORKER_NONE);
 	handles[number] = NULL;
+	no_process_left = true;
+	if (last_steward() >= 0)
+		return false;			/* it will make room */
 	if (!complained)
 		ereport(LOG,
 				(errmsg("no background worker is free to handle messages"),
@@ -365,7 +381,7 @@ take_back_homes(void)
 		Database   *database = database_of(home);
 		bool		leaving = pg_atomic_read_u32(&as_home(home)->leave) != 0;
 
-		if (!OidIsValid(oid) || workers_of(home) > 0)
+		if (!OidIsValid(oid) || workers_of(home) > 0 || as_steward_exists(home))
 			continue;
 		if (database != NULL && database->standing == SERVABLE && !leaving &&
 			!as_sched_is_barred(oid))
@@ -475,6 +491,31 @@ share_workers(void)
 	return short_of_workers;
 }
 
+/*
+ * Each home that is served its steward, as long as the workers have what they
+ * need; returns whether one could not start.
+ */
+static bool
+care_for_stewards(void)
+{
+	bool		short_of_stewards = false;
+	int			last = last_steward();
+
+	for (int home = 0; home < as_sched_max_workers(); home++)
+	{
+		Database   *database = database_of(home);
+		bool		wanted = database != NULL &&
+		database->standing == SERVABLE && workers_of(home) > 0 &&
+		pg_atomic_read_u32(&as_home(home)->leave) == 0 &&
+		!as_sched_is_barred(database->oid);
+
+		if (no_process_left && (home == last || !as_steward_exists(home)))
+			wanted = false;
+		short_of_stewards = !as_steward_care(home, wanted) || short_of_stewards;
+	}
+	return short_of_stewards;
+}
+
 /* ---- The process ---- */
 
 static bool
@@ -520,7 +561,9 @@ as_launcher_main(Datum arg)
 		read_notes();
 		take_back_homes();
 		soon = give_homes();
+		no_process_left = false;
 		soon = share_workers() || soon || is_settling();
+		soon = care_for_stewards() || soon;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 soon ? SHORT_NAP_MS : NAP_MS, PG_WAIT_EXTENSION);

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "runtime/request.h"
+#include "runtime/timing.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -302,6 +303,7 @@ as_sched_wake_all(uint32 number)
 			pg_atomic_read_u32(&worker->home) == number)
 			wake_process(worker->procno);
 	}
+	as_timing_wake(number);
 }
 
 static bool

@@ -228,7 +228,7 @@ extern void as_sched_queue_last(uint32 home, AsSlotRef ref);
 /* Wake a sleeping worker of the home, if there is one. */
 extern void as_sched_wake(uint32 home);
 
-/* Wake all workers of a home, asleep or not. */
+/* Wake all workers of a home, asleep or not, and its steward. */
 extern void as_sched_wake_all(uint32 home);
 
 /* Wake a worker, if there is one of that number. */
@@ -266,7 +266,7 @@ extern bool as_sched_bar(Oid database);
 extern void as_sched_unbar(Oid database);
 extern bool as_sched_is_barred(Oid database);
 
-/* How many workers has the database, starting ones included? */
+/* How many workers and stewards has the database, starting ones included? */
 extern int	as_sched_workers_in(Oid database);
 
 #endif							/* AS_SCHED_H */

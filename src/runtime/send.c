@@ -145,12 +145,12 @@ complete(AsMessage *message, TimestampTz now)
 		AS_DELAYED_LANE + message->priority : message->priority;
 }
 
-static void
-warn_not_preloaded(void)
+void
+as_warn_not_preloaded(const char *what)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("messages wait until actorstore is preloaded"),
+			 errmsg("%s wait until actorstore is preloaded", what),
 			 errhint("Put actorstore into shared_preload_libraries in postgresql.conf and restart.")));
 }
 
@@ -185,7 +185,7 @@ as_send(const AsType *type, AsMessage *messages, int n)
 	int			nlet_in = 0;
 
 	if (!as_sched_active())
-		warn_not_preloaded();
+		as_warn_not_preloaded("messages");
 
 	as_mailbox_open(&mailbox, RowExclusiveLock);
 	for (int done = 0; done < n; done += AS_ID_BLOCK)

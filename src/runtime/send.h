@@ -29,6 +29,12 @@ extern int	as_send(const AsType *type, AsMessage *messages, int n);
 /* Raise 54000 if body and headers are too large. */
 extern void as_message_check_size(const AsMessage *message);
 
+/* Raise 54000 if a message, of which body and headers are given, is too large. */
+extern void as_message_check_size(const AsMessage *message);
+
+/* Say that what is sent waits, as there is nobody to handle it. */
+extern void as_warn_not_preloaded(const char *what);
+
 /* Take a waiting message back; false if it is not waiting. */
 extern bool as_cancel(int64 message_id, void (*check) (AsMessage *message));
 

@@ -25,6 +25,7 @@
 #include "runtime/mailbox.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "runtime/timing.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -180,7 +181,8 @@ as_due_is_wanted(void)
 long
 as_due_sleep(long max)
 {
-	uint64		next = pg_atomic_read_u64(&as_home(my_home())->next_due);
+	uint64		next = Min(pg_atomic_read_u64(&as_home(my_home())->next_due),
+						   as_timing_for_workers(my_home()));
 
 	if (next == AS_NEVER)
 		return max;

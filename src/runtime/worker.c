@@ -26,6 +26,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "runtime/fire.h"
 #include "runtime/letters.h"
 #include "runtime/sched.h"
 #include "runtime/sweep.h"
@@ -71,6 +72,7 @@ leave_worker(int code, Datum arg)
 
 	as_turn_exit();
 	as_sweep_exit();
+	as_fire_let_go(home);
 	as_sched_cancel_sleep();
 	(void) pg_atomic_compare_exchange_u32(&as_home(home)->timekeeper,
 										  &timekeeper, 0);
@@ -133,9 +135,8 @@ as_database_is_fenced(void)
 	return fenced;
 }
 
-/* Is there anything for a worker in this database? */
-static AsFinding
-look_around(void)
+AsFinding
+as_worker_look_around(void)
 {
 	AsFinding	finding = AS_FOUND_SERVED;
 
@@ -151,11 +152,30 @@ look_around(void)
 	return finding;
 }
 
+void
+as_worker_connect(Oid database)
+{
+	char		activity[NAMEDATALEN + 32];
+
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	override("role", "none");
+	override("default_transaction_isolation", "read committed");
+	override("default_transaction_read_only", "off");
+	override("default_transaction_deferrable", "off");
+	override("session_replication_role", "origin");
+	override("statement_timeout", "0");
+	override("lock_timeout", "0");
+	override("idle_in_transaction_session_timeout", "0");
+	StartTransactionCommand();
+	snprintf(activity, sizeof(activity), "%s", get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+	set_ps_display(activity);
+}
+
 static void
 start(uint32 number)
 {
 	AsFinding	finding;
-	char		activity[NAMEDATALEN + 32];
 
 	as_sched_self = number;
 	self = as_worker(number);
@@ -167,26 +187,13 @@ start(uint32 number)
 	pg_atomic_write_u32(&self->status, AS_WORKER_READY);
 
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&self->home))->database),
-											  InvalidOid, 0);
-	override("role", "none");
-	override("default_transaction_isolation", "read committed");
-	override("default_transaction_read_only", "off");
-	override("default_transaction_deferrable", "off");
-	override("session_replication_role", "origin");
-	override("statement_timeout", "0");
-	override("lock_timeout", "0");
-	override("idle_in_transaction_session_timeout", "0");
+	as_worker_connect(pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&self->home))->database));
 	limit_memory();
 
-	finding = look_around();
+	finding = as_worker_look_around();
 	pg_atomic_write_u32(&self->finding, finding);
 	if (finding != AS_FOUND_SERVED)
 		proc_exit(0);
-	StartTransactionCommand();
-	snprintf(activity, sizeof(activity), "%s", get_database_name(MyDatabaseId));
-	CommitTransactionCommand();
-	set_ps_display(activity);
 }
 
 /* ---- Work ---- */
@@ -207,11 +214,18 @@ show_activity(bool busy)
 static bool
 look_for_work(void)
 {
+	uint32		home = pg_atomic_read_u32(&self->home);
 	bool		found = false;
 
 	if (as_due_is_wanted())
 	{
 		as_due();
+		found = true;
+	}
+	if (as_fire_is_wanted(home))
+	{
+		(void) as_fire(home);
+		as_fire_let_go(home);
 		found = true;
 	}
 	if (as_sweep_is_wanted())
@@ -269,7 +283,8 @@ static bool
 nothing_to_do(void)
 {
 	return !as_sched_has_work() && !as_sweep_is_wanted() &&
-		!as_due_is_wanted() && !must_leave();
+		!as_due_is_wanted() &&
+		!as_fire_is_wanted(pg_atomic_read_u32(&self->home)) && !must_leave();
 }
 
 static bool
@@ -316,8 +331,8 @@ sleep_on(bool stuck)
 		pg_atomic_write_u32(&home->timekeeper, 0);
 }
 
-static void
-check_signals(void)
+void
+as_worker_check_signals(void)
 {
 	QueryCancelPending = false; /* there is nothing to cancel */
 	CHECK_FOR_INTERRUPTS();
@@ -342,7 +357,7 @@ as_worker_main(Datum number)
 
 	while (!must_leave())
 	{
-		check_signals();
+		as_worker_check_signals();
 		if (as_turn_transaction())
 		{
 			show_activity(true);

@@ -12,12 +12,24 @@
 
 #include "actorstore.h"
 
+#include "runtime/sched.h"
+
 /* Main functions of background workers */
 extern PGDLLEXPORT void as_worker_main(Datum number);
 extern PGDLLEXPORT void as_launcher_main(Datum arg);
 
 /* Is the database a copy whose turns must stand still? */
 extern bool as_database_is_fenced(void);
+
+/*
+ * What a process that serves a database does first: connect, under settings
+ * that no user controls; look whether there is anything for it.
+ */
+extern void as_worker_connect(Oid database);
+extern AsFinding as_worker_look_around(void);
+
+/* What it does in between. */
+extern void as_worker_check_signals(void);
 
 /* To be called once, when the library is preloaded. */
 extern void as_launcher_init(void);

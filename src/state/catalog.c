@@ -81,6 +81,9 @@ load_catalog(void)
 	catalog.message_key = need_relation("message_key");
 	catalog.message_due = need_relation("message_due");
 	catalog.message_number = need_relation("message_number");
+	catalog.timer = need_relation("timer");
+	catalog.timer_key = need_relation("timer_pkey");
+	catalog.timer_due = need_relation("timer_due");
 
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(catalog.actor));
 	if (!HeapTupleIsValid(tuple))

@@ -124,6 +124,7 @@ sub contents
 		q{SELECT concat_ws('|', 'actor', tableoid::regclass, quote_literal(actor_type), quote_literal(actor_id), version, created_at, updated_at,
 				md5(value::text), length(value::text)) FROM actorstore.actor},
 		q{SELECT concat_ws('|', 'type', to_jsonb(t)) FROM actorstore.type AS t},
+		q{SELECT concat_ws('|', 'timer', to_jsonb(t)) FROM actorstore.timer AS t},
 		q{SELECT concat_ws('|', 'handler', to_jsonb(h)) FROM actorstore.handler AS h},
 		q{SELECT concat_ws('|', 'grant', quote_literal(actor_type), grantee::regrole, privilege) FROM actorstore.type_grant AS g},
 		q{SELECT concat_ws('|', 'table', c.oid::regclass, c.relkind, c.relpersistence, c.relreplident, pg_get_expr(c.relpartbound, c.oid), c.reloptions::text,
@@ -183,6 +184,9 @@ sub populate
 		RESET search_path;
 		SELECT actorstore.grant_type('cart', 'reader', '{read,send}'), actorstore.grant_type('cart', '"Odd ""Role"""', '{read,write,send,ask}'),
 			actorstore.grant_type('loose', 'reader', '{read}'), actorstore.grant_type('it''s an "odd" type', 'reader', '{read}');
+		SELECT actorstore.set_timer(t, 'id ' || i, 'n', 'm', to_jsonb(i), at => '2200-01-01', every => i * interval '1 day', missed => 'skip')
+			FROM unnest(ARRAY['cart', 'loose', 'it''s an "odd" type']) AS t, generate_series(0, 2) AS i WHERE i > 0;
+		SELECT actorstore.set_timer('cart', 'id 1', 'once', 'm', at => '2200-01-02');
 		CREATE INDEX of_the_user ON actorstore.actor_cart ((value ->> 't'));
 		ALTER TABLE actorstore.actor_cart ADD CONSTRAINT of_the_user CHECK (version >= 0);
 		CREATE TRIGGER of_the_user AFTER UPDATE ON actorstore.actor_cart FOR EACH ROW EXECUTE FUNCTION app.nothing();
