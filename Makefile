@@ -93,6 +93,8 @@ OBJS = \
 	src/runtime/stat.o \
 	src/runtime/session.o \
 	src/runtime/turn_read.o \
+	src/runtime/turn_actor.o \
+	src/runtime/turn_answer.o \
 	src/runtime/turn_run.o \
 	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \

@@ -144,6 +144,52 @@ extern void as_turn_leave(AsTurn *turn, int from);
 /* Nothing was handled after all: go on from where the turn began. */
 extern void as_turn_unread(AsTurn *turn);
 
+/* ---- turn_actor.c ---- */
+
+/* The partition of the type, opened once in a transaction. */
+extern AsPartition *as_turn_open_partition(AsType *type);
+
+/* A function, looked up once in a transaction. */
+extern struct FmgrInfo *as_turn_function_info(Oid function);
+
+/* A call has failed that does not end the transaction: look functions up anew. */
+extern void as_turn_forget_functions(void);
+
+/* Close what turns of the transaction have opened. */
+extern void as_turn_close(void);
+
+/* Lock the key of an actor that has no row; wait or not. */
+extern bool as_turn_lock_key(uint64 key_hash, bool wait);
+
+/* The lock of as_turn_lock_key(). */
+extern void as_turn_key_tag(uint64 key_hash, LOCKTAG *tag);
+
+/* Lock the actor and take its state; false if somebody else has locked it. */
+extern bool as_turn_lock(AsTurn *turn);
+
+/* Take its state without a lock, and remember which version that was. */
+extern void as_turn_look(AsTurn *turn);
+
+/* Lock the actor after all; 40001 if it has changed since we looked. */
+extern void as_turn_lock_late(AsTurn *turn);
+
+/* A handler has written actors itself, maybe its own: take the state again. */
+extern void as_turn_take_state_again(AsTurn *turn);
+
+/* Write the state, if it has changed. */
+extern void as_turn_write_state(AsTurn *turn);
+
+/* ---- turn_answer.c ---- */
+
+/* Have room for an answer to each request. */
+extern void as_turn_need_answers(AsTurn *turn);
+
+/* All requests of the turn get an error for an answer. */
+extern void as_turn_refuse(AsTurn *turn, int sqlerrcode, const char *message);
+
+/* The answers are not given after all. */
+extern void as_turn_discard_answers(AsTurn *turn);
+
 /* ---- turn_run.c ---- */
 
 typedef enum AsTurnResult
@@ -168,9 +214,6 @@ extern void as_turn_prepare(AsTurn *turn, AsHandler *handler);
 extern void as_turn_call(AsTurn *turn, AsHandler *handler, Oid function,
 						 MemoryContext context);
 
-/* A call has failed that does not end the transaction: look functions up anew. */
-extern void as_turn_forget_functions(void);
-
 /* Raised to roll a message back whose handler asked for it. */
 #define AS_ERRCODE_VERDICT	MAKE_SQLSTATE('V', 'A', '0', '9', '9')
 
@@ -180,20 +223,6 @@ extern void as_turn_forget_functions(void);
  */
 extern void as_turn_run_inline(AsTurn *turn, AsPartition *partition);
 
-/* Lock the key of an actor that has no row; wait or not. */
-extern bool as_turn_lock_key(uint64 key_hash, bool wait);
-
-/* The lock of as_turn_lock_key(). */
-extern void as_turn_key_tag(uint64 key_hash, LOCKTAG *tag);
-
-/* All requests of the turn get an error for an answer. */
-extern void as_turn_refuse(AsTurn *turn, int sqlerrcode, const char *message);
-
-/* The answers are not given after all. */
-extern void as_turn_discard_answers(AsTurn *turn);
-
-/* Close what turns of the transaction have opened. */
-extern void as_turn_close(void);
 
 /* ---- own_state.c ---- */
 

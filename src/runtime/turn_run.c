@@ -9,7 +9,6 @@
  */
 #include "runtime/turn.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -17,281 +16,12 @@
 #include "runtime/outgoing.h"
 #include "runtime/session.h"
 #include "state/actor.h"
-#include "state/catalog.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
-
-/* Tells our locks on keys from the advisory locks of users */
-#define KEY_LOCK_CLASS	3
 
 AsTurn	   *as_turn_current = NULL;
-
-/* What the current transaction has opened, in its memory. */
-typedef struct Opened
-{
-	LocalTransactionId lxid;
-	List	   *partitions;		/* of AsPartition */
-	List	   *functions;		/* of FmgrInfo */
-} Opened;
-
-static Opened opened;
-
-static void
-start_anew(void)
-{
-	if (opened.lxid == as_my_lxid)
-		return;
-	opened.lxid = as_my_lxid;
-	opened.partitions = NIL;
-	opened.functions = NIL;
-}
-
-/* The partition of the type, opened once in a transaction. */
-static AsPartition *
-open_partition(AsType *type)
-{
-	MemoryContext old;
-	AsPartition *partition;
-	ListCell   *cell;
-
-	start_anew();
-	foreach(cell, opened.partitions)
-	{
-		partition = lfirst(cell);
-		if (partition->type == type)
-			return partition;
-	}
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	partition = palloc0(sizeof(AsPartition));
-	if (!as_partition_open(partition,
-						   cstring_to_text_with_len(type->name, type->name_len),
-						   RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("actor type has been dropped meanwhile")));
-	opened.partitions = lappend(opened.partitions, partition);
-	MemoryContextSwitchTo(old);
-	return partition;
-}
-
-void
-as_turn_close(void)
-{
-	ListCell   *cell;
-
-	if (opened.lxid == as_my_lxid)
-	{
-		foreach(cell, opened.partitions)
-			as_partition_close(lfirst(cell));
-	}
-	opened.lxid = InvalidLocalTransactionId;
-	as_session_keep_path();
-}
-
-/*
- * What is known of a function must not outlive the transaction: functions in
- * SQL keep plans there that nobody would tell of changes.
- */
-static FmgrInfo *
-function_info(Oid function)
-{
-	FmgrInfo   *info;
-	ListCell   *cell;
-
-	start_anew();
-	foreach(cell, opened.functions)
-	{
-		info = lfirst(cell);
-		if (info->fn_oid == function)
-			return info;
-	}
-	info = MemoryContextAlloc(TopTransactionContext, sizeof(FmgrInfo));
-	fmgr_info_cxt(function, info, TopTransactionContext);
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-
-		opened.functions = lappend(opened.functions, info);
-		MemoryContextSwitchTo(old);
-	}
-	return info;
-}
-
-/* ---- The state ---- */
-
-static void
-take_state(AsTurn *turn, AsPartition *partition)
-{
-	HeapTuple	row = ExecCopySlotHeapTuple(partition->slot);
-
-	ExecClearTuple(partition->slot);
-	turn->exists = true;
-	turn->state = PointerGetDatum(PG_DETOAST_DATUM(as_row_value(partition, row)));
-}
-
-void
-as_turn_key_tag(uint64 key_hash, LOCKTAG *tag)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key_hash >> 32),
-						 (uint32) key_hash, KEY_LOCK_CLASS);
-}
-
-/* Lock the key of an actor that has no row; false if somebody has. */
-bool
-as_turn_lock_key(uint64 key_hash, bool wait)
-{
-	LOCKTAG		tag;
-
-	as_turn_key_tag(key_hash, &tag);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/*
- * Look at the actor without a lock, for a turn of requests, and remember which
- * version that was.
- */
-static void
-look_at_actor(AsTurn *turn, AsPartition *partition)
-{
-	turn->version = -1;
-	turn->exists = false;
-	turn->state = (Datum) 0;
-	turn->locked = false;
-	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
-	{
-		HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
-
-		turn->version = as_row_version(partition, row);
-		turn->place = row->t_self;
-		turn->made_by = HeapTupleHeaderGetRawXmin(row->t_data);
-		take_state(turn, partition);
-	}
-	PopActiveSnapshot();
-}
-
-/* Is the version that was locked the one that was looked at? */
-static bool
-is_the_same(AsTurn *turn, AsPartition *partition)
-{
-	HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
-
-	return turn->exists &&
-		ItemPointerEquals(&partition->slot->tts_tid, &turn->place) &&
-		TransactionIdEquals(HeapTupleHeaderGetRawXmin(row->t_data),
-							turn->made_by);
-}
-
-/* Lock the actor after all; 40001 if it has changed since we looked. */
-static void
-lock_late(AsTurn *turn, AsPartition *partition)
-{
-	text	   *id = turn->messages[0].actor_id;
-	AsLock		lock = as_actor_try_lock(partition, id);
-	bool		same = false;
-
-	if (lock == AS_LOCKED)
-		same = is_the_same(turn, partition);
-	else if (lock == AS_LOCK_MISSING && !turn->exists)
-		same = as_turn_lock_key(turn->key_hash, false) &&
-			as_actor_try_lock(partition, id) == AS_LOCK_MISSING;
-	ExecClearTuple(partition->slot);
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the actor has changed while it handled a request")));
-	turn->locked = true;
-}
-
-/* Somebody has locked the actor: who?  Only a hint, for who has asked. */
-static void
-find_blocker(AsTurn *turn, AsPartition *partition)
-{
-	turn->blocker_kind = AS_BLOCKED_BY_KEY;
-	turn->blocker = InvalidTransactionId;
-	if (turn->nrequests == 0)
-		return;
-	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
-	{
-		HeapTupleHeader row = ((HeapTuple) ExecFetchSlotHeapTuple(partition->slot,
-																  false, NULL))->t_data;
-
-		turn->blocker_kind = (row->t_infomask & HEAP_XMAX_INVALID) ?
-			AS_BLOCKED_NOT : (row->t_infomask & HEAP_XMAX_IS_MULTI) ?
-			AS_BLOCKED_BY_MULTI : AS_BLOCKED_BY_XID;
-		turn->blocker = HeapTupleHeaderGetRawXmax(row);
-	}
-	ExecClearTuple(partition->slot);
-	PopActiveSnapshot();
-}
-
-/* Lock the actor and take its state; false if somebody else has it. */
-static bool
-lock_actor(AsTurn *turn, AsPartition *partition)
-{
-	text	   *id = turn->messages[0].actor_id;
-	AsLock		lock = as_actor_try_lock(partition, id);
-
-	turn->version = -1;
-	turn->exists = false;
-	turn->state = (Datum) 0;
-	if (lock == AS_LOCK_MISSING)
-	{
-		/* whoever had the lock may have made the row */
-		lock = as_turn_lock_key(turn->key_hash, false) ?
-			as_actor_try_lock(partition, id) : AS_LOCK_BUSY;
-	}
-	if (lock == AS_LOCKED)
-	{
-		turn->version = as_row_version(partition,
-									   ExecFetchSlotHeapTuple(partition->slot,
-															  false, NULL));
-		take_state(turn, partition);
-	}
-	if (lock == AS_LOCK_BUSY)
-		find_blocker(turn, partition);
-	turn->locked = true;
-	return lock != AS_LOCK_BUSY;
-}
-
-/* A handler has written actors itself, maybe its own. */
-static void
-take_state_again(AsTurn *turn, AsPartition *partition)
-{
-	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
-		take_state(turn, partition);
-	else
-	{
-		turn->exists = false;
-		turn->state = (Datum) 0;
-	}
-	PopActiveSnapshot();
-}
-
-static void
-write_state(AsTurn *turn, AsPartition *partition)
-{
-	text	   *id = turn->messages[0].actor_id;
-
-	if (!turn->changed)
-		return;
-	turn->changed = false;
-	if (!turn->exists)
-	{
-		/* a rival's row must not be overwritten by what knew nothing of it */
-		turn->inserting = true;
-		(void) as_actor_insert(partition, id, turn->state);
-		turn->inserting = false;
-		turn->exists = true;
-		turn->created = turn->version < 0;
-	}
-	else
-		(void) as_actor_put(partition, id, turn->state);
-}
 
 /* ---- Messages ---- */
 
@@ -344,35 +74,6 @@ bury(AsTurn *turn, AsMessage *message, const char *reason, int sqlerrcode,
 
 /* ---- Answers ---- */
 
-static void
-need_answers(AsTurn *turn)
-{
-	if (turn->answers == NULL)
-		turn->answers = MemoryContextAllocZero(GetMemoryChunkContext(turn->messages),
-											   turn->nrequests * sizeof(AsAnswer));
-}
-
-void
-as_turn_discard_answers(AsTurn *turn)
-{
-	for (int i = 0; turn->answers != NULL && i < turn->nrequests; i++)
-		as_answer_discard(&turn->answers[i]);
-	turn->answers = NULL;
-}
-
-void
-as_turn_refuse(AsTurn *turn, int sqlerrcode, const char *message)
-{
-	ErrorData	error = {.sqlerrcode = sqlerrcode, .message = (char *) message};
-
-	need_answers(turn);
-	for (int i = 0; i < turn->nrequests; i++)
-	{
-		if (as_request_is_asked(&turn->messages[i]))
-			as_answer_make_error(&turn->answers[i], &error);
-	}
-}
-
 /* What the message at hand is answered: reply(), or the state by now. */
 static Datum
 answer_of(const AsTurn *turn)
@@ -412,7 +113,7 @@ as_turn_prepare(AsTurn *turn, AsHandler *handler)
 	turn->handlers_loaded = turn->type->handlers_loaded;
 	if (handler->sees_states && turn->changed)
 	{
-		write_state(turn, turn->partition);
+		as_turn_write_state(turn);
 		if (!is_inline(turn))
 		{
 			PopActiveSnapshot();
@@ -421,19 +122,13 @@ as_turn_prepare(AsTurn *turn, AsHandler *handler)
 	}
 }
 
-void
-as_turn_forget_functions(void)
-{
-	opened.functions = NIL;
-}
-
 /* Call the handler; what it returns is the new state. */
 static void
 call_handler(AsTurn *turn, Oid function, AsMessage *message,
 			 MemoryContext context)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	FmgrInfo   *info = function_info(function);
+	FmgrInfo   *info = as_turn_function_info(function);
 	uint64		nwrites = as_actor_nwrites;
 	bool		isnull = true;
 	Datum		result = (Datum) 0;
@@ -460,7 +155,7 @@ call_handler(AsTurn *turn, Oid function, AsMessage *message,
 		/* the next message needs it, too */
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		take_state_again(turn, turn->partition);
+		as_turn_take_state_again(turn);
 		MemoryContextSwitchTo(old);
 	}
 	if (!isnull)
@@ -550,7 +245,7 @@ handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 
 	if (!turn->locked && (message->dedup_key != NULL ||
 						  (handler != NULL && handler->writes_states)))
-		lock_late(turn, turn->partition);
+		as_turn_lock_late(turn);
 	if (message->dedup_key != NULL &&
 		!as_dedup_claim_request(message, &turn->reply))
 		turn->replied = true;
@@ -561,9 +256,9 @@ handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 		if (!turn->locked &&
 			(turn->changed || turn->stop_reason != NULL ||
 			 GetCurrentCommandId(false) != command))
-			lock_late(turn, turn->partition);
+			as_turn_lock_late(turn);
 	}
-	need_answers(turn);
+	as_turn_need_answers(turn);
 	if (asked)
 		as_answer_make(&turn->answers[turn->at], answer_of(turn));
 }
@@ -611,7 +306,7 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 		}
 	}
 	turn->at = Max(turn->nmessages - 1, 0);
-	write_state(turn, turn->partition);
+	as_turn_write_state(turn);
 	as_turn_current = NULL;
 	error_context_stack = callback.previous;
 	MemoryContextDelete(message_context);
@@ -717,11 +412,11 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 	if (OidIsValid(*owner) && *owner != turn->type->owner)
 		return AS_TURN_OTHER_OWNER;
 
-	turn->partition = open_partition(turn->type);
+	turn->partition = as_turn_open_partition(turn->type);
 	*owner = turn->type->owner;
 	if (may_look_first(turn))
-		look_at_actor(turn, turn->partition);
-	else if (!lock_actor(turn, turn->partition))
+		as_turn_look(turn);
+	else if (!as_turn_lock(turn))
 		return AS_TURN_BUSY;
 	as_session_begin_turn(*owner, turn->type->turn_timeout);
 	handle_messages(turn, mailbox);
@@ -782,7 +477,7 @@ as_turn_run_inline(AsTurn *turn, AsPartition *partition)
 		CommandCounterIncrement();
 		if (turn->stop_reason != NULL)
 			as_life_stop(turn);
-		write_state(turn, partition);
+		as_turn_write_state(turn);
 	}
 	PG_FINALLY();
 	{

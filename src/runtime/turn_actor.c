@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_actor.c
+ *	  The actor of a turn: its partition, its lock, its state.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/turn.h"
+
+#include "access/htup_details.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "runtime/session.h"
+#include "state/actor.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Tells our locks on keys from the advisory locks of users */
+#define KEY_LOCK_CLASS	3
+
+/* What the current transaction has opened, in its memory. */
+typedef struct Opened
+{
+	LocalTransactionId lxid;
+	List	   *partitions;		/* of AsPartition */
+	List	   *functions;		/* of FmgrInfo */
+} Opened;
+
+static Opened opened;
+
+static void
+start_anew(void)
+{
+	if (opened.lxid == as_my_lxid)
+		return;
+	opened.lxid = as_my_lxid;
+	opened.partitions = NIL;
+	opened.functions = NIL;
+}
+
+/* The partition of the type, opened once in a transaction. */
+AsPartition *
+as_turn_open_partition(AsType *type)
+{
+	MemoryContext old;
+	AsPartition *partition;
+	ListCell   *cell;
+
+	start_anew();
+	foreach(cell, opened.partitions)
+	{
+		partition = lfirst(cell);
+		if (partition->type == type)
+			return partition;
+	}
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	partition = palloc0(sizeof(AsPartition));
+	if (!as_partition_open(partition,
+						   cstring_to_text_with_len(type->name, type->name_len),
+						   RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("actor type has been dropped meanwhile")));
+	opened.partitions = lappend(opened.partitions, partition);
+	MemoryContextSwitchTo(old);
+	return partition;
+}
+
+void
+as_turn_close(void)
+{
+	ListCell   *cell;
+
+	if (opened.lxid == as_my_lxid)
+	{
+		foreach(cell, opened.partitions)
+			as_partition_close(lfirst(cell));
+	}
+	opened.lxid = InvalidLocalTransactionId;
+	as_session_keep_path();
+}
+
+/*
+ * What is known of a function must not outlive the transaction: functions in
+ * SQL keep plans there that nobody would tell of changes.
+ */
+FmgrInfo *
+as_turn_function_info(Oid function)
+{
+	FmgrInfo   *info;
+	ListCell   *cell;
+
+	start_anew();
+	foreach(cell, opened.functions)
+	{
+		info = lfirst(cell);
+		if (info->fn_oid == function)
+			return info;
+	}
+	info = MemoryContextAlloc(TopTransactionContext, sizeof(FmgrInfo));
+	fmgr_info_cxt(function, info, TopTransactionContext);
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+		opened.functions = lappend(opened.functions, info);
+		MemoryContextSwitchTo(old);
+	}
+	return info;
+}
+
+void
+as_turn_forget_functions(void)
+{
+	opened.functions = NIL;
+}
+
+/* ---- The state ---- */
+
+static void
+take_state(AsTurn *turn, AsPartition *partition)
+{
+	HeapTuple	row = ExecCopySlotHeapTuple(partition->slot);
+
+	ExecClearTuple(partition->slot);
+	turn->exists = true;
+	turn->state = PointerGetDatum(PG_DETOAST_DATUM(as_row_value(partition, row)));
+}
+
+void
+as_turn_key_tag(uint64 key_hash, LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key_hash >> 32),
+						 (uint32) key_hash, KEY_LOCK_CLASS);
+}
+
+/* Lock the key of an actor that has no row; false if somebody has. */
+bool
+as_turn_lock_key(uint64 key_hash, bool wait)
+{
+	LOCKTAG		tag;
+
+	as_turn_key_tag(key_hash, &tag);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Look at the actor without a lock, for a turn of requests, and remember which
+ * version that was.
+ */
+void
+as_turn_look(AsTurn *turn)
+{
+	AsPartition *partition = turn->partition;
+	turn->version = -1;
+	turn->exists = false;
+	turn->state = (Datum) 0;
+	turn->locked = false;
+	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
+	{
+		HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
+
+		turn->version = as_row_version(partition, row);
+		turn->place = row->t_self;
+		turn->made_by = HeapTupleHeaderGetRawXmin(row->t_data);
+		take_state(turn, partition);
+	}
+	PopActiveSnapshot();
+}
+
+/* Is the version that was locked the one that was looked at? */
+static bool
+is_the_same(AsTurn *turn, AsPartition *partition)
+{
+	HeapTuple	row = ExecFetchSlotHeapTuple(partition->slot, false, NULL);
+
+	return turn->exists &&
+		ItemPointerEquals(&partition->slot->tts_tid, &turn->place) &&
+		TransactionIdEquals(HeapTupleHeaderGetRawXmin(row->t_data),
+							turn->made_by);
+}
+
+/* Lock the actor after all; 40001 if it has changed since we looked. */
+void
+as_turn_lock_late(AsTurn *turn)
+{
+	AsPartition *partition = turn->partition;
+	text	   *id = turn->messages[0].actor_id;
+	AsLock		lock = as_actor_try_lock(partition, id);
+	bool		same = false;
+
+	if (lock == AS_LOCKED)
+		same = is_the_same(turn, partition);
+	else if (lock == AS_LOCK_MISSING && !turn->exists)
+		same = as_turn_lock_key(turn->key_hash, false) &&
+			as_actor_try_lock(partition, id) == AS_LOCK_MISSING;
+	ExecClearTuple(partition->slot);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the actor has changed while it handled a request")));
+	turn->locked = true;
+}
+
+/* Somebody has locked the actor: who?  Only a hint, for who has asked. */
+static void
+find_blocker(AsTurn *turn, AsPartition *partition)
+{
+	turn->blocker_kind = AS_BLOCKED_BY_KEY;
+	turn->blocker = InvalidTransactionId;
+	if (turn->nrequests == 0)
+		return;
+	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
+	{
+		HeapTupleHeader row = ((HeapTuple) ExecFetchSlotHeapTuple(partition->slot,
+																  false, NULL))->t_data;
+
+		turn->blocker_kind = (row->t_infomask & HEAP_XMAX_INVALID) ?
+			AS_BLOCKED_NOT : (row->t_infomask & HEAP_XMAX_IS_MULTI) ?
+			AS_BLOCKED_BY_MULTI : AS_BLOCKED_BY_XID;
+		turn->blocker = HeapTupleHeaderGetRawXmax(row);
+	}
+	ExecClearTuple(partition->slot);
+	PopActiveSnapshot();
+}
+
+/* Lock the actor and take its state; false if somebody else has it. */
+bool
+as_turn_lock(AsTurn *turn)
+{
+	AsPartition *partition = turn->partition;
+	text	   *id = turn->messages[0].actor_id;
+	AsLock		lock = as_actor_try_lock(partition, id);
+
+	turn->version = -1;
+	turn->exists = false;
+	turn->state = (Datum) 0;
+	if (lock == AS_LOCK_MISSING)
+	{
+		/* whoever had the lock may have made the row */
+		lock = as_turn_lock_key(turn->key_hash, false) ?
+			as_actor_try_lock(partition, id) : AS_LOCK_BUSY;
+	}
+	if (lock == AS_LOCKED)
+	{
+		turn->version = as_row_version(partition,
+									   ExecFetchSlotHeapTuple(partition->slot,
+															  false, NULL));
+		take_state(turn, partition);
+	}
+	if (lock == AS_LOCK_BUSY)
+		find_blocker(turn, partition);
+	turn->locked = true;
+	return lock != AS_LOCK_BUSY;
+}
+
+/* A handler has written actors itself, maybe its own. */
+void
+as_turn_take_state_again(AsTurn *turn)
+{
+	AsPartition *partition = turn->partition;
+	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
+		take_state(turn, partition);
+	else
+	{
+		turn->exists = false;
+		turn->state = (Datum) 0;
+	}
+	PopActiveSnapshot();
+}
+
+void
+as_turn_write_state(AsTurn *turn)
+{
+	AsPartition *partition = turn->partition;
+	text	   *id = turn->messages[0].actor_id;
+
+	if (!turn->changed)
+		return;
+	turn->changed = false;
+	if (!turn->exists)
+	{
+		/* a rival's row must not be overwritten by what knew nothing of it */
+		turn->inserting = true;
+		(void) as_actor_insert(partition, id, turn->state);
+		turn->inserting = false;
+		turn->exists = true;
+		turn->created = turn->version < 0;
+	}
+	else
+		(void) as_actor_put(partition, id, turn->state);
+}
