@@ -53,6 +53,7 @@
 
 /* The request whose answer this process waits for, or AS_POOL_NONE. */
 static uint32 mine = AS_POOL_NONE;
+static bool asking = false;		/* and counted as such */
 
 static TimeoutId ask_timeout = MAX_TIMEOUTS;	/* not registered yet */
 static volatile sig_atomic_t timed_out = false;
@@ -67,6 +68,9 @@ give_up(void)
 	mine = AS_POOL_NONE;
 	if (number != AS_POOL_NONE)
 		as_request_abandon(number);
+	if (asking)
+		as_sched_count_asking(-1);
+	asking = false;
 }
 
 static void
@@ -117,6 +121,11 @@ as_check_answers(AsType *type, const AsMessage *message)
 						text_to_cstring(message->actor_type),
 						text_to_cstring(message->actor_id),
 						halt == AS_PAUSED ? "paused" : "stopped")));
+	if (as_handler_find(type, message->name) != NULL)
+		return;
+
+	/* one that has just been set may not be known here yet */
+	type->has_handlers = false;
 	if (as_handler_find(type, message->name) == NULL)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_NO_HANDLER),
@@ -334,18 +343,13 @@ wait_for_holder(const AsMessage *message, TimestampTz deadline)
 static bool
 comes_at_once(void)
 {
-	bool		there = false;
-
-	if (as_sched_count_looking(1) < as_sched_max_looking())
+	for (int i = 0; i < MAX_LOOKS && as_sched_may_look(); i++)
 	{
-		for (int i = 0; !there && i < MAX_LOOKS; i++)
-		{
-			there = as_request_status(mine) != AS_REQUEST_WAITING;
-			pg_spin_delay();
-		}
+		if (as_request_status(mine) != AS_REQUEST_WAITING)
+			return true;
+		pg_spin_delay();
 	}
-	(void) as_sched_count_looking(-1);
-	return there;
+	return false;
 }
 
 /* Wait until the request is ANSWERED or RETURNED. */
@@ -438,6 +442,8 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	prepare_process();
 	complete(message);
 	timed_out = false;
+	asking = true;
+	as_sched_count_asking(1);
 	PG_TRY();
 	{
 		answer = ask(message, message->sent_at + timeout);
@@ -453,6 +459,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 		raise_timed_out(message);
 	}
 	PG_END_TRY();
+	give_up();					/* nothing but the count */
 	return answer;
 }
 

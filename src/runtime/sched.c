@@ -32,7 +32,7 @@ typedef struct SchedShared
 	int			nworkers;		/* and homes; immutable */
 	int			nprocessors;	/* immutable */
 	pg_atomic_uint32 launcher;	/* its pgprocno + 1 */
-	pg_atomic_uint32 looking;	/* see as_sched_count_looking() */
+	pg_atomic_uint32 asking;	/* see as_sched_count_asking() */
 
 	AsWorkerShared workers[AS_MAX_WORKERS];
 	AsHomeShared homes[AS_MAX_WORKERS];
@@ -134,7 +134,7 @@ as_sched_shmem_init(void)
 	sched->nworkers = workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
 	sched->nprocessors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
-	pg_atomic_init_u32(&sched->looking, 0);
+	pg_atomic_init_u32(&sched->asking, 0);
 	for (int i = 0; i < AS_MAX_WORKERS; i++)
 	{
 		init_home(&sched->homes[i]);
@@ -406,16 +406,16 @@ as_sched_lower_due(uint32 number, TimestampTz due)
 	}
 }
 
-int
-as_sched_count_looking(int n)
+void
+as_sched_count_asking(int n)
 {
-	return (int) pg_atomic_fetch_add_u32(&sched->looking, n);
+	(void) pg_atomic_fetch_add_u32(&sched->asking, n);
 }
 
-int
-as_sched_max_looking(void)
+bool
+as_sched_may_look(void)
 {
-	return sched->nprocessors / 2;
+	return (int) pg_atomic_read_u32(&sched->asking) <= sched->nprocessors / 2;
 }
 
 /* ---- Workers ---- */

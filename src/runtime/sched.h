@@ -201,12 +201,12 @@ extern void as_sched_lower_due(uint32 home, TimestampTz due);
 extern void as_sched_lose(uint32 home);
 
 /*
- * Count processes that look for an answer instead of sleeping (1), or no more
- * (-1); returns how many there were before.  as_sched_max_looking() of them
- * leave processors for the workers.
+ * Count processes that wait for an answer (1), or no longer (-1).  Where they
+ * are so few that processors are left for the workers, they may look for it
+ * instead of sleeping.
  */
-extern int	as_sched_count_looking(int n);
-extern int	as_sched_max_looking(void);
+extern void as_sched_count_asking(int n);
+extern bool as_sched_may_look(void);
 
 /* Tell the launcher that something about databases has changed. */
 extern void as_sched_tell_launcher(void);

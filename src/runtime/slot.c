@@ -6,6 +6,9 @@
  * The table is an array of sets of SLOTS_PER_SET; a key may be in any slot of
  * the set that its hash chooses.
  *
+ * One file of more than 500 lines: all that changes the state word stands
+ * together.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
