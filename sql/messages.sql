@@ -178,7 +178,7 @@ BEGIN
 	END;
 	RETURN result;
 END $$;
-SELECT s AS call, regress_as('regress_owner', 'SELECT ' || s) AS owner, regress_as('regress_sender', 'SELECT ' || s) AS send, regress_as('regress_reader', 'SELECT ' || s) AS read,
+SELECT replace(s, :'two', '…') AS call, regress_as('regress_owner', 'SELECT ' || s) AS owner, regress_as('regress_sender', 'SELECT ' || s) AS send, regress_as('regress_reader', 'SELECT ' || s) AS read,
 	   regress_as('regress_writer', 'SELECT ' || s) AS write_ask, regress_as('regress_stranger', 'SELECT ' || s) AS stranger
 FROM unnest(ARRAY[$$actorstore.send('box', 'a', 'm')$$, $$actorstore.send_many('box', '{a}', 'm', '{1}')$$, $$actorstore.send_many('box', '{}', 'm', '{}')$$, format('actorstore.cancel(%s)', :two),
 	'actorstore.cancel(0)', $$actorstore.pause('box')$$, $$actorstore.resume('box')$$, $$actorstore.redrive('box')$$, $$actorstore.purge_dead_letters('box', now())$$, 'actorstore.unfence()']) AS s;

@@ -433,7 +433,8 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	MemoryContext context = CurrentMemoryContext;
 	volatile Datum answer = (Datum) 0;
 
-	if (as_turn_current != NULL)
+	/* what a handler has put off to the commit is not at work in a turn */
+	if (as_turn_current != NULL || as_sched_self >= 0)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
 				 errmsg("a handler cannot ask an actor"),

@@ -20,10 +20,17 @@
 
 #include "catalog/pg_collation.h"
 #include "lib/key_hash.h"
+#include "miscadmin.h"
 #include "runtime/turn.h"
 #include "state/actor.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+/*
+ * How often to look for an actor that is there and cannot be seen.  It is a
+ * trigger of the statement which inserts it that calls it.
+ */
+#define MAX_TRIES	1000
 
 static bool
 is_actor_of(const AsTurn *turn, const AsMessage *message)
@@ -82,11 +89,14 @@ lock_actor(AsTurn *turn, AsPartition *partition)
 
 	turn->version = -1;
 	turn->locked = true;
-	if (!as_actor_lock(partition, id, LockTupleNoKeyExclusive))
+	for (int tries = 1; !as_actor_lock(partition, id, LockTupleNoKeyExclusive);
+		 tries++)
 	{
-		/* whoever had the key may have made the row */
-		(void) as_turn_lock_key(turn->key_hash, true);
-		if (!as_actor_lock(partition, id, LockTupleNoKeyExclusive))
+		/* whoever had the key may have made the row, or others without it */
+		CHECK_FOR_INTERRUPTS();
+		if (tries == 1)
+			(void) as_turn_lock_key(turn->key_hash, true);
+		if (tries == MAX_TRIES || !as_actor_wait_for_rival(partition, id))
 			return;
 	}
 	row = ExecCopySlotHeapTuple(partition->slot);

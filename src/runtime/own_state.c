@@ -23,6 +23,17 @@
 
 static ExecutorCheckPerms_hook_type prev_check_perms = NULL;
 
+/* The turn is begun again, even if the handler catches what says so. */
+static as_noreturn void
+begin_again(AsTurn *turn, const char *why)
+{
+	turn->redo = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg_internal("%s", why)));
+	pg_unreachable();
+}
+
 /*
  * The handler at work looks at states; so do all those that have called it.
  */
@@ -36,9 +47,7 @@ notice(void)
 		if (turn->handlers_loaded == turn->type->handlers_loaded)
 			turn->handler->sees_states = true;
 		if (turn->changed)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the state is not written yet")));
+			begin_again(turn, "the state is not written yet");
 	}
 }
 
@@ -58,9 +67,7 @@ notice_partition(AsPartition *partition, LOCKMODE lockmode)
 			continue;
 		if (turn->handlers_loaded == turn->type->handlers_loaded)
 			turn->handler->writes_states = true;
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the actor is not locked yet")));
+		begin_again(turn, "the actor is not locked yet");
 	}
 }
 

@@ -271,7 +271,8 @@ run_turns(bool *busy)
 static bool
 is_conflict(AsTurn *turn, ErrorData *error)
 {
-	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+	return turn->redo ||
+		error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		(error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && turn->inserting);
 }

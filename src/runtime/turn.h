@@ -29,6 +29,7 @@
 
 #include "actorstore.h"
 
+#include "fmgr.h"
 #include "runtime/letters.h"
 #include "runtime/mailbox.h"
 #include "runtime/request.h"
@@ -80,6 +81,7 @@ typedef struct AsTurn
 	bool		changed;		/* the state is to be written */
 	bool		inserting;		/* it is being written for the first time */
 	bool		created;		/* it has been written for the first time */
+	bool		redo;			/* a handler got an error that begins it again */
 	AsVerdict	verdict;
 	char	   *reject_reason;
 	int64		retry_after;	/* microseconds */
@@ -149,8 +151,17 @@ extern void as_turn_unread(AsTurn *turn);
 /* The partition of the type, opened once in a transaction. */
 extern AsPartition *as_turn_open_partition(AsType *type);
 
-/* A function, looked up once in a transaction. */
-extern struct FmgrInfo *as_turn_function_info(Oid function);
+/*
+ * A function, looked up once in a transaction.  It is busy while it is called:
+ * who finds it so gets another one.
+ */
+typedef struct AsOpenFunction
+{
+	FmgrInfo	info;
+	bool		busy;
+} AsOpenFunction;
+
+extern AsOpenFunction *as_turn_open_function(Oid function);
 
 /* A call has failed that does not end the transaction: look functions up anew. */
 extern void as_turn_forget_functions(void);

@@ -28,7 +28,7 @@ typedef struct Opened
 {
 	LocalTransactionId lxid;
 	List	   *partitions;		/* of AsPartition */
-	List	   *functions;		/* of FmgrInfo */
+	List	   *functions;		/* of AsOpenFunction */
 } Opened;
 
 static Opened opened;
@@ -87,30 +87,29 @@ as_turn_close(void)
 
 /*
  * What is known of a function must not outlive the transaction: functions in
- * SQL keep plans there that nobody would tell of changes.
+ * SQL keep plans there that nobody would tell of changes.  They keep what they
+ * are at there, too: one that is at work further up is another one.
  */
-FmgrInfo *
-as_turn_function_info(Oid function)
+AsOpenFunction *
+as_turn_open_function(Oid function)
 {
-	FmgrInfo   *info;
+	MemoryContext old;
+	AsOpenFunction *result;
 	ListCell   *cell;
 
 	start_anew();
 	foreach(cell, opened.functions)
 	{
-		info = lfirst(cell);
-		if (info->fn_oid == function)
-			return info;
+		result = lfirst(cell);
+		if (result->info.fn_oid == function && !result->busy)
+			return result;
 	}
-	info = MemoryContextAlloc(TopTransactionContext, sizeof(FmgrInfo));
-	fmgr_info_cxt(function, info, TopTransactionContext);
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-
-		opened.functions = lappend(opened.functions, info);
-		MemoryContextSwitchTo(old);
-	}
-	return info;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	result = palloc0(sizeof(AsOpenFunction));
+	fmgr_info_cxt(function, &result->info, TopTransactionContext);
+	opened.functions = lappend(opened.functions, result);
+	MemoryContextSwitchTo(old);
+	return result;
 }
 
 void
@@ -197,7 +196,7 @@ as_turn_lock_late(AsTurn *turn)
 		same = is_the_same(turn, partition);
 	else if (lock == AS_LOCK_MISSING && !turn->exists)
 		same = as_turn_lock_key(turn->key_hash, false) &&
-			as_actor_try_lock(partition, id) == AS_LOCK_MISSING;
+			!as_actor_find_rival(partition, id, &turn->blocker);
 	ExecClearTuple(partition->slot);
 	if (!same)
 		ereport(ERROR,
@@ -210,8 +209,6 @@ as_turn_lock_late(AsTurn *turn)
 static void
 find_blocker(AsTurn *turn, AsPartition *partition)
 {
-	turn->blocker_kind = AS_BLOCKED_BY_KEY;
-	turn->blocker = InvalidTransactionId;
 	if (turn->nrequests == 0)
 		return;
 	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
@@ -228,23 +225,41 @@ find_blocker(AsTurn *turn, AsPartition *partition)
 	PopActiveSnapshot();
 }
 
+/*
+ * Lock the key of an actor that was not there.  Whoever had it may have made
+ * the row; or somebody is about to, without the key: we would wait for him.
+ */
+static AsLock
+lock_missing(AsTurn *turn)
+{
+	text	   *id = turn->messages[0].actor_id;
+
+	if (!as_turn_lock_key(turn->key_hash, false))
+	{
+		turn->blocker_kind = AS_BLOCKED_BY_KEY;
+		return AS_LOCK_BUSY;
+	}
+	if (!as_actor_find_rival(turn->partition, id, &turn->blocker))
+		return AS_LOCK_MISSING;
+	if (!TransactionIdIsValid(turn->blocker))
+		return as_actor_try_lock(turn->partition, id);
+	turn->blocker_kind = AS_BLOCKED_BY_XID;
+	return AS_LOCK_BUSY;
+}
+
 /* Lock the actor and take its state; false if somebody else has it. */
 bool
 as_turn_lock(AsTurn *turn)
 {
 	AsPartition *partition = turn->partition;
-	text	   *id = turn->messages[0].actor_id;
-	AsLock		lock = as_actor_try_lock(partition, id);
+	AsLock		lock = as_actor_try_lock(partition, turn->messages[0].actor_id);
 
 	turn->version = -1;
 	turn->exists = false;
 	turn->state = (Datum) 0;
+	turn->blocker_kind = AS_BLOCKED_NOT;
 	if (lock == AS_LOCK_MISSING)
-	{
-		/* whoever had the lock may have made the row */
-		lock = as_turn_lock_key(turn->key_hash, false) ?
-			as_actor_try_lock(partition, id) : AS_LOCK_BUSY;
-	}
+		lock = lock_missing(turn);
 	if (lock == AS_LOCKED)
 	{
 		turn->version = as_row_version(partition,
@@ -252,7 +267,7 @@ as_turn_lock(AsTurn *turn)
 															  false, NULL));
 		take_state(turn, partition);
 	}
-	if (lock == AS_LOCK_BUSY)
+	if (lock == AS_LOCK_BUSY && turn->blocker_kind == AS_BLOCKED_NOT)
 		find_blocker(turn, partition);
 	turn->locked = true;
 	return lock != AS_LOCK_BUSY;
@@ -273,24 +288,38 @@ as_turn_take_state_again(AsTurn *turn)
 	PopActiveSnapshot();
 }
 
+/* A rival's row must not be overwritten by what knew nothing of it. */
+static void
+insert_state(AsTurn *turn)
+{
+	text	   *id = turn->messages[0].actor_id;
+
+	if (turn->ref == AS_NO_SLOT)
+	{
+		if (!as_actor_try_insert(turn->partition, id, turn->state))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("the actor has been inserted while it handled a message")));
+	}
+	else
+	{
+		turn->inserting = true;
+		(void) as_actor_insert(turn->partition, id, turn->state);
+		turn->inserting = false;
+	}
+	turn->exists = true;
+	turn->created = turn->version < 0;
+}
+
 void
 as_turn_write_state(AsTurn *turn)
 {
-	AsPartition *partition = turn->partition;
-	text	   *id = turn->messages[0].actor_id;
-
 	if (!turn->changed)
 		return;
 	turn->changed = false;
 	if (!turn->exists)
-	{
-		/* a rival's row must not be overwritten by what knew nothing of it */
-		turn->inserting = true;
-		(void) as_actor_insert(partition, id, turn->state);
-		turn->inserting = false;
-		turn->exists = true;
-		turn->created = turn->version < 0;
-	}
+		insert_state(turn);
 	else
-		(void) as_actor_put(partition, id, turn->state);
+		(void) as_actor_put(turn->partition, turn->messages[0].actor_id,
+							turn->state);
 }

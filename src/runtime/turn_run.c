@@ -128,26 +128,33 @@ call_handler(AsTurn *turn, Oid function, AsMessage *message,
 			 MemoryContext context)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	FmgrInfo   *info = as_turn_function_info(function);
+	AsOpenFunction *called = as_turn_open_function(function);
 	uint64		nwrites = as_actor_nwrites;
 	bool		isnull = true;
 	Datum		result = (Datum) 0;
 
-	InitFunctionCallInfoData(*fcinfo, info, 2, InvalidOid, NULL, NULL);
+	InitFunctionCallInfoData(*fcinfo, &called->info, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = turn->state;
 	fcinfo->args[0].isnull = (turn->state == (Datum) 0);
 	fcinfo->args[1].value = message->body;
 	fcinfo->args[1].isnull = (message->body == (Datum) 0);
-	if (!info->fn_strict ||
+	if (!called->info.fn_strict ||
 		(!fcinfo->args[0].isnull && !fcinfo->args[1].isnull))
 	{
 		int			guc_level = NewGUCNestLevel();
 
+		/* after an error it is forgotten: see as_turn_forget_functions() */
+		called->busy = true;
 		result = FunctionCallInvoke(fcinfo);
 		isnull = fcinfo->isnull;
+		called->busy = false;
 		AtEOXact_GUC(false, guc_level);
 	}
 
+	if (turn->redo)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the handler has caught an error that begins its turn again")));
 	if (turn->verdict != AS_VERDICT_NONE)
 		raise_verdict(turn, message);
 	if (as_actor_nwrites != nwrites)
@@ -437,8 +444,13 @@ call_inline(AsTurn *turn, AsHandler *handler, Oid function,
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(turn->type->owner,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", handler->search_path, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	/* the caller's temporary objects must not stand for the owner's */
+	(void) set_config_option("search_path",
+							 psprintf("%s%spg_temp", handler->search_path,
+									  handler->search_path[0] != '\0' ? ", " : ""),
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call_handler(turn, function, &turn->messages[0], context);
 	PopActiveSnapshot();
@@ -457,12 +469,26 @@ as_turn_call(AsTurn *turn, AsHandler *handler, Oid function,
 	turn->handler = NULL;
 }
 
+/* (Not inlined: as_turn_run_inline() catches errors.) */
+static pg_noinline void
+handle_inline(AsTurn *turn)
+{
+	AsHandler  *handler;
+	Oid			function = function_of(turn, &turn->messages[0], &handler);
+
+	as_turn_prepare(turn, handler);
+	call_inline(turn, handler, function, CurrentMemoryContext);
+	turn->handler = NULL;
+	CommandCounterIncrement();
+	if (turn->stop_reason != NULL)
+		as_life_stop(turn);
+	as_turn_write_state(turn);
+}
+
 void
 as_turn_run_inline(AsTurn *turn, AsPartition *partition)
 {
 	ErrorContextCallback callback = {error_context_stack, describe_message, turn};
-	AsHandler  *handler;
-	Oid			function;
 
 	turn->partition = partition;
 	turn->caller = as_turn_current;
@@ -470,19 +496,15 @@ as_turn_run_inline(AsTurn *turn, AsPartition *partition)
 	error_context_stack = &callback;
 	PG_TRY();
 	{
-		function = function_of(turn, &turn->messages[0], &handler);
-		as_turn_prepare(turn, handler);
-		call_inline(turn, handler, function, CurrentMemoryContext);
-		turn->handler = NULL;
-		CommandCounterIncrement();
-		if (turn->stop_reason != NULL)
-			as_life_stop(turn);
-		as_turn_write_state(turn);
+		handle_inline(turn);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
+		as_turn_forget_functions();
 		as_turn_current = turn->caller;
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	as_turn_current = turn->caller;
 	error_context_stack = callback.previous;
 }

@@ -86,6 +86,24 @@ typedef enum AsLock
 /* The same for a write, without waiting. */
 extern AsLock as_actor_try_lock(AsPartition *partition, text *id);
 
+/*
+ * An actor was not found: is there a row of it all the same?  *xid: who is
+ * about to insert it; invalid if it is there by now, or our snapshot does not
+ * show it.
+ */
+extern bool as_actor_find_rival(AsPartition *partition, text *id,
+								TransactionId *xid);
+
+/*
+ * The same, but wait until it is there, or they have gone; 40001 if it is
+ * there and our snapshot does not show it.
+ */
+extern bool as_actor_wait_for_rival(AsPartition *partition, text *id);
+
+/* Insert an actor that is missing; false if it is not, or about to be there. */
+extern bool as_actor_try_insert(AsPartition *partition, text *id,
+								Datum value);
+
 /* Grows with each write of this process: did anything write an actor? */
 extern uint64 as_actor_nwrites;
 

@@ -279,31 +279,50 @@ as_actor_insert(AsPartition *partition, text *id, Datum value)
 	return row;
 }
 
+/* Is there a row of that key, by whomever?  *dirty says who is at it. */
+static bool
+find_dirty(AsPartition *partition, text *id, SnapshotData *dirty,
+		   ItemPointer place)
+{
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	bool		found;
+
+	InitDirtySnapshot(*dirty);
+	as_partition_scan_keys(partition, id, keys);
+	scan = as_index_beginscan(partition->rel, partition->pkey, dirty, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
+	if (found)
+		*place = partition->slot->tts_tid;
+	index_endscan(scan);
+	ExecClearTuple(partition->slot);
+	return found;
+}
+
+bool
+as_actor_find_rival(AsPartition *partition, text *id, TransactionId *xid)
+{
+	SnapshotData dirty;
+	ItemPointerData place;
+	bool		found = find_dirty(partition, id, &dirty, &place);
+
+	*xid = found ? dirty.xmin : InvalidTransactionId;
+	return found;
+}
+
 /*
  * Somebody else has, or is about to have, a row of that key.  Wait until they
  * have made up their mind.
  */
-static void
-wait_for_rival(AsPartition *partition, text *id)
+bool
+as_actor_wait_for_rival(AsPartition *partition, text *id)
 {
 	SnapshotData dirty;
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	bool		found;
 	ItemPointerData place;
 
-	InitDirtySnapshot(dirty);
-	as_partition_scan_keys(partition, id, keys);
-	scan = as_index_beginscan(partition->rel, partition->pkey, &dirty, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, partition->slot);
-	if (found)
-		place = partition->slot->tts_tid;
-	index_endscan(scan);
-	ExecClearTuple(partition->slot);
-
-	if (!found)
-		return;					/* they have gone */
+	if (!find_dirty(partition, id, &dirty, &place))
+		return false;			/* they have gone */
 	if (!TransactionIdIsValid(dirty.xmin))
 	{
 		/* committed, or our own */
@@ -315,6 +334,7 @@ wait_for_rival(AsPartition *partition, text *id)
 	else
 		XactLockTableWait(dirty.xmin, partition->rel, &place,
 						  XLTW_InsertIndex);
+	return true;
 }
 
 /*
@@ -357,6 +377,12 @@ try_insert(AsPartition *partition, text *id, Datum value, bool last_try)
 	return row;
 }
 
+bool
+as_actor_try_insert(AsPartition *partition, text *id, Datum value)
+{
+	return try_insert(partition, id, value, false) != NULL;
+}
+
 HeapTuple
 as_actor_put(AsPartition *partition, text *id, Datum value)
 {
@@ -370,7 +396,7 @@ as_actor_put(AsPartition *partition, text *id, Datum value)
 		if (row != NULL)
 			return row;
 		CHECK_FOR_INTERRUPTS();
-		wait_for_rival(partition, id);
+		(void) as_actor_wait_for_rival(partition, id);
 	}
 	return write.row;
 }
