@@ -129,8 +129,8 @@ as_links_announce(AsTurn *turn, const char *reason)
 	AsRows		rows;
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id, number::text FROM actorstore.monitor"
-						 " WHERE (peer_type, peer_id) = ($1, $2) ORDER BY number", 2, args);
+						 "SELECT actor_type, actor_id, number::text FROM actorstore.monitor AS m"
+						 " WHERE (peer_type, peer_id) = ($1, $2) ORDER BY m.number", 2, args);
 	for (int i = 0; i < rows.nrows; i++)
 		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 							  "$down", body,
@@ -244,8 +244,8 @@ as_links_type_dropped(text *type)
 	AsRows		rows;
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id, peer_id, number::text FROM actorstore.monitor"
-						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY number", 1, args);
+						 "SELECT actor_type, actor_id, peer_id, number::text FROM actorstore.monitor AS m"
+						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY m.number", 1, args);
 	for (int i = 0; i < rows.nrows; i++)
 		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 							  "$down",

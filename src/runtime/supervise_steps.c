@@ -256,8 +256,8 @@ as_steps_advance(AsTurn *turn)
 	while (as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT step::text, action, child_type, child_id, reason, sent::text, answers::text,"
 						 " ordered::text, gave_up::text, at::text"
-						 " FROM actorstore.supervision_step WHERE " MINE
-						 " ORDER BY " LATER ", step LIMIT 1", 2, args) > 0)
+						 " FROM actorstore.supervision_step AS s WHERE " MINE
+						 " ORDER BY " LATER ", s.step LIMIT 1", 2, args) > 0)
 	{
 		text	   *reason = as_cell(&rows, 0, 4);
 		AsStep		step = {.action = text_to_cstring(as_cell(&rows, 0, 1)),

@@ -39,9 +39,9 @@ check_no_circle(const AsSupervision *new)
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "WITH RECURSIVE above (actor_type, actor_id, chain) AS ("
-						 "  SELECT $1, $2, format('(%s, %s)', $1, $2)"
+						 "  SELECT $1 COLLATE \"C\", $2 COLLATE \"C\", format('(%s, %s)', $1, $2) COLLATE \"C\""
 						 "  UNION ALL"
-						 "  SELECT c.parent_type, c.parent_id, format('(%s, %s) supervises %s', c.parent_type, c.parent_id, a.chain)"
+						 "  SELECT c.parent_type, c.parent_id, format('(%s, %s) supervises %s', c.parent_type, c.parent_id, a.chain) COLLATE \"C\""
 						 "  FROM above AS a JOIN actorstore.child AS c ON (c.actor_type, c.actor_id) = (a.actor_type, a.actor_id)"
 						 "  WHERE (a.actor_type, a.actor_id) <> ($3, $4))"
 						 " SELECT chain FROM above WHERE (actor_type, actor_id) = ($3, $4)",
