@@ -118,6 +118,7 @@ as_hook_call(AsTurn *turn, const char *name, Datum body, const char **reason)
 		return stop_reason != NULL ? AS_HOOK_STOPPED : AS_HOOK_RAN;
 	}
 	turn->state = before.state;
+	turn->row = NULL;			/* it may have been undone */
 	turn->exists = before.exists;
 	turn->changed = before.changed;
 	turn->created = before.created;

@@ -42,6 +42,9 @@
 #define MAX_MESSAGES		2048
 #define MAX_AGE_US			2000
 
+/* A worker keeps so much memory for what its turns read. */
+#define KEPT_MEMORY			(512 * 1024)
+
 /* Serialization failures in a row that do not count as attempts. */
 #define MAX_CONFLICTS		20
 
@@ -449,7 +452,8 @@ as_turn_transaction(void)
 	if (turn_context == NULL)
 		turn_context = AllocSetContextCreate(TopMemoryContext,
 											 "actorstore turns",
-											 ALLOCSET_DEFAULT_SIZES);
+											 KEPT_MEMORY, KEPT_MEMORY,
+											 ALLOCSET_DEFAULT_MAXSIZE);
 	MemoryContextReset(turn_context);
 	if (is_deadly(&turns[0]))
 	{

@@ -74,6 +74,7 @@ typedef struct AsTurn
 	struct AsTurn *caller;		/* whose handler has called this one */
 	int64		version;		/* of the state at the beginning; -1: none */
 	Datum		state;			/* 0: there is none */
+	HeapTuple	row;			/* that it was read from, if still the newest */
 	bool		exists;			/* the actor has a row */
 	bool		locked;			/* the row, or the key, is */
 	ItemPointerData place;		/* of the version read, if it is not */

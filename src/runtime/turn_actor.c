@@ -127,6 +127,7 @@ take_state(AsTurn *turn, AsPartition *partition)
 
 	ExecClearTuple(partition->slot);
 	turn->exists = true;
+	turn->row = row;
 	turn->state = PointerGetDatum(PG_DETOAST_DATUM(as_row_value(partition, row)));
 }
 
@@ -157,6 +158,7 @@ as_turn_look(AsTurn *turn)
 	AsPartition *partition = turn->partition;
 	turn->version = -1;
 	turn->exists = false;
+	turn->row = NULL;
 	turn->state = (Datum) 0;
 	turn->locked = false;
 	if (as_partition_find_newest(partition, turn->messages[0].actor_id, NULL))
@@ -256,6 +258,7 @@ as_turn_lock(AsTurn *turn)
 
 	turn->version = -1;
 	turn->exists = false;
+	turn->row = NULL;
 	turn->state = (Datum) 0;
 	turn->blocker_kind = AS_BLOCKED_NOT;
 	if (lock == AS_LOCK_MISSING)
@@ -283,6 +286,7 @@ as_turn_take_state_again(AsTurn *turn)
 	else
 	{
 		turn->exists = false;
+		turn->row = NULL;
 		turn->state = (Datum) 0;
 	}
 	PopActiveSnapshot();
@@ -319,7 +323,12 @@ as_turn_write_state(AsTurn *turn)
 	turn->changed = false;
 	if (!turn->exists)
 		insert_state(turn);
+	else if (turn->row != NULL)
+		(void) as_actor_put_locked(turn->partition,
+								   turn->messages[0].actor_id, turn->row,
+								   turn->state);
 	else
 		(void) as_actor_put(turn->partition, turn->messages[0].actor_id,
 							turn->state);
+	turn->row = NULL;
 }

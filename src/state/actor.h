@@ -60,6 +60,13 @@ extern AsOutcome as_actor_update(AsPartition *partition, text *id,
 extern HeapTuple as_actor_put(AsPartition *partition, text *id, Datum value);
 
 /*
+ * The same for an actor whose row the transaction has locked, or written
+ * itself, and is "old" since: nobody needs to look for it.
+ */
+extern HeapTuple as_actor_put_locked(AsPartition *partition, text *id,
+									 HeapTuple old, Datum value);
+
+/*
  * The same, with a guess whether the actor is missing, for speed; returns
  * whether it was.
  */

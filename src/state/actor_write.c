@@ -401,6 +401,21 @@ as_actor_put(AsPartition *partition, text *id, Datum value)
 	return write.row;
 }
 
+HeapTuple
+as_actor_put_locked(AsPartition *partition, text *id, HeapTuple old,
+					Datum value)
+{
+	ItemPointerData place = old->t_self;
+	TM_FailureData failure;
+	HeapTuple	row = as_row_next(partition, id, old, value);
+
+	if (replace_version(partition, id, &place, &row, &failure) != TM_Ok)
+		return as_actor_put(partition, id, value);
+	as_partition_remember(partition, id, &row->t_self, &place);
+	CommandCounterIncrement();
+	return row;
+}
+
 bool
 as_actor_put_guess(AsPartition *partition, text *id, Datum value,
 				   bool missing)
