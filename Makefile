@@ -92,6 +92,7 @@ OBJS = \
 	src/runtime/halt.o \
 	src/runtime/stat.o \
 	src/runtime/session.o \
+	src/runtime/trail.o \
 	src/runtime/turn_read.o \
 	src/runtime/turn_actor.o \
 	src/runtime/turn_answer.o \

@@ -302,6 +302,7 @@ begin_scan(AsMailbox *mailbox, ScanKey keys, int nkeys)
 		mailbox->scan = as_index_beginscan(mailbox->rel, mailbox->by_key,
 										   GetActiveSnapshot(), nkeys);
 	mailbox->scan->xs_snapshot = GetActiveSnapshot();
+	mailbox->ndead = mailbox->ngone = 0;
 	index_rescan(mailbox->scan, keys, nkeys, NULL, 0);
 }
 
@@ -347,6 +348,10 @@ next_of_scan(AsMailbox *mailbox)
 			return true;
 		}
 		ReleaseBuffer(buffer);
+		if (all_dead)
+			mailbox->ndead++;
+		else
+			mailbox->ngone++;
 	}
 	return false;
 }

@@ -81,6 +81,10 @@ typedef struct AsMailbox
 	Relation	later;			/* by id, those with a time */
 	TupleTableSlot *slot;		/* for rows that are read */
 	IndexScanDesc scan;			/* on by_key, or NULL */
+
+	/* rows that the scan has passed over: dead to all, or just gone */
+	int			ndead;
+	int			ngone;
 } AsMailbox;
 
 /* Open the table and its indexes; the locks stay until the transaction ends. */

@@ -20,6 +20,7 @@
 
 #include "port/pg_bitutils.h"
 #include "runtime/sched.h"
+#include "runtime/trail.h"
 #include "utils/timestamp.h"
 
 typedef struct Lane
@@ -30,6 +31,21 @@ typedef struct Lane
 	bool		end;			/* the lane holds no more */
 	bool		blocked;		/* the next one is not due yet */
 } Lane;
+
+/*
+ * Room to read the messages of a lane into, one more than a turn takes.  It is
+ * kept: most turns are short, and what they keep is in a list of its size.
+ */
+static AsMessage *
+room_for_lane(int lane)
+{
+	static AsMessage *room[AS_LANES];
+
+	if (room[lane] == NULL)
+		room[lane] = MemoryContextAlloc(TopMemoryContext,
+										(AS_MAX_BATCH + 1) * sizeof(AsMessage));
+	return room[lane];
+}
 
 void
 as_turn_unread(AsTurn *turn)
@@ -208,10 +224,12 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 {
 	Lane		lanes[AS_LANES];
 	uint64		floor = as_sched_commit_floor(as_sched_home());
+	int			nread = 0;
 
 	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
 	{
 		int			lane = pg_rightmost_one_pos32(rest);
+		uint64		from;
 
 		memset(&lanes[lane], 0, sizeof(Lane));
 		lanes[lane].end = true;
@@ -219,14 +237,19 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 			continue;
 
 		/* one more than we take, to know whether there is more */
-		lanes[lane].messages = palloc((max + 1) * sizeof(AsMessage));
+		lanes[lane].messages = room_for_lane(lane);
+		from = Min(Min(turn->taken.low[lane], floor),
+				   as_slot_low(turn->ref, lane));
 		lanes[lane].n = as_mailbox_read(mailbox, turn->key_hash, lane, lane,
-										Min(Min(turn->taken.low[lane], floor),
-											as_slot_low(turn->ref, lane)),
+										as_trail_start(turn->key_hash, lane,
+													   from),
 										lanes[lane].messages, max + 1,
 										&lanes[lane].end);
+		as_trail_note(turn->key_hash, lane, from, lanes[lane].n,
+					  mailbox->ndead, mailbox->ngone);
+		nread += lanes[lane].n;
 	}
-	turn->messages = palloc(max * sizeof(AsMessage));
+	turn->messages = palloc(Max(Min(nread, max), 1) * sizeof(AsMessage));
 	merge_lanes(turn, lanes, max, now);
 	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
 	{
