@@ -84,6 +84,7 @@ OBJS = \
 	src/runtime/answer.o \
 	src/runtime/request.o \
 	src/runtime/homes.o \
+	src/runtime/flow.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/letters.o \

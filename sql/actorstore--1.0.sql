@@ -23,6 +23,9 @@ CREATE TABLE actorstore.type (
 	backoff_max interval NOT NULL DEFAULT '1 min',
 	turn_timeout interval NOT NULL DEFAULT '30 s',
 	on_exhausted text NOT NULL DEFAULT 'dead_letter',
+	rate_limit float8,
+	max_concurrency int,
+	order_by_deadline boolean NOT NULL DEFAULT false,
 	CHECK (declared = (partition IS NOT NULL))
 );
 COMMENT ON TABLE actorstore.type IS 'actor types: declared ones have a partition of actorstore.actor of their own';
@@ -176,19 +179,21 @@ COMMENT ON FUNCTION actorstore.put_many(text, text[], jsonb[])
 CREATE FUNCTION actorstore.create_type(actor_type text, persistence text DEFAULT 'logged',
 	mailbox_limit int DEFAULT 65536, on_full text DEFAULT 'error', max_attempts int DEFAULT 5,
 	backoff interval DEFAULT '1 s', backoff_max interval DEFAULT '1 min',
-	turn_timeout interval DEFAULT '30 s', on_exhausted text DEFAULT 'dead_letter')
+	turn_timeout interval DEFAULT '30 s', on_exhausted text DEFAULT 'dead_letter',
+	rate_limit float8 DEFAULT NULL, max_concurrency int DEFAULT NULL, order_by_deadline boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_create_type' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION actorstore.create_type(text, text, int, text, int, interval, interval, interval, text)
+COMMENT ON FUNCTION actorstore.create_type(text, text, int, text, int, interval, interval, interval, text, float8, int, boolean)
 	IS 'declare an actor type: it gets a table of its own';
 
 CREATE FUNCTION actorstore.alter_type(actor_type text, persistence text DEFAULT NULL,
 	mailbox_limit int DEFAULT NULL, on_full text DEFAULT NULL, max_attempts int DEFAULT NULL,
 	backoff interval DEFAULT NULL, backoff_max interval DEFAULT NULL,
-	turn_timeout interval DEFAULT NULL, on_exhausted text DEFAULT NULL)
+	turn_timeout interval DEFAULT NULL, on_exhausted text DEFAULT NULL,
+	rate_limit float8 DEFAULT NULL, max_concurrency int DEFAULT NULL, order_by_deadline boolean DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_alter_type' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION actorstore.alter_type(text, text, int, text, int, interval, interval, interval, text)
+COMMENT ON FUNCTION actorstore.alter_type(text, text, int, text, int, interval, interval, interval, text, float8, int, boolean)
 	IS 'change an actor type; NULL keeps an option as it is';
 
 CREATE FUNCTION actorstore.drop_type(actor_type text, events boolean DEFAULT true)

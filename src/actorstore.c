@@ -16,6 +16,7 @@
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
 #include "miscadmin.h"
+#include "runtime/flow.h"
 #include "runtime/outgoing.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
@@ -216,10 +217,11 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_sched_shmem_size());
 	RequestAddinShmemSpace(as_homes_shmem_size());
 	RequestAddinShmemSpace(as_timing_shmem_size());
+	RequestAddinShmemSpace(as_flow_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 2);
+	RequestNamedLWLockTranche("actorstore", 3);
 }
 
 static void
@@ -234,6 +236,7 @@ start_shmem(void)
 	as_sched_shmem_init();
 	as_homes_shmem_init();
 	as_timing_shmem_init();
+	as_flow_shmem_init();
 	as_stat_shmem_init();
 	as_requests_shmem_init();
 	as_arena_shmem_init();
@@ -275,5 +278,6 @@ _PG_init(void)
 	as_slot_init();
 	as_outgoing_init();
 	as_timing_init();
+	as_flow_init();
 	start_workers();
 }

@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/lifecycle.h"
+#include "runtime/flow.h"
 #include "runtime/outgoing.h"
 #include "state/catalog.h"
 #include "state/type_ddl.h"
@@ -50,6 +51,7 @@ actorstore_create_type(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("actorstore.create_type()");
 	get_options(fcinfo, &options);
 	as_type_create(name, &options);
+	as_flow_note_change();
 	PG_RETURN_VOID();
 }
 
@@ -62,6 +64,7 @@ actorstore_alter_type(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("actorstore.alter_type()");
 	get_options(fcinfo, &options);
 	as_type_alter(name, &options);
+	as_flow_note_change();
 	PG_RETURN_VOID();
 }
 
@@ -76,6 +79,7 @@ actorstore_drop_type(PG_FUNCTION_ARGS)
 	as_life_type_dropped(name);
 	as_type_drop(name, PG_GETARG_BOOL(1));
 	as_outgoing_note_doubt();
+	as_flow_note_change();
 	PG_RETURN_VOID();
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/request.h"
 #include "runtime/sched.h"
 
+#include "runtime/flow.h"
 #include "runtime/steward.h"
 #include "runtime/timing.h"
 #include "storage/lwlock.h"
@@ -85,9 +86,11 @@ void
 as_home_take_back(uint32 number)
 {
 	AsHomeShared *home = as_home(number);
+	Oid			database = pg_atomic_read_u32(&home->database);
 
 	pg_atomic_write_u32(&home->database, InvalidOid);
 	pg_memory_barrier();
+	as_flow_forget(number, database);
 	as_slots_forget(number, as_requests_return);
 }
 

@@ -293,6 +293,17 @@ as_sched_wake(uint32 number)
 }
 
 void
+as_sched_wake_timekeeper(uint32 number)
+{
+	uint32		timekeeper = pg_atomic_read_u32(&as_home(number)->timekeeper);
+
+	if (timekeeper > 0)
+		wake_process(as_worker(timekeeper - 1)->procno);
+	else
+		as_sched_wake(number);
+}
+
+void
 as_sched_wake_all(uint32 number)
 {
 	for (int i = 0; i < sched->nworkers; i++)
@@ -388,7 +399,6 @@ as_sched_lower_due(uint32 number, TimestampTz due)
 {
 	AsHomeShared *home = as_home(number);
 	uint64		old = pg_atomic_read_u64(&home->next_due);
-	uint32		timekeeper;
 
 	while ((uint64) due < old)
 	{
@@ -397,11 +407,7 @@ as_sched_lower_due(uint32 number, TimestampTz due)
 			continue;
 
 		/* it sleeps till what was the next time before */
-		timekeeper = pg_atomic_read_u32(&home->timekeeper);
-		if (timekeeper > 0)
-			wake_process(as_worker(timekeeper - 1)->procno);
-		else
-			as_sched_wake(number);
+		as_sched_wake_timekeeper(number);
 		return;
 	}
 }

@@ -228,6 +228,9 @@ extern void as_sched_queue_last(uint32 home, AsSlotRef ref);
 /* Wake a sleeping worker of the home, if there is one. */
 extern void as_sched_wake(uint32 home);
 
+/* Wake the worker that sleeps till something is due, or another one. */
+extern void as_sched_wake_timekeeper(uint32 home);
+
 /* Wake all workers of a home, asleep or not, and its steward. */
 extern void as_sched_wake_all(uint32 home);
 

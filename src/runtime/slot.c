@@ -57,6 +57,18 @@ as_slots_shmem_size(void)
 							 sizeof(AsSlotShared)));
 }
 
+uint32
+as_slots_number(void)
+{
+	return sets_wanted() * SLOTS_PER_SET;
+}
+
+AsSlotRef
+as_slot_by_number(uint32 n)
+{
+	return as_slot_ref(n, GENERATION(pg_atomic_read_u64(&table->slots[n].state)));
+}
+
 static void
 clear(AsSlotShared *slot)
 {

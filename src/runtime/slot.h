@@ -278,6 +278,12 @@ extern void as_slots_doubt(uint32 home);
  */
 extern void as_slots_forget(uint32 home, void (*forget) (AsSlotShared *slot));
 
+/* How many slots there are; known before they are. */
+extern uint32 as_slots_number(void);
+
+/* A reference to the slot of that number, as it is now. */
+extern AsSlotRef as_slot_by_number(uint32 n);
+
 /* How many slots there are, and how many of them are in use, by status. */
 extern uint32 as_slots_count(uint32 *by_status);
 

@@ -22,6 +22,7 @@
 #include "runtime/sweep.h"
 
 #include "access/xact.h"
+#include "runtime/flow.h"
 #include "runtime/mailbox.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
@@ -182,7 +183,8 @@ long
 as_due_sleep(long max)
 {
 	uint64		next = Min(pg_atomic_read_u64(&as_home(my_home())->next_due),
-						   as_timing_for_workers(my_home()));
+						   Min(as_timing_for_workers(my_home()),
+							   as_flow_next(my_home())));
 
 	if (next == AS_NEVER)
 		return max;

@@ -23,7 +23,10 @@ extern bool as_sweep(void);
 extern bool as_due_is_wanted(void);
 extern void as_due(void);
 
-/* Milliseconds until something, or a timer, is due, at most max. */
+/*
+ * Milliseconds until something, or a timer, is due, or slots that are parked
+ * have room; at most max.
+ */
 extern long as_due_sleep(long max);
 
 /* The process exits. */

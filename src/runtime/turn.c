@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "runtime/flow.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
 #include "runtime/session.h"
@@ -66,7 +67,8 @@ take_turn(void)
 	AsTurn	   *turn = &turns[nturns];
 	AsSlotRef	ref;
 
-	while ((ref = as_sched_take()) != AS_NO_SLOT)
+	while ((ref = as_sched_take()) != AS_NO_SLOT ||
+		   (ref = as_flow_take()) != AS_NO_SLOT)
 	{
 		memset(turn, 0, sizeof(AsTurn));
 		if (!as_slot_run(ref, &turn->taken))
@@ -112,7 +114,8 @@ finish(AsTurn *turn, bool last)
 									   turn->nhandled);
 	}
 	as_slot_put_back(turn->ref, &turn->left);
-	if (!as_slot_done(turn->ref, turn->more, turn->empty))
+	if (!as_slot_done(turn->ref, turn->more, turn->empty) ||
+		(turn->parked && as_flow_park(my_home, turn->type, turn->ref)))
 		return;
 	if (last)
 		as_sched_queue_last(my_home, turn->ref);
@@ -133,6 +136,7 @@ finish_all(void)
 		nturns--;
 		finish(turn, turn->nhandled == 0 && turn->more);
 	}
+	as_flow_leave(my_home);
 	pg_atomic_write_u64(&as_worker(as_sched_self)->current, AS_NO_SLOT);
 	pg_memory_barrier();
 	if (!proclist_is_empty(&home->room.wakeup))
@@ -244,7 +248,8 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 		turn->nmessages = 0;	/* none of them can be to blame */
 		turn->nrequests = 0;
 		*busy = *busy || result == AS_TURN_BUSY;
-		return result == AS_TURN_BUSY;
+		turn->parked = (result == AS_TURN_PARKED);
+		return result != AS_TURN_OTHER_OWNER;
 	}
 	return !careful;
 }

@@ -62,6 +62,7 @@ typedef struct AsTurn
 	AsPositions left;			/* where to go on afterwards */
 	bool		more;			/* there is something to handle at once */
 	bool		empty;			/* nothing else is in the mailbox */
+	bool		parked;			/* till there is room for it (flow.h) */
 
 	/* while it runs */
 	AsType	   *type;
@@ -208,7 +209,8 @@ typedef enum AsTurnResult
 {
 	AS_TURN_RAN,
 	AS_TURN_BUSY,				/* somebody has locked the actor */
-	AS_TURN_OTHER_OWNER			/* and so not in this transaction */
+	AS_TURN_OTHER_OWNER,		/* and so not in this transaction */
+	AS_TURN_PARKED				/* its type has no room for it (flow.h) */
 } AsTurnResult;
 
 /*

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "runtime/flow.h"
 #include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
 #include "runtime/session.h"
@@ -401,6 +402,20 @@ may_look_first(AsTurn *turn)
 		slot->conflicts == 0;
 }
 
+/* As many messages as the type lets through stay in the turn; false: none. */
+static bool
+enter_flow(AsTurn *turn)
+{
+	int			n = as_flow_enter(turn->type, turn->ref, turn->nmessages);
+
+	if (n < turn->nmessages && n > 0)
+	{
+		as_turn_leave(turn, n);
+		turn->more = true;
+	}
+	return n > 0;
+}
+
 AsTurnResult
 as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 {
@@ -418,13 +433,18 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 		return AS_TURN_RAN;
 	if (OidIsValid(*owner) && *owner != turn->type->owner)
 		return AS_TURN_OTHER_OWNER;
+	if (!enter_flow(turn))
+		return AS_TURN_PARKED;
 
 	turn->partition = as_turn_open_partition(turn->type);
 	*owner = turn->type->owner;
 	if (may_look_first(turn))
 		as_turn_look(turn);
 	else if (!as_turn_lock(turn))
+	{
+		as_flow_undo(turn->type, turn->nmessages);
 		return AS_TURN_BUSY;
+	}
 	as_session_begin_turn(*owner, turn->type->turn_timeout);
 	handle_messages(turn, mailbox);
 	return AS_TURN_RAN;

@@ -27,6 +27,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runtime/fire.h"
+#include "runtime/flow.h"
 #include "runtime/letters.h"
 #include "runtime/sched.h"
 #include "runtime/sweep.h"
@@ -222,6 +223,11 @@ look_for_work(void)
 		as_due();
 		found = true;
 	}
+	if (as_flow_is_wanted(home))
+	{
+		as_flow_serve(home);
+		found = true;
+	}
 	if (as_fire_is_wanted(home))
 	{
 		(void) as_fire(home);
@@ -282,9 +288,11 @@ keep_house(void)
 static bool
 nothing_to_do(void)
 {
+	uint32		home = pg_atomic_read_u32(&self->home);
+
 	return !as_sched_has_work() && !as_sweep_is_wanted() &&
 		!as_due_is_wanted() &&
-		!as_fire_is_wanted(pg_atomic_read_u32(&self->home)) && !must_leave();
+		!as_fire_is_wanted(home) && !as_flow_is_wanted(home) && !must_leave();
 }
 
 static bool

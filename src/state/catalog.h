@@ -26,6 +26,9 @@
 #define Anum_type_backoff_max	10
 #define Anum_type_turn_timeout	11
 #define Anum_type_on_exhausted	12
+#define Anum_type_rate_limit	13
+#define Anum_type_max_concurrency	14
+#define Anum_type_order_by_deadline	15
 
 /* Column numbers of actorstore.handler */
 #define Anum_handler_actor_type	1

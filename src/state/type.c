@@ -238,6 +238,13 @@ load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
 	type->backoff = interval_us(COLUMN(backoff));
 	type->backoff_max = interval_us(COLUMN(backoff_max));
 	type->turn_timeout = interval_us(COLUMN(turn_timeout));
+	type->rate_limit = DatumGetFloat8(COLUMN(rate_limit));
+	if (isnull)
+		type->rate_limit = 0;
+	type->max_concurrency = DatumGetInt32(COLUMN(max_concurrency));
+	if (isnull)
+		type->max_concurrency = 0;
+	type->order_by_deadline = DatumGetBool(COLUMN(order_by_deadline));
 	on_exhausted = TextDatumGetCString(COLUMN(on_exhausted));
 	type->on_exhausted = strcmp(on_exhausted, "restart") == 0 ? AS_EXHAUSTED_RESTART :
 		strcmp(on_exhausted, "pause") == 0 ? AS_EXHAUSTED_PAUSE :

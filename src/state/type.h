@@ -91,6 +91,9 @@ typedef struct AsType
 	int64		backoff_max;
 	int64		turn_timeout;
 	AsOnExhausted on_exhausted;
+	double		rate_limit;		/* messages a second; 0: no limit */
+	int			max_concurrency;	/* 0: no limit */
+	bool		order_by_deadline;
 
 	/* read when first asked for */
 	bool		has_handlers;	/* have they been read? */

@@ -9,6 +9,8 @@
  */
 #include "state/type_ddl.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
@@ -54,6 +56,29 @@ check_positive_interval(const char *option, Datum value)
 				 errmsg("%s must be greater than zero", option)));
 }
 
+/* 0 stands for no limit. */
+static void
+check_limits(AsTypeOptions *options)
+{
+	double		rate;
+
+	if (!options->nulls[AS_OPT_RATE_LIMIT])
+	{
+		rate = DatumGetFloat8(options->values[AS_OPT_RATE_LIMIT]);
+		if (isnan(rate) || isinf(rate) || rate < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("rate_limit must not be negative or infinite"),
+					 errhint("To set no limit, use 0.")));
+	}
+	if (!options->nulls[AS_OPT_MAX_CONCURRENCY] &&
+		DatumGetInt32(options->values[AS_OPT_MAX_CONCURRENCY]) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_concurrency must not be negative"),
+				 errhint("To set no limit, use 0.")));
+}
+
 void
 as_type_check_options(AsTypeOptions *options)
 {
@@ -80,6 +105,7 @@ as_type_check_options(AsTypeOptions *options)
 		check_positive_interval("turn_timeout", VALUE(AS_OPT_TURN_TIMEOUT));
 	if (GIVEN(AS_OPT_ON_EXHAUSTED))
 		check_word("on_exhausted", VALUE(AS_OPT_ON_EXHAUSTED), on_exhausted);
+	check_limits(options);
 }
 
 void
@@ -87,7 +113,7 @@ as_type_store_options(text *name, AsTypeOptions *options)
 {
 	Oid			types[1 + AS_NUM_OPTIONS] =
 	{TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
-	INTERVALOID, TEXTOID};
+	INTERVALOID, TEXTOID, FLOAT8OID, INT4OID, BOOLOID};
 	Datum		values[1 + AS_NUM_OPTIONS];
 	char		nulls[1 + AS_NUM_OPTIONS];
 
@@ -106,7 +132,10 @@ as_type_store_options(text *name, AsTypeOptions *options)
 					 " backoff = coalesce($6, backoff),"
 					 " backoff_max = coalesce($7, backoff_max),"
 					 " turn_timeout = coalesce($8, turn_timeout),"
-					 " on_exhausted = coalesce($9, on_exhausted)"
+					 " on_exhausted = coalesce($9, on_exhausted),"
+					 " rate_limit = nullif(coalesce($10, rate_limit), 0),"
+					 " max_concurrency = nullif(coalesce($11, max_concurrency), 0),"
+					 " order_by_deadline = coalesce($12, order_by_deadline)"
 					 " WHERE actor_type = $1",
 					 SPI_OK_UPDATE, 1 + AS_NUM_OPTIONS, types, values, nulls);
 

@@ -1,0 +1,151 @@
+# How much of a type happens: messages a second, actors at once; and that what
+# waits for it is in nobody's way, and is not forgotten.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ActorstoreTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('flow', settings => "restart_after_crash = on\nactorstore.workers = 4\nmax_worker_processes = 16");
+new_database_with_actors($node, 'd');
+
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+
+# log() notes when it begins and ends, and works for body milliseconds
+sql(q{
+CREATE TABLE work (actor text, began timestamptz, ended timestamptz, worker int DEFAULT pg_backend_pid());
+GRANT ALL ON work TO PUBLIC;
+CREATE FUNCTION log(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz = clock_timestamp();
+BEGIN
+	PERFORM pg_sleep(body::float8 / 1000);
+	INSERT INTO work VALUES ((actorstore.context()).actor_id, began, clock_timestamp());
+	RETURN to_jsonb(coalesce(state::bigint, 0) + 1);
+END $$;
+SELECT actorstore.create_type('free'), actorstore.set_handler('free', '*', 'log(jsonb, jsonb)'), actorstore.create_type('other'), actorstore.set_handler('other', '*', 'collect(jsonb, jsonb)')});
+
+# ---- Arguments ----
+
+is(sqlstate($node, 'd', qq{SELECT actorstore.create_type('bad', $_)}), '22023', $_)
+  foreach 'rate_limit => -1', "rate_limit => 'NaN'", "rate_limit => 'Infinity'", 'max_concurrency => -1';
+sql(q{SELECT actorstore.create_type('options', rate_limit => 2.5, max_concurrency => 3, order_by_deadline => true)});
+is(sql(q{SELECT rate_limit, max_concurrency, order_by_deadline FROM actorstore.type WHERE actor_type = 'options'}), '2.5|3|t', 'options are kept');
+sql(q{SELECT actorstore.alter_type('options', max_attempts => 3)});
+is(sql(q{SELECT rate_limit, max_concurrency, order_by_deadline FROM actorstore.type WHERE actor_type = 'options'}), '2.5|3|t', 'NULL keeps them');
+sql(q{SELECT actorstore.alter_type('options', rate_limit => 0, max_concurrency => 0, order_by_deadline => false)});
+is(sql(q{SELECT rate_limit, max_concurrency, order_by_deadline FROM actorstore.type WHERE actor_type = 'options'}), '||f', '0 is no limit');
+
+# ---- Messages a second ----
+
+# The most that have begun in any span of time, beyond what the rate allows: at
+# most what the bucket holds, a tenth of a second's, and one.
+sub excess
+{
+	my ($rate) = @_;
+	return sql(qq{WITH w AS (SELECT began, row_number() OVER (ORDER BY began) AS n FROM work)
+		SELECT coalesce(max(b.n - a.n - $rate * extract(epoch FROM b.began - a.began)), 0) < greatest(1, $rate / 10.0) + 1 FROM w AS a JOIN w AS b ON b.n > a.n});
+}
+sub commits { return sql(q{SELECT sum(commits) FROM actorstore.workers_now()}); }
+
+foreach my $actors (1, 60)
+{
+	my $type = "rate $actors";
+
+	sql(qq{SELECT actorstore.create_type('$type', rate_limit => 40), actorstore.set_handler('$type', '*', 'log(jsonb, jsonb)'); TRUNCATE work});
+	my $before = commits();
+	sql(qq{SELECT count(actorstore.send('$type', (i % $actors)::text, 'm', '0')) FROM generate_series(1, 120) AS i});
+	sql(q{SELECT count(actorstore.send('other', i::text, 'm', '0')) FROM generate_series(1, 100) AS i});
+	ok(handled($node, 'd', 'other'), "$actors actors: others");
+	cmp_ok(sql(qq{SELECT count(*) FROM actorstore.message WHERE actor_type = '$type'}), '>', 50, "$actors actors: do not wait for them");
+	ok(handled($node, 'd', $type), "$actors actors: all are handled");
+	is(sql(qq{SELECT sum(value::bigint) FROM actorstore.actor WHERE actor_type = '$type'}), 120, "$actors actors: each once");
+	is(excess(40), 't', "$actors actors: not more often than allowed");
+	cmp_ok(commits() - $before, '<', 1500, "$actors actors: nobody spins meanwhile");
+}
+
+# Actors take turns.
+sql(q{SELECT actorstore.create_type('turns', rate_limit => 50), actorstore.set_handler('turns', '*', 'log(jsonb, jsonb)'); TRUNCATE work;
+	SELECT count(actorstore.send('turns', a, 'm', '0')) FROM generate_series(1, 40), unnest('{a,b,c}'::text[]) AS a});
+ok(handled($node, 'd', 'turns'), 'three busy actors');
+is(sql(q{SELECT count(DISTINCT actor) FROM (SELECT actor FROM work ORDER BY began LIMIT 40) AS w}), 3, 'all of them get on');
+
+# A limit that would take hours is lifted; the type is dropped.
+sql(q{SELECT actorstore.create_type(t, rate_limit => 0.0001), actorstore.set_handler(t, '*', 'log(jsonb, jsonb)') FROM unnest('{slow,dropped}'::text[]) AS t;
+	SELECT count(actorstore.send(t, i::text, 'm', '0')) FROM unnest('{slow,dropped}'::text[]) AS t, generate_series(1, 1000) AS i});
+becomes_true(q{(SELECT count(*) = 2 FROM actorstore.actor WHERE actor_type IN ('slow', 'dropped'))}, 'one each gets through');
+sql(q{SELECT actorstore.drop_type('dropped'), actorstore.alter_type('slow', rate_limit => 0)});
+ok(handled($node, 'd', 'slow'), 'lifted: all are handled');
+becomes_true(q{(SELECT used_slots = 0 FROM actorstore.scheduler_now())}, 'nothing is left behind');
+
+# ---- Actors at once ----
+
+# The most turns that have been at work at the same time.
+sub at_once { return sql(q{SELECT max(n) FROM (SELECT count(*) AS n FROM work AS a JOIN work AS b ON b.began <= a.began AND b.ended > a.began GROUP BY a.ctid) AS c}); }
+sub all_handled
+{
+	my ($type, $n) = @_;
+	ok(handled($node, 'd', $type), "$type: all are handled");
+	is(sql(qq{SELECT sum(value::bigint) FROM actorstore.actor WHERE actor_type = '$type'}), $n, "$type: each once");
+	return;
+}
+
+foreach my $max (1, 2)
+{
+	sql(qq{SELECT actorstore.create_type('max $max', max_concurrency => $max), actorstore.set_handler('max $max', '*', 'log(jsonb, jsonb)'); TRUNCATE work;
+		SELECT count(actorstore.send('max $max', i::text, 'm', '10')) FROM generate_series(1, 100) AS i});
+	sql(q{SELECT count(actorstore.send('other', i::text, 'm', '0')) FROM generate_series(1, 100) AS i});
+	ok(handled($node, 'd', 'other'), "max $max: others");
+	cmp_ok(sql(qq{SELECT count(*) FROM actorstore.message WHERE actor_type = 'max $max'}), '>', 10, "max $max: do not wait for them");
+	all_handled("max $max", 100);
+	is(at_once(), $max, "max $max: so many at once");
+}
+sql(q{TRUNCATE work; SELECT count(actorstore.send('free', i::text, 'm', '10')) FROM generate_series(1, 100) AS i});
+ok(handled($node, 'd', 'free'), 'without a limit');
+cmp_ok(at_once(), '>', 2, 'there are more');
+
+# Both limits, a lower one meanwhile, and actors that fail or are paused.
+sql(q{
+CREATE FUNCTION fail(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+SELECT actorstore.create_type('both', max_concurrency => 1, rate_limit => 300, max_attempts => 1), actorstore.set_handler('both', '*', 'log(jsonb, jsonb)'), actorstore.set_handler('both', 'fail', 'fail(jsonb, jsonb)');
+TRUNCATE work;
+SELECT actorstore.pause('both', i::text) FROM generate_series(1, 20) AS i;
+SELECT count(actorstore.send('both', i::text, CASE WHEN i % 5 = 0 THEN 'fail' ELSE 'm' END, '1')) FROM generate_series(1, 100) AS i});
+becomes_true(q{(SELECT count(*) = 20 FROM actorstore.message WHERE actor_type = 'both')}, 'both: paused actors wait');
+sql(q{SELECT actorstore.resume('both', i::text) FROM generate_series(1, 20) AS i});
+all_handled('both', 80);
+is(sql(q{SELECT count(*) FROM actorstore.dead_letter WHERE actor_type = 'both'}), 20, 'both: those that fail are dead letters');
+is(at_once(), 1, 'both: one at once');
+is(excess(300), 't', 'both: not more often than allowed');
+
+# Somebody who asks waits for his turn, too.
+is(sql(q{SELECT actorstore.ask('both', 'asked', 'm', '0')}), 1, 'an answer');
+sql(q{SELECT actorstore.create_type('asked', rate_limit => 0.0001), actorstore.set_handler('asked', '*', 'log(jsonb, jsonb)')});
+is(sqlstate($node, 'd', q{SELECT actorstore.ask('asked', 'a', 'm', '0'); SELECT actorstore.ask('asked', 'a', 'm', '0', timeout => '300 ms')}), 'VA002', 'or none, in time');
+is(sql(q{SELECT actorstore.call('asked', 'a', 'm', '0')}), 2, 'call is not held back');
+
+# ---- Death ----
+
+sub busy { sql(q{TRUNCATE work; SELECT count(actorstore.send('max 1', i::text, 'm', '2')), count(actorstore.send('rate 60', (i % 60)::text, 'm', '0')) FROM generate_series(1, 80) AS i}); return; }
+busy();
+foreach (1 .. 10)
+{
+	sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore worker' AND random() < 0.5});
+	select(undef, undef, undef, 0.1);
+}
+all_handled('max 1', 180);
+all_handled('rate 60', 200);
+is(sql(q{SELECT max(n) FROM (SELECT count(*) AS n FROM work AS a JOIN work AS b ON b.began <= a.began AND b.ended > a.began AND a.ended - a.began >= '2 ms' AND b.ended - b.began >= '2 ms' GROUP BY a.ctid) AS c}), 1, 'workers are terminated: still one at once');
+busy();
+$node->stop('immediate');
+$node->start;
+all_handled('max 1', 260);
+all_handled('rate 60', 280);
+
+done_testing();
