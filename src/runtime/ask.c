@@ -13,7 +13,9 @@
  * all others PostgreSQL's deadlock detector must see whom we wait for.  So
  * after deadlock_timeout we wait, as for a lock, for the transaction of the
  * worker that handles the request, or for the one that has locked the actor,
- * or for the worker at whose turn the request arrived.
+ * or for the worker at whose turn the request arrived; and that for as long as
+ * the detector needs.  Then we look again: all of them are guesses, and the
+ * answer may be there long before they end.
  *
  * GOING AWAY.  A request that is given up, by an error, a cancel, a time-out
  * or the end of the process, is left to whoever finds it.
@@ -51,6 +53,9 @@
 #define ROOM_WAIT_MS	100
 #define NAP_MS			1
 
+/* How long the deadlock detector may take, once it is its turn. */
+#define DETECTION_MS	100
+
 /* The request whose answer this process waits for, or AS_POOL_NONE. */
 static uint32 mine = AS_POOL_NONE;
 static bool asking = false;		/* and counted as such */
@@ -82,6 +87,8 @@ leave_at_exit(int code, Datum arg)
 static void
 note_timeout(void)
 {
+	if (QueryCancelPending)
+		return;
 	timed_out = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -319,24 +326,76 @@ runner_of_actor(uint64 key_hash)
 	return -1;
 }
 
-/* We have waited for long: for whom?  Ends at the deadline, at the latest. */
 static void
-wait_for_holder(const AsMessage *message, TimestampTz deadline)
+wait_for_runner(const AsMessage *message, bool of_actor)
 {
 	int			runner = as_request_runner(mine);
-	TransactionId blocker;
-	AsBlockerKind kind = as_request_blocker(mine, &blocker);
 
-	enable_timeout_at(ask_timeout, deadline);
-	if (runner < 0)
+	if (runner < 0 && of_actor)
 		runner = runner_of_actor(message->key_hash);
 	if (runner >= 0)
 		wait_for_process(runner);
-	else if (kind == AS_BLOCKED_BY_KEY)
+}
+
+static void
+wait_for_blocker(const AsMessage *message, AsBlockerKind kind,
+				 TransactionId blocker)
+{
+	if (kind == AS_BLOCKED_BY_KEY)
 		wait_for_key(message->key_hash);
 	else if (kind != AS_BLOCKED_NOT)
 		for_each_blocker(kind, blocker, message, true);
+}
+
+/*
+ * We have waited for long: for whom?  A worker that tries in vain to lock the
+ * actor is soon done with that, and who had locked it may be so, too: the one
+ * whom we wait for first must not hide the other one.  (Not inlined: the
+ * caller catches errors.)
+ */
+static pg_noinline void
+wait_for_guess(const AsMessage *message, bool blocker_first)
+{
+	TransactionId blocker;
+	AsBlockerKind kind = as_request_blocker(mine, &blocker);
+
+	if (blocker_first)
+		wait_for_blocker(message, kind, blocker);
+	wait_for_runner(message, kind == AS_BLOCKED_NOT);
+	if (!blocker_first)
+		wait_for_blocker(message, kind, blocker);
+}
+
+/*
+ * Wait for them for so long that a deadlock is found, if it is one; returns
+ * whether it took all that time.
+ */
+static bool
+wait_for_holder(const AsMessage *message, TimestampTz deadline,
+				bool blocker_first)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz end = GetCurrentTimestamp() +
+	(DeadlockTimeout + DETECTION_MS) * INT64CONST(1000);
+
+	timed_out = false;
+	enable_timeout_at(ask_timeout, Min(deadline, end));
+	PG_TRY();
+	{
+		wait_for_guess(message, blocker_first);
+	}
+	PG_CATCH();
+	{
+		/* a wait that is cancelled leaves nothing behind */
+		end_timeout();
+		if (!timed_out || geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	end_timeout();
+	return timed_out;
 }
 
 /* Does the answer come while we look?  Costs a processor. */
@@ -358,6 +417,7 @@ wait_for_answer(const AsMessage *message, TimestampTz deadline)
 {
 	TimestampTz next_check = message->sent_at + DeadlockTimeout * INT64CONST(1000);
 	AsRequestStatus status;
+	int			guesses = 0;
 
 	if (comes_at_once())
 		return as_request_status(mine);
@@ -370,8 +430,9 @@ wait_for_answer(const AsMessage *message, TimestampTz deadline)
 		check_blocker(message);
 		if (now >= next_check)
 		{
-			wait_for_holder(message, deadline);
-			next_check = GetCurrentTimestamp() + DeadlockTimeout * INT64CONST(1000);
+			/* who still waits must be seen to: the other one looks only once */
+			if (!wait_for_holder(message, deadline, guesses++ % 2 != 0))
+				next_check = GetCurrentTimestamp() + DeadlockTimeout * INT64CONST(1000);
 			continue;
 		}
 		nap(TimestampDifferenceMilliseconds(now, Min(deadline, next_check)) + 1);
@@ -430,7 +491,6 @@ complete(AsMessage *message)
 Datum
 as_ask(AsType *type, AsMessage *message, int64 timeout)
 {
-	MemoryContext context = CurrentMemoryContext;
 	volatile Datum answer = (Datum) 0;
 
 	/* what a handler has put off to the commit is not at work in a turn */
@@ -442,7 +502,6 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	as_check_answers(type, message);
 	prepare_process();
 	complete(message);
-	timed_out = false;
 	asking = true;
 	as_sched_count_asking(1);
 	PG_TRY();
@@ -452,12 +511,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	PG_CATCH();
 	{
 		give_up();
-		end_timeout();
-		MemoryContextSwitchTo(context);
-		if (!timed_out || geterrcode() != ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		raise_timed_out(message);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	give_up();					/* nothing but the count */
