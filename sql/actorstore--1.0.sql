@@ -312,11 +312,12 @@ ALTER TABLE actorstore.halted ENABLE ALWAYS TRIGGER registry_changed;
 
 --
 -- Lives of actors: what they began with, who is told of their exit, who restarts them, and what groups they are in.  Each
--- row belongs to one actor and is written in its turns; see src/runtime/lifecycle.h, links.h, supervise.h.
+-- row belongs to one actor and is written in its turns; see src/runtime/lifecycle.h, links.h, supervise.h.  No foreign keys:
+-- they would lock a row of the type each time, and pg_restore -j does not heed them.
 --
 
 CREATE TABLE actorstore.spawned (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	state jsonb NOT NULL,
 	PRIMARY KEY (actor_type, actor_id)
@@ -324,7 +325,7 @@ CREATE TABLE actorstore.spawned (
 COMMENT ON TABLE actorstore.spawned IS 'the states given to actors at spawn(), which a restart puts back';
 
 CREATE TABLE actorstore.link (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	peer_type text COLLATE "C" NOT NULL,
 	peer_id text COLLATE "C" NOT NULL,
@@ -334,7 +335,7 @@ CREATE INDEX link_peer ON actorstore.link (peer_type);
 COMMENT ON TABLE actorstore.link IS 'links between actors, each from both sides';
 
 CREATE TABLE actorstore.monitor (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	peer_type text COLLATE "C" NOT NULL,
 	peer_id text COLLATE "C" NOT NULL,
@@ -345,7 +346,7 @@ CREATE INDEX monitor_peer ON actorstore.monitor (peer_type, peer_id);
 COMMENT ON TABLE actorstore.monitor IS 'who wants to know when a peer exits';
 
 CREATE TABLE actorstore.supervisor (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	strategy text NOT NULL CHECK (strategy IN ('one_for_one', 'one_for_all', 'rest_for_one')),
 	max_restarts int NOT NULL,
@@ -355,15 +356,14 @@ CREATE TABLE actorstore.supervisor (
 COMMENT ON TABLE actorstore.supervisor IS 'actors that supervise others, and how';
 
 CREATE TABLE actorstore.child (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	parent_type text COLLATE "C" NOT NULL,
 	parent_id text COLLATE "C" NOT NULL,
 	number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
 	restart text NOT NULL CHECK (restart IN ('permanent', 'transient', 'temporary')),
 	keep_state boolean NOT NULL,
-	PRIMARY KEY (actor_type, actor_id),
-	FOREIGN KEY (parent_type, parent_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+	PRIMARY KEY (actor_type, actor_id)
 );
 CREATE INDEX child_parent ON actorstore.child (parent_type, parent_id, number);
 COMMENT ON TABLE actorstore.child IS 'supervised actors; number is their place in the order of starting';
@@ -381,16 +381,14 @@ CREATE TABLE actorstore.supervision_step (
 	ordered boolean NOT NULL DEFAULT false,
 	gave_up boolean NOT NULL DEFAULT false,
 	at bigint NOT NULL DEFAULT 0,
-	PRIMARY KEY (actor_type, actor_id, step),
-	FOREIGN KEY (actor_type, actor_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+	PRIMARY KEY (actor_type, actor_id, step)
 );
 COMMENT ON TABLE actorstore.supervision_step IS 'what supervisors have still to do';
 
 CREATE TABLE actorstore.supervision_restart (
 	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
-	at bigint NOT NULL,
-	FOREIGN KEY (actor_type, actor_id) REFERENCES actorstore.supervisor ON DELETE CASCADE
+	at bigint NOT NULL
 );
 CREATE INDEX supervision_restart_key ON actorstore.supervision_restart (actor_type, actor_id, at);
 COMMENT ON TABLE actorstore.supervision_restart IS 'when supervisors have restarted children lately, in microseconds since 2000';
@@ -412,7 +410,7 @@ COMMENT ON TABLE actorstore.supervision_event IS 'what became of supervised acto
 
 CREATE TABLE actorstore.group_member (
 	group_name text COLLATE "C" NOT NULL,
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL,
 	PRIMARY KEY (group_name, actor_type, actor_id)

@@ -199,6 +199,10 @@ check_may_cancel(AsMessage *message)
 
 	if (type != NULL)
 		as_type_check(type, AS_PRIV_SEND);
+	if (as_is_system(message->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a message of the system cannot be cancelled")));
 }
 
 Datum

@@ -162,6 +162,7 @@ actorstore_supervise(PG_FUNCTION_ARGS)
 	supervision.restart = arg_word(fcinfo, 8, "restart", restarts);
 	PreventCommandIfReadOnly("actorstore.supervise()");
 	PreventCommandIfParallelMode("actorstore.supervise()");
+	as_supervise_lock();
 	check_supervision(&supervision);
 	as_supervise(&supervision);
 	PG_RETURN_VOID();
@@ -217,12 +218,15 @@ actorstore_join_group(PG_FUNCTION_ARGS)
 	text	   *group = arg_group(fcinfo, 0);
 	text	   *name = as_arg_type(fcinfo, 1);
 	text	   *id = as_arg_id(fcinfo, 2);
-	AsType	   *type;
+	AsPartition partition;
 
+	/* the type is not to be dropped before this commits */
 	PreventCommandIfReadOnly("actorstore.join_group()");
-	type = as_type_get(name);
-	as_type_check(type, AS_PRIV_WRITE);
-	if (as_actor_halt(type, name, id) >= AS_STOPPED)
+	(void) as_type_get(name);
+	as_partition_open_for(&partition, name, AS_PRIV_WRITE, false,
+						  RowExclusiveLock);
+	as_partition_close(&partition);
+	if (as_actor_halt(partition.type, name, id) >= AS_STOPPED)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_HALTED),
 				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),

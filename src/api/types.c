@@ -76,8 +76,9 @@ actorstore_drop_type(PG_FUNCTION_ARGS)
 	as_reject_null(fcinfo, 1, "events");
 	PreventCommandIfReadOnly("actorstore.drop_type()");
 	as_type_check_owner(as_type_get(name));
-	as_life_type_dropped(name);
+	as_life_type_drops(name);
 	as_type_drop(name, PG_GETARG_BOOL(1));
+	as_life_type_dropped(name);
 	as_outgoing_note_doubt();
 	as_flow_note_change();
 	PG_RETURN_VOID();

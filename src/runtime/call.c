@@ -132,6 +132,7 @@ as_call(AsType *type, AsMessage *message)
 						text_to_cstring(message->actor_type))));
 	turn.type = partition.type;
 	lock_actor(&turn, &partition);
+	as_check_answers(as_type_get(message->actor_type), message);
 	as_turn_run_inline(&turn, &partition);
 	as_partition_close(&partition);
 	return turn.replied ? turn.reply : turn.state;

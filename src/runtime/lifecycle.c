@@ -423,8 +423,35 @@ as_life_exists(AsTurn *turn)
 }
 
 void
+as_life_nobody(const AsMessage *message)
+{
+	as_links_nobody(message);
+	as_supervise_nobody(message);
+}
+
+void
+as_life_type_drops(text *type)
+{
+	as_supervise_type_drops(type);
+}
+
+/* Nobody can write rows of its actors any more. */
+void
 as_life_type_dropped(text *type)
 {
+	static const char *const deletions[] = {
+		"DELETE FROM actorstore.spawned WHERE actor_type = $1",
+		"DELETE FROM actorstore.link WHERE actor_type = $1",
+		"DELETE FROM actorstore.monitor WHERE actor_type = $1",
+		"DELETE FROM actorstore.group_member WHERE actor_type = $1",
+		"DELETE FROM actorstore.child WHERE $1 IN (actor_type, parent_type)",
+		"DELETE FROM actorstore.supervisor WHERE actor_type = $1",
+		"DELETE FROM actorstore.supervision_step WHERE actor_type = $1",
+		"DELETE FROM actorstore.supervision_restart WHERE actor_type = $1",
+	"DELETE FROM actorstore.supervision_event WHERE child_type = $1"};
+	text	   *args[1] = {type};
+
 	as_links_type_dropped(type);
-	as_supervise_type_dropped(type);
+	for (int i = 0; i < (int) lengthof(deletions); i++)
+		(void) as_text_query(NULL, SPI_OK_DELETE, deletions[i], 1, args);
 }

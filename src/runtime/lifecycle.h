@@ -101,8 +101,15 @@ extern bool as_life_exists(AsTurn *turn);
 extern bool as_life_is_normal(const char *reason);
 extern bool as_life_is_shutdown(const char *reason);
 
-/* The type is about to be dropped: tell the others. */
+/*
+ * Around the dropping of a type, whose rights were checked: tell those who
+ * have to do with its actors.
+ */
+extern void as_life_type_drops(text *type);
 extern void as_life_type_dropped(text *type);
+
+/* A message of the system whose type was dropped: the actor is not there. */
+extern void as_life_nobody(const AsMessage *message);
 
 /* ---- system.c ---- */
 

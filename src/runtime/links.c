@@ -199,15 +199,19 @@ as_links_given_up(const AsMessage *message)
 
 /* ---- Requests ---- */
 
+static void
+say_no_proc(const AsMessage *message, const char *name, Datum headers)
+{
+	(void) as_system_send(body_type(message), body_id(message), name,
+						  actor_body(message->actor_type, message->actor_id,
+									 "noproc"), headers);
+}
+
 bool
 as_links_handle_monitor(AsTurn *turn, AsMessage *message)
 {
-	if (turn->halt == AS_NOT_HALTED && as_life_exists(turn))
-		return true;
-	(void) as_system_send(body_type(message), body_id(message), "$down",
-						  actor_body(message->actor_type, message->actor_id,
-									 "noproc"),
-						  monitor_header(message->message_id));
+	if (turn->halt != AS_NOT_HALTED || !as_life_exists(turn))
+		say_no_proc(message, "$down", monitor_header(message->message_id));
 	return true;
 }
 
@@ -222,10 +226,7 @@ as_links_handle_link(AsTurn *turn, AsMessage *message)
 					 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id)"
 					 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
 	else
-		(void) as_system_send(type, id, "$exit",
-							  actor_body(message->actor_type,
-										 message->actor_id, "noproc"),
-							  (Datum) 0);
+		say_no_proc(message, "$exit", (Datum) 0);
 	return true;
 }
 
@@ -235,6 +236,17 @@ as_links_handle_unlink(AsTurn *turn, AsMessage *message)
 	(void) query(turn, body_type(message), body_id(message), SPI_OK_DELETE,
 				 "DELETE FROM actorstore.link WHERE " ROW);
 	return true;
+}
+
+void
+as_links_nobody(const AsMessage *message)
+{
+	char	   *name = text_to_cstring(message->name);
+
+	if (strcmp(name, "$monitor") == 0)
+		say_no_proc(message, "$down", monitor_header(message->message_id));
+	else if (strcmp(name, "$link") == 0)
+		say_no_proc(message, "$exit", (Datum) 0);
 }
 
 void

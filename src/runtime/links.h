@@ -42,6 +42,9 @@ extern bool as_links_handle_unlink(AsTurn *turn, AsMessage *message);
 /* See as_life_given_up(). */
 extern void as_links_given_up(const AsMessage *message);
 
+/* See as_life_nobody(). */
+extern void as_links_nobody(const AsMessage *message);
+
 /* The actors of the type go: to those who watch them they do not exist. */
 extern void as_links_type_dropped(text *type);
 

@@ -77,6 +77,7 @@ typedef struct AsSupervision
 	text	   *restart;
 } AsSupervision;
 
+extern void as_supervise_lock(void);	/* before anything is checked */
 extern void as_supervise(const AsSupervision *supervision);
 extern bool as_unsupervise(text *child_type, text *child_id);
 
@@ -93,8 +94,11 @@ extern bool as_supervise_handle_adopted(AsTurn *turn, AsMessage *message);
 extern bool as_supervise_handle_revived(AsTurn *turn, AsMessage *message);
 extern bool as_supervise_handle_advance(AsTurn *turn, AsMessage *message);
 
-/* The type's actors go, as children and as supervisors. */
-extern void as_supervise_type_dropped(text *type);
+/* The type's actors are about to go, as children and as supervisors. */
+extern void as_supervise_type_drops(text *type);
+
+/* See as_life_nobody(). */
+extern void as_supervise_nobody(const AsMessage *message);
 
 /* ---- Between supervise.c, supervise_steps.c and supervise_tree.c ---- */
 

@@ -21,8 +21,8 @@
 #define TREE_LOCK_CLASS		5
 
 /* Two who change the tree at a time might make a circle of it. */
-static void
-lock_tree(void)
+void
+as_supervise_lock(void)
 {
 	LOCKTAG		tag;
 
@@ -94,7 +94,6 @@ as_supervise(const AsSupervision *new)
 	new->child_id, new->keep_state, new->restart};
 	AsJson		json;
 
-	lock_tree();
 	check_no_circle(new);
 	check_no_other_parent(new);
 	(void) as_text_query(NULL, SPI_OK_INSERT,
@@ -124,7 +123,7 @@ as_unsupervise(text *child_type, text *child_id)
 	text	   *args[2] = {child_type, child_id};
 	AsRows		rows;
 
-	lock_tree();
+	as_supervise_lock();
 	if (as_text_query(&rows, SPI_OK_DELETE_RETURNING,
 					  "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
 					  " RETURNING parent_type, parent_id", 2, args) == 0)
@@ -149,11 +148,22 @@ as_supervise_revived(text *type, text *id)
 }
 
 void
-as_supervise_type_dropped(text *type)
+as_supervise_nobody(const AsMessage *message)
+{
+	/* a child that waits for what its supervisor says */
+	if (strcmp(text_to_cstring(message->name), "$child") == 0)
+		(void) as_system_send(as_json_get_text(message->body, "actor_type"),
+							  as_json_get_text(message->body, "actor_id"),
+							  "$released", (Datum) 0, (Datum) 0);
+}
+
+void
+as_supervise_type_drops(text *type)
 {
 	text	   *args[1] = {type};
 	AsRows		rows;
 
+	as_supervise_lock();
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT DISTINCT parent_type, parent_id FROM actorstore.child"
 						 " WHERE actor_type = $1 AND parent_type <> $1 ORDER BY 1, 2", 1, args);
@@ -166,7 +176,4 @@ as_supervise_type_dropped(text *type)
 	for (int i = 0; i < rows.nrows; i++)
 		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 							  "$released", (Datum) 0, (Datum) 0);
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervision_event WHERE child_type = $1",
-						 1, args);
 }

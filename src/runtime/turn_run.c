@@ -333,7 +333,10 @@ bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("the message was taken away meanwhile")));
-		bury(turn, &turn->messages[i], reason, sqlerrcode, error);
+		if (turn->type == NULL && as_is_system(turn->messages[i].name))
+			as_life_nobody(&turn->messages[i]);
+		else
+			bury(turn, &turn->messages[i], reason, sqlerrcode, error);
 	}
 	CommandCounterIncrement();
 	turn->nhandled = turn->nmessages;
@@ -416,6 +419,20 @@ enter_flow(AsTurn *turn)
 	return n > 0;
 }
 
+/*
+ * Before we had the lock, the actor may have exited in another slot or in a
+ * call(), or have been paused.
+ */
+static bool
+has_changed(AsTurn *turn)
+{
+	const AsMessage *first = &turn->messages[0];
+	AsType	   *type = as_type_get(first->actor_type);
+
+	return !type->has_halted &&
+		as_actor_halt(type, first->actor_type, first->actor_id) != turn->halt;
+}
+
 AsTurnResult
 as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 {
@@ -440,7 +457,7 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 	*owner = turn->type->owner;
 	if (may_look_first(turn))
 		as_turn_look(turn);
-	else if (!as_turn_lock(turn))
+	else if (!as_turn_lock(turn) || has_changed(turn))
 	{
 		as_flow_undo(turn->type, turn->nmessages);
 		return AS_TURN_BUSY;

@@ -126,6 +126,7 @@ sub contents
 		q{SELECT concat_ws('|', 'type', to_jsonb(t)) FROM actorstore.type AS t},
 		q{SELECT concat_ws('|', 'timer', to_jsonb(t)) FROM actorstore.timer AS t},
 		q{SELECT concat_ws('|', 'handler', to_jsonb(h)) FROM actorstore.handler AS h},
+		(map { "SELECT concat_ws('|', '$_', to_jsonb(x)) FROM actorstore.$_ AS x" } qw(spawned link monitor supervisor child supervision_step supervision_restart supervision_event halted group_member)),
 		q{SELECT concat_ws('|', 'grant', quote_literal(actor_type), grantee::regrole, privilege) FROM actorstore.type_grant AS g},
 		q{SELECT concat_ws('|', 'table', c.oid::regclass, c.relkind, c.relpersistence, c.relreplident, pg_get_expr(c.relpartbound, c.oid), c.reloptions::text,
 				pg_get_userbyid(c.relowner), array(SELECT unnest(COALESCE(c.relacl, acldefault('r', c.relowner)))::text ORDER BY 1)::text, c.relispartition)
@@ -190,6 +191,14 @@ sub populate
 		CREATE INDEX of_the_user ON actorstore.actor_cart ((value ->> 't'));
 		ALTER TABLE actorstore.actor_cart ADD CONSTRAINT of_the_user CHECK (version >= 0);
 		CREATE TRIGGER of_the_user AFTER UPDATE ON actorstore.actor_cart FOR EACH ROW EXECUTE FUNCTION app.nothing();
+		SELECT actorstore.supervise('cart', 'id 1', 'loose', 'id ' || i, 'one_for_all', 5, '1 day 2 hours', i = 2, 'permanent') FROM generate_series(1, 3) AS i;
+		SELECT actorstore.join_group('a group', 'cart', 'id 1'), actorstore.pause('loose', 'id 3'), actorstore.pause('loose');
+		CREATE FUNCTION app.tie(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM actorstore.link('loose', 'id 2'), actorstore.monitor('loose', 'id 3'), actorstore.spawn('cart', 'spawned', '{"born": "with this"}');
+			RETURN NULL;
+		END $$;
+		SELECT actorstore.set_handler('moved', 'tie', 'app.tie(jsonb, jsonb)'), actorstore.call('moved', 'id 1', 'tie');
 		SET ROLE keeper;
 		SELECT actorstore.create_type('kept'), actorstore.insert('kept loosely', 'a', '1') IS NULL;
 		SELECT actorstore.insert('kept', 'a', '1') IS NULL, actorstore.grant_type('kept', 'reader', '{read}');

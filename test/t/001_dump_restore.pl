@@ -20,9 +20,9 @@ my $directory = PostgreSQL::Test::Utils::tempdir;
 new_database($node, 'original');
 populate($node, 'original');
 my $original = contents($node, 'original');
-is(scalar(grep { /^actor\|/ } @$original), 8 * 300 + 5, 'actors to be dumped');
+is(scalar(grep { /^actor\|/ } @$original), 8 * 300 + 6, 'actors to be dumped');
 is(scalar(grep { /^type\|/ } @$original), 11, 'types');
-is(scalar(grep { /^handler\|/ } @$original), 3, 'handlers');
+is(scalar(grep { /^handler\|/ } @$original), 4, 'handlers');
 
 quiet_ok('pg_dump -Fc', 'pg_dump', @server, '-Fc', '-f', "$directory/custom", 'original');
 quiet_ok('pg_dump', 'pg_dump', @server, '-f', "$directory/plain", 'original');
@@ -73,7 +73,7 @@ is(sqlstate($node, $d, q{SET ROLE keeper; SELECT actorstore.alter_type('cart', m
 is($node->safe_psql($d, q{SELECT actorstore.create_type('loose'); SELECT count(*), sum(version) FROM actorstore.actor_loose}), "\n300|101",
 	'create_type moves');
 is(sqlstate($node, $d, q{SELECT actorstore.create_type('cart')}), '42710', 'a type that is there');
-is($node->safe_psql($d, q{SELECT actorstore.alter_type('cart', persistence => 'unlogged'); SELECT count(*) FROM actorstore.get_all('cart')}), "\n303",
+is($node->safe_psql($d, q{SELECT actorstore.alter_type('cart', persistence => 'unlogged'); SELECT count(*) FROM actorstore.get_all('cart')}), "\n304",
 	'alter_type');
 is($node->safe_psql($d, q{SELECT actorstore.drop_type(actor_type) FROM (SELECT actor_type FROM actorstore.type) AS t; SELECT count(*) FROM actorstore.actor}),
 	"\n" x 11 . '0', 'drop_type');

@@ -233,6 +233,43 @@ order('plain', 'u1', q{{"sql": "SELECT actorstore.stop('broken')"}});
 quiet('unlink: done');
 is(sql(q{SELECT (SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'u2'), (SELECT count(*) FROM actorstore.link)}), '0|0', 'unlink');
 
+# ---- ask and call ----
+
+alive(qw(k1 k2 k3));
+$link->('watcher', 't', 'plain', 'k1');
+is(sqlstate($node, 'd', q{SELECT actorstore.ask('plain', 'k1', 'do', '{"sql": "SELECT actorstore.stop(''asked''), actorstore.reply(''5'')"}')}), '00000', 'ask: stops it');
+quiet('ask: done');
+is(seen(), 't $exit {"reason": "asked", "actor_id": "k1", "actor_type": "plain"}', 'ask: its exit is told');
+is(sqlstate($node, 'd', qq{SELECT actorstore.$_('plain', 'k1', 'do', '{}')}), 'VA005', "$_: of who has exited") foreach qw(ask call);
+$link->('watcher', 't', 'plain', 'k2');
+is(sql(q{BEGIN; SELECT actorstore.call('plain', 'k2', 'do', '{"sql": "SELECT actorstore.stop(''called''), actorstore.reply(''6''), actorstore.monitor(''plain'', ''k3'')"}'); ROLLBACK}), '6', 'call: rolled back');
+quiet('call: rolled back');
+is(seen() . sql(q{SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'k2'}), '0', 'call: rolled back, it has not exited');
+is(sql(q{SELECT actorstore.call('plain', 'k2', 'do', '{"sql": "SELECT actorstore.stop(''called''), actorstore.reply(''6'')"}')}), '6', 'call: its reply');
+quiet('call: done');
+is(seen(), 't $exit {"reason": "called", "actor_id": "k2", "actor_type": "plain"}', 'call: its exit is told');
+sql(q{SELECT actorstore.call('watcher', 't', 'do', '{"sql": "SELECT actorstore.monitor(''plain'', ''k3''), actorstore.link(''plain'', ''k3''), actorstore.spawn(''hooked'', ''called'', ''1'')"}')});
+quiet('call: monitor, link, spawn');
+is(seen(), 'called $start {"reason": "spawn"} of 1', 'call: spawn');
+is(sql(q{SELECT (SELECT count(*) FROM actorstore.monitor WHERE peer_id = 'k3'), (SELECT count(*) FROM actorstore.link WHERE 'k3' IN (actor_id, peer_id))}), '1|2', 'call: monitor and link');
+
+# Hooks called within a call run as the owner of the type, and are undone alone if they fail.
+sql(q{CREATE ROLE caller; GRANT USAGE ON SCHEMA public TO caller; SELECT actorstore.grant_type('hooked', 'caller', '{ask}');
+	CREATE FUNCTION who(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen (what) VALUES (format('%s as %s', body->>'reason', CASE WHEN current_user = 'caller' THEN 'caller' ELSE 'owner' END)); IF state = '"fails"' THEN RAISE EXCEPTION 'hook fails'; END IF; RETURN '"stopped"'; END $$;
+	SELECT actorstore.set_handler('hooked', '$stop', 'who(jsonb, jsonb)'), actorstore.put('hooked', 'h1', '1'), actorstore.put('hooked', 'h2', '"fails"')});
+is(sql(qq{SET ROLE caller; SET search_path = pg_catalog; SELECT actorstore.call('hooked', '$_', 'do', '{"sql": "SELECT actorstore.stop(''called'')"}'); SELECT current_user, current_setting('search_path')}) =~ s/.*\n//r, 'caller|pg_catalog', "call: user and path are as before ($_)") foreach qw(h1 h2);
+is(seen(), 'called as owner', 'call: $stop runs as the owner; one that failed was undone');
+is(sql(q{SELECT string_agg(value::text, ' ' ORDER BY actor_id), (SELECT count(*) FROM actorstore.halted_actor WHERE actor_id ~ '^h[12]$') FROM actorstore.actor_hooked WHERE actor_id ~ '^h[12]$'}), '"stopped" "fails"|2', 'call: the states; both have exited');
+
+# Nobody cancels what the system says.
+sql(q{SELECT actorstore.pause('watcher', 't')});
+order('plain', 'k3', q{{"sql": "SELECT actorstore.stop('broken')"}});
+comes_true($node, 'd', q{(SELECT count(*) FROM actorstore.message WHERE actor_id = 't') = 2});
+is(sqlstate($node, 'd', q{SELECT actorstore.cancel(message_id) FROM actorstore.mailbox WHERE actor_id = 't'}), '42501', 'cancel: not what the system says');
+sql(q{SELECT actorstore.resume('watcher', 't')});
+quiet('cancel: done');
+is(join(', ', sort split /, (?=t)/, seen()), 't $down {"reason": "broken", "actor_id": "k3", "actor_type": "plain"}, t $exit {"reason": "broken", "actor_id": "k3", "actor_type": "plain"}', 'both are told');
+
 # What a handler did before it failed has not been done.
 alive('r1');
 order('plain', 'r1', q{{"sql": "SELECT actorstore.link('watcher', 't'), actorstore.monitor('watcher', 't'), actorstore.stop('never'), actorstore.join_group('g', 'plain', 'r1')", "fail": "no"}});
