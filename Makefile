@@ -88,6 +88,7 @@ OBJS = \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/letters.o \
+	src/runtime/waiting.o \
 	src/runtime/send.o \
 	src/runtime/redrive.o \
 	src/runtime/halt.o \

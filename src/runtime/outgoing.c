@@ -119,8 +119,8 @@ count_rows(AsMailbox *mailbox, uint64 key_hash, int limit)
 	return n;
 }
 
-static int
-reserved_by_me(uint64 key_hash)
+int
+as_outgoing_reserved(uint64 key_hash)
 {
 	LastEntry  *last = last_entries == NULL ? NULL :
 	lasthash_lookup(last_entries, key_hash);
@@ -181,7 +181,7 @@ as_outgoing_reserve(AsMailbox *mailbox, uint64 key_hash, int limit, int *mine)
 	if ((int) pg_atomic_fetch_add_u32(&slot->depth, 1) >= limit)
 	{
 		as_slot_add_depth(entry->ref, -1);
-		*mine = reserved_by_me(key_hash);
+		*mine = as_outgoing_reserved(key_hash);
 		return false;
 	}
 	entry->reserved++;

@@ -36,6 +36,9 @@ extern void as_outgoing_init(void);
 extern bool as_outgoing_reserve(AsMailbox *mailbox, uint64 key_hash,
 								int limit, int *mine);
 
+/* How many messages has it reserved room for in the mailbox of that key? */
+extern int	as_outgoing_reserved(uint64 key_hash);
+
 /*
  * A message with room reserved (or none needed) stands in a lane at a
  * position; a delayed one, or one with a time, is due then.

@@ -18,6 +18,7 @@
 #include "runtime/letters.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "runtime/waiting.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
@@ -44,40 +45,72 @@ raise_full(const AsMessage *message, int limit, const char *detail)
 			 errhint("Send more slowly, or raise the type's mailbox_limit with actorstore.alter_type().")));
 }
 
+/* Sleep till somebody says that there is room, or for a while. */
+static void
+sleep_for_room(void)
+{
+	int			home = as_sched_home();
+
+	if (home >= 0)
+		(void) ConditionVariableTimedSleep(&as_home(home)->room, ROOM_NAP_MS,
+										   PG_WAIT_EXTENSION);
+	else
+	{
+		/* the database's turn to be served comes */
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 ROOM_NAP_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
 /*
- * Wait until the mailbox has room.  An error takes us off the list of those
- * who wait, as it ends any wait for a condition variable.
+ * Wait until the mailbox has room, and those who came before have had theirs.
+ * An error takes us off the list of those who sleep, as it ends any wait for a
+ * condition variable.
  */
 static void
 wait_for_room(AsMailbox *mailbox, const AsMessage *message, int limit)
 {
+	int			home;
 	int			mine;
 
 	/* a worker that waits handles nothing, and may be what it waits for */
 	if (as_sched_self >= 0)
 		raise_full(message, limit, " A handler cannot wait for room.");
 
-	while (!as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
+	as_waiting_begin(message->key_hash);
+	PG_TRY();
 	{
-		int			home = as_sched_home();
-
-		if (mine >= limit)
-			raise_full(message, limit,
-					   " All of them were sent by this transaction.");
-		if (home >= 0)
-			(void) ConditionVariableTimedSleep(&as_home(home)->room,
-											   ROOM_NAP_MS, PG_WAIT_EXTENSION);
-		else
+		while (!as_waiting_is_first() ||
+			   !as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
 		{
-			/* the database's turn to be served comes */
-			(void) WaitLatch(MyLatch,
-							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 ROOM_NAP_MS, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
+			if (as_outgoing_reserved(message->key_hash) >= limit)
+				raise_full(message, limit,
+						   " All of them were sent by this transaction.");
+			sleep_for_room();
 		}
-		CHECK_FOR_INTERRUPTS();
 	}
+	PG_FINALLY();
+	{
+		as_waiting_end();
+	}
+	PG_END_TRY();
 	ConditionVariableCancelSleep();
+
+	/* there may be room for the next one */
+	home = as_sched_home();
+	if (home >= 0 && as_waiting_anyone(message->key_hash))
+		ConditionVariableBroadcast(&as_home(home)->room);
+}
+
+/* Do others wait for this mailbox already, behind whom we have to wait? */
+static bool
+must_queue(const AsType *type, const AsMessage *message)
+{
+	return type->on_full == AS_FULL_WAIT && as_sched_self < 0 &&
+		!as_is_system(message->name) && as_waiting_anyone(message->key_hash);
 }
 
 /* Get room for a message; false if it is to be dropped. */
@@ -93,7 +126,8 @@ find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message)
 		limit = PG_INT32_MAX - 1;
 
 	if (!as_sched_active() ||
-		as_outgoing_reserve(mailbox, message->key_hash, limit, &mine))
+		(!must_queue(type, message) &&
+		 as_outgoing_reserve(mailbox, message->key_hash, limit, &mine)))
 		return true;
 	switch (type->on_full)
 	{

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -129,6 +130,45 @@ is(sql(q{SELECT actorstore.ask('both', 'asked', 'm', '0')}), 1, 'an answer');
 sql(q{SELECT actorstore.create_type('asked', rate_limit => 0.0001), actorstore.set_handler('asked', '*', 'log(jsonb, jsonb)')});
 is(sqlstate($node, 'd', q{SELECT actorstore.ask('asked', 'a', 'm', '0'); SELECT actorstore.ask('asked', 'a', 'm', '0', timeout => '300 ms')}), 'VA002', 'or none, in time');
 is(sql(q{SELECT actorstore.call('asked', 'a', 'm', '0')}), 2, 'call is not held back');
+
+# ---- Senders that wait for room ----
+
+# Four senders for a mailbox with little room: none gets ahead of the others.
+sql(q{
+CREATE TABLE sent (n bigint GENERATED ALWAYS AS IDENTITY, sender text, id bigint);
+SELECT actorstore.create_type('narrow', mailbox_limit => 3, on_full => 'wait'), actorstore.set_handler('narrow', '*', 'log(jsonb, jsonb)'), actorstore.pause('narrow')});
+sub sender
+{
+	my ($name, $n) = @_;
+	return IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c',
+		qq{DO \$\$ BEGIN FOR i IN 1 .. $n LOOP INSERT INTO sent (sender, id) VALUES ('$name', actorstore.send('narrow', 'a', '$name', '0')); COMMIT; END LOOP; END \$\$} ], '>', \my $out, '2>', \my $err);
+}
+my @senders = map { sender($_, 60) } 'one', 'two', 'three', 'four';
+becomes_true(q{(SELECT count(*) = 4 FROM pg_stat_activity WHERE query LIKE 'DO %narrow%' AND wait_event = 'Extension')}, 'all of them wait');
+sql(q{SELECT actorstore.resume('narrow')});
+$_->finish foreach @senders;
+ok(handled($node, 'd', 'narrow'), 'all are handled');
+is(sql(q{SELECT sender, count(*) FROM sent GROUP BY 1 ORDER BY 1}), "four|60\none|60\nthree|60\ntwo|60", 'all were sent');
+is(sql(q{SELECT bool_and(n BETWEEN 20 AND 40) FROM (SELECT count(*) AS n FROM (SELECT sender FROM sent ORDER BY id LIMIT 120) AS h GROUP BY sender) AS s}), 't', 'half way, each had about its half');
+
+# Who gives up lets the next one go on.
+sql(q{SELECT actorstore.pause('narrow'); SELECT actorstore.send('narrow', 'b', 'first', '0') FROM generate_series(1, 3)});
+my $first = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c', q{SET statement_timeout = '20s'; SELECT actorstore.send('narrow', 'b', 'given up', '0')} ], '>', \my $out, '2>', \my $err);
+becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%given up%' AND wait_event = 'Extension' AND pid <> pg_backend_pid())}, 'one waits');
+my $second = sender('second', 1);
+my $third = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c', q{SELECT actorstore.send('narrow', 'b', 'third', '0')} ], '>', \my $out3, '2>', \my $err3);
+becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%third%' AND wait_event = 'Extension' AND pid <> pg_backend_pid())}, 'and others behind it');
+$second->finish;
+is(sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%given up%' AND pid <> pg_backend_pid()}), 't', 'it is cancelled');
+$first->finish;
+like($err, qr/canceling statement due to user request/, 'at once');
+sql(q{SELECT actorstore.resume('narrow')});
+$third->finish;
+ok(handled($node, 'd', 'narrow'), 'the others go on');
+is(sql(q{SELECT value FROM actorstore.get('narrow', 'b')}), 4, 'and nothing else');
+
+# One that has filled the mailbox itself is told so, whoever waits before it.
+is(sqlstate($node, 'd', q{SELECT count(actorstore.send('narrow', 'c', 'm', '0')) FROM generate_series(1, 4)}), 'VA001', 'who would wait for himself does not');
 
 # ---- Death ----
 
