@@ -330,6 +330,24 @@ crash('w', 's1');
 same(seen(), 's1 stops', 'it is not restarted');
 same(sql(q{SELECT state FROM actorstore.halted_actor WHERE actor_id = 's1'}), 'stopped', 'but stopped');
 
+rule('shutdown time');
+supervise('xx', 2, ", strategy => 'one_for_all'");
+sql(q{CREATE FUNCTION stubborn(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		BEGIN
+			PERFORM pg_sleep(100);
+		EXCEPTION WHEN query_canceled THEN
+		END;
+	END LOOP;
+END $$;
+SELECT actorstore.create_type('stubborn', max_attempts => 1, on_exhausted => 'escalate', turn_timeout => '100 ms', backoff => '10 ms'), actorstore.set_handler('stubborn', '*', 'act(jsonb, jsonb)'), actorstore.set_handler('stubborn', '$stop', 'stubborn(jsonb, jsonb)');
+SELECT actorstore.put('stubborn', 'xx3', '1'), actorstore.supervise('sup', 'xx', 'stubborn', 'xx3', strategy => 'one_for_all')});
+crash('w', 'xx1');
+same(seen(), 'xx1 stops, xx2 stops, xx1 starts, xx2 starts', 'one that will not stop does');
+same(sql(q{SELECT event, reason FROM actorstore.supervision_log WHERE child_id = 'xx3' AND event <> 'supervised'}), "\$stop failed|it has failed too often\nstopped|shutdown\nrestarted|22012: division by zero", 'without its $stop');
+same(gone('xx'), '', 'all are there');
+
 rule('linked children');
 supervise('u', 2);
 run('w', 'u1', q{SELECT actorstore.link('w', 'u2')});
