@@ -9,6 +9,9 @@ GRANT USAGE ON SCHEMA actorstore TO PUBLIC;
 --
 -- Types, handlers, rights
 --
+-- No foreign keys between tables that pg_dump carries: pg_restore -j would load one before the other.  drop_type() leaves
+-- nothing behind.
+--
 
 CREATE TABLE actorstore.type (
 	actor_type text COLLATE "C" PRIMARY KEY,
@@ -31,7 +34,7 @@ CREATE TABLE actorstore.type (
 COMMENT ON TABLE actorstore.type IS 'actor types: declared ones have a partition of actorstore.actor of their own';
 
 CREATE TABLE actorstore.handler (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	message text COLLATE "C" NOT NULL,
 	function text NOT NULL,
 	search_path text NOT NULL,
@@ -40,7 +43,7 @@ CREATE TABLE actorstore.handler (
 COMMENT ON TABLE actorstore.handler IS 'functions that answer messages, and the search_path they run under';
 
 CREATE TABLE actorstore.type_grant (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	grantee regrole NOT NULL,
 	privilege text COLLATE "C" NOT NULL CHECK (privilege IN ('read', 'write', 'send', 'ask')),
 	PRIMARY KEY (actor_type, grantee, privilege)
@@ -296,7 +299,7 @@ CREATE INDEX dedup_handled ON actorstore.dedup (handled_at) WHERE handled_at IS 
 COMMENT ON TABLE actorstore.dedup IS 'dedup_keys of messages that wait, or were handled not long ago';
 
 CREATE TABLE actorstore.halted (
-	actor_type text COLLATE "C" NOT NULL REFERENCES actorstore.type ON DELETE CASCADE,
+	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	stopped boolean NOT NULL,
 	restarting boolean NOT NULL DEFAULT false,
@@ -312,8 +315,7 @@ ALTER TABLE actorstore.halted ENABLE ALWAYS TRIGGER registry_changed;
 
 --
 -- Lives of actors: what they began with, who is told of their exit, who restarts them, and what groups they are in.  Each
--- row belongs to one actor and is written in its turns; see src/runtime/lifecycle.h, links.h, supervise.h.  No foreign keys:
--- they would lock a row of the type each time, and pg_restore -j does not heed them.
+-- row belongs to one actor and is written in its turns; see src/runtime/lifecycle.h, links.h, supervise.h.
 --
 
 CREATE TABLE actorstore.spawned (

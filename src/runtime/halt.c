@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "runtime/outgoing.h"
 #include "state/catalog.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 /* A type as a whole stands under an id that no actor can have. */
@@ -29,6 +30,13 @@ as_halt(text *type, text *id, AsHalt halt, const char *reason)
 		BoolGetDatum(halt != AS_PAUSED), BoolGetDatum(halt == AS_DOWN),
 	reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason)};
 	AsAdmin		admin;
+	AsType	   *found = as_type_find(type);
+
+	/* nobody drops the type before this commits; if it has gone, so be it */
+	if (found != NULL)
+		LockRelationOid(found->relation, RowExclusiveLock);
+	if (found == NULL || as_type_find(type) == NULL)
+		return;
 
 	as_admin_begin(&admin);
 	as_admin_execute("INSERT INTO actorstore.halted (actor_type, actor_id, stopped, restarting, reason)"

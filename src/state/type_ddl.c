@@ -438,6 +438,12 @@ as_type_drop(text *name, bool events)
 					 SPI_OK_DELETE, 1, types, values, NULL);
 
 	/* and so do handlers, grants, and who is halted */
+	as_admin_execute("DELETE FROM actorstore.handler WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_admin_execute("DELETE FROM actorstore.type_grant WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_admin_execute("DELETE FROM actorstore.halted WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_execute("DELETE FROM actorstore.type WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_end(&admin);

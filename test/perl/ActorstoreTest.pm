@@ -192,7 +192,8 @@ sub populate
 		ALTER TABLE actorstore.actor_cart ADD CONSTRAINT of_the_user CHECK (version >= 0);
 		CREATE TRIGGER of_the_user AFTER UPDATE ON actorstore.actor_cart FOR EACH ROW EXECUTE FUNCTION app.nothing();
 		SELECT actorstore.supervise('cart', 'id 1', 'loose', 'id ' || i, 'one_for_all', 5, '1 day 2 hours', i = 2, 'permanent') FROM generate_series(1, 3) AS i;
-		SELECT actorstore.join_group('a group', 'cart', 'id 1'), actorstore.pause('loose', 'id 3'), actorstore.pause('loose');
+		SELECT actorstore.join_group('a group', 'cart', 'id 1'), actorstore.pause('loose');
+		SELECT count(actorstore.pause('loose', 'id ' || i)) FROM generate_series(3, 300) AS i;
 		CREATE FUNCTION app.tie(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 		BEGIN
 			PERFORM actorstore.link('loose', 'id 2'), actorstore.monitor('loose', 'id 3'), actorstore.spawn('cart', 'spawned', '{"born": "with this"}');
