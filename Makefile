@@ -85,6 +85,7 @@ OBJS = \
 	src/runtime/request.o \
 	src/runtime/homes.o \
 	src/runtime/flow.o \
+	src/runtime/urgent.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/letters.o \

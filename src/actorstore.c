@@ -24,6 +24,7 @@
 #include "runtime/stat.h"
 #include "runtime/timing.h"
 #include "runtime/turn.h"
+#include "runtime/urgent.h"
 #include "runtime/waiting.h"
 #include "runtime/worker.h"
 #include "state/catalog.h"
@@ -219,11 +220,12 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_homes_shmem_size());
 	RequestAddinShmemSpace(as_timing_shmem_size());
 	RequestAddinShmemSpace(as_flow_shmem_size());
+	RequestAddinShmemSpace(as_urgent_shmem_size());
 	RequestAddinShmemSpace(as_waiting_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 3);
+	RequestNamedLWLockTranche("actorstore", 4);
 }
 
 static void
@@ -239,6 +241,7 @@ start_shmem(void)
 	as_homes_shmem_init();
 	as_timing_shmem_init();
 	as_flow_shmem_init();
+	as_urgent_shmem_init();
 	as_waiting_shmem_init();
 	as_stat_shmem_init();
 	as_requests_shmem_init();

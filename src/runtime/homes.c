@@ -13,6 +13,7 @@
 #include "runtime/flow.h"
 #include "runtime/steward.h"
 #include "runtime/timing.h"
+#include "runtime/urgent.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
@@ -62,6 +63,7 @@ as_home_give(uint32 number, Oid database)
 	 */
 	while (as_ring_pop(as_home_queue(number), &ref))
 		;
+	as_urgent_forget(number);
 	as_slots_forget(number, as_requests_return);
 
 	pg_atomic_write_u64(&home->sleepers, 0);

@@ -415,25 +415,19 @@ as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int first_lane, int max)
 }
 
 bool
-as_mailbox_next_key(AsMailbox *mailbox, uint64 from, uint64 *key_hash,
-					bool *delayed)
+as_mailbox_next_key(AsMailbox *mailbox, uint64 from, AsMessage *first)
 {
 	ScanKeyData keys[1];
 	bool		found;
-	bool		isnull;
 
 	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
 				Int64GetDatum((int64) from));
 	begin_scan(mailbox, keys, 1);
 	found = next_of_scan(mailbox);
+
+	/* the lanes that are read come first */
 	if (found)
-	{
-		/* the lanes that are read come first */
-		*delayed = DatumGetInt16(slot_getattr(mailbox->slot, COL_LANE,
-											  &isnull)) >= AS_DELAYED_LANE;
-		*key_hash = (uint64) DatumGetInt64(slot_getattr(mailbox->slot,
-														COL_KEY_HASH, &isnull));
-	}
+		as_mailbox_take(mailbox, first);
 	end_scan(mailbox);
 	return found;
 }

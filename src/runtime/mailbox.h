@@ -133,12 +133,12 @@ extern void as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 								AsMessageCallback callback, void *arg);
 
 /*
- * The first key with a message, from a key on (keys are ordered as signed
- * numbers), and whether all of its messages are delayed; false if there is
- * none.
+ * The first message of the first key that has any, from a key on (keys are
+ * ordered as signed numbers); false if there is none.  If it is delayed, all
+ * of the key's messages are.
  */
 extern bool as_mailbox_next_key(AsMailbox *mailbox, uint64 from,
-								uint64 *key_hash, bool *delayed);
+								AsMessage *first);
 
 /* Copy the message at hand in the mailbox's slot. */
 extern void as_mailbox_take(AsMailbox *mailbox, AsMessage *message);

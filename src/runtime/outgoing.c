@@ -16,6 +16,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "runtime/sched.h"
+#include "runtime/urgent.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -32,6 +33,7 @@ typedef struct Outgoing
 	int			cancelled;		/* to be counted out at commit */
 	uint32		lanes;			/* with messages in them */
 	uint64		position;		/* none of them is below */
+	uint64		deadline;		/* the nearest of theirs; see urgent.h */
 } Outgoing;
 
 typedef struct LastEntry
@@ -101,6 +103,7 @@ entry_of(uint64 key_hash)
 	entry->before = last->last;
 	entry->ref = AS_NO_SLOT;
 	entry->position = AS_NO_POSITION;
+	entry->deadline = AS_NO_DEADLINE;
 	last->last = nentries++;
 	return entry;
 }
@@ -203,6 +206,14 @@ as_outgoing_note(uint64 key_hash, int lane, int64 position, TimestampTz due)
 }
 
 void
+as_outgoing_note_deadline(uint64 key_hash, TimestampTz expires_at)
+{
+	Outgoing   *entry = entry_of(key_hash);
+
+	entry->deadline = Min(entry->deadline, as_deadline_of(expires_at));
+}
+
+void
 as_outgoing_note_cancelled(uint64 key_hash)
 {
 	entry_of(key_hash)->cancelled++;
@@ -285,7 +296,7 @@ send_hints(void)
 		{
 			if (entry->lanes & (1U << lane))
 				ref = as_sched_hint(home, ref, entry->key_hash, lane,
-									entry->position);
+									entry->position, entry->deadline);
 		}
 		if (entry->cancelled > 0)
 		{

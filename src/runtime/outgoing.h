@@ -46,6 +46,9 @@ extern int	as_outgoing_reserved(uint64 key_hash);
 extern void as_outgoing_note(uint64 key_hash, int lane, int64 position,
 							 TimestampTz due);
 
+/* The same message, of a type that wants the nearest deadline first. */
+extern void as_outgoing_note_deadline(uint64 key_hash, TimestampTz expires_at);
+
 /* A waiting message was deleted: at commit the mailbox has more room. */
 extern void as_outgoing_note_cancelled(uint64 key_hash);
 

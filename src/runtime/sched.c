@@ -18,6 +18,7 @@
 #include "port/pg_bitutils.h"
 #include "runtime/request.h"
 #include "runtime/timing.h"
+#include "runtime/urgent.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -57,8 +58,8 @@ int			as_sched_self = -1;
 /* what as_sched_home() found last */
 static int	my_home = -1;
 
-static int
-workers_wanted(void)
+int
+as_sched_workers_wanted(void)
 {
 	if (actorstore_workers > 0)
 		return actorstore_workers;
@@ -73,8 +74,8 @@ as_sched_shmem_size(void)
 	queue_size = CACHELINEALIGN(as_ring_size(pg_nextpower2_32(actorstore_global_queue_capacity)));
 	deque_size = CACHELINEALIGN(as_deque_size(pg_nextpower2_32(actorstore_worker_queue_capacity)));
 	size = add_size(size, CACHELINEALIGN(mul_size(MaxBackends, sizeof(pg_atomic_uint64))));
-	size = add_size(size, mul_size(workers_wanted(), queue_size));
-	size = add_size(size, mul_size(workers_wanted(), deque_size));
+	size = add_size(size, mul_size(as_sched_workers_wanted(), queue_size));
+	size = add_size(size, mul_size(as_sched_workers_wanted(), deque_size));
 	return add_size(size, 2 * PG_CACHE_LINE_SIZE);
 }
 
@@ -123,15 +124,15 @@ as_sched_shmem_init(void)
 
 	sched = ShmemInitStruct("actorstore scheduler", size, &found);
 	queues = (char *) CACHELINEALIGN((char *) sched + sizeof(SchedShared));
-	deques = queues + workers_wanted() * queue_size;
-	committing = (pg_atomic_uint64 *) (deques + workers_wanted() * deque_size);
+	deques = queues + as_sched_workers_wanted() * queue_size;
+	committing = (pg_atomic_uint64 *) (deques + as_sched_workers_wanted() * deque_size);
 	if (found)
 		return;
 	memset(sched, 0, sizeof(SchedShared));
 	for (int i = 0; i < MaxBackends; i++)
 		pg_atomic_init_u64(&committing[i], AS_NO_POSITION);
 	sched->ids_lock = &GetNamedLWLockTranche("actorstore")->lock;
-	sched->nworkers = workers_wanted();
+	sched->nworkers = as_sched_workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
 	sched->nprocessors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 	pg_atomic_init_u32(&sched->asking, 0);
@@ -320,6 +321,8 @@ as_sched_wake_all(uint32 number)
 static bool
 push(uint32 home, AsSlotRef ref)
 {
+	if (as_urgent_push(home, ref))
+		return true;
 	if (as_sched_self >= 0 &&
 		as_deque_push(as_worker_deque(as_sched_self), ref))
 		return true;
@@ -368,7 +371,7 @@ as_sched_queue_last(uint32 home, AsSlotRef ref)
 
 AsSlotRef
 as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash, int lane,
-			  uint64 position)
+			  uint64 position, uint64 deadline)
 {
 	bool		gone;
 
@@ -386,8 +389,12 @@ as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash, int lane,
 			as_slot_lower_all(ref);
 		else
 			as_slot_lower(ref, lane, position);
+		if (deadline != AS_NO_DEADLINE)
+			as_urgent_note(ref, deadline);
 		if (as_slot_schedule(ref, &gone))
 			as_sched_queue(home, ref);
+		else if (deadline != AS_NO_DEADLINE && !gone)
+			as_urgent_raise(home, ref);
 		if (!gone)
 			return ref;
 		ref = AS_NO_SLOT;
@@ -451,14 +458,21 @@ static bool
 take_any(AsSlotRef *ref)
 {
 	static uint32 nth = 0;
-	AsRingShared *global = as_home_queue(pg_atomic_read_u32(&as_worker(as_sched_self)->home));
+	uint32		home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
+	AsRingShared *global = as_home_queue(home);
 
 	if (++nth % GLOBAL_FIRST_EVERY == 0 && as_ring_pop(global, ref))
 		return true;
 
+	/* what has a deadline comes first, but not always */
+	if (nth % GLOBAL_FIRST_EVERY != GLOBAL_FIRST_EVERY / 2 &&
+		as_urgent_pop(home, ref))
+		return true;
+
 	/* from the end where thieves take: oldest first */
 	return as_deque_steal(as_worker_deque(as_sched_self), ref) ||
-		as_ring_pop(global, ref) || take_stolen(ref);
+		as_ring_pop(global, ref) || as_urgent_pop(home, ref) ||
+		take_stolen(ref);
 }
 
 AsSlotRef
@@ -481,7 +495,7 @@ as_sched_has_work(void)
 	uint32		home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
 
 	if (as_deque_count(as_worker_deque(as_sched_self)) > 0 ||
-		as_ring_count(as_home_queue(home)) > 0)
+		as_ring_count(as_home_queue(home)) > 0 || as_urgent_count(home) > 0)
 		return true;
 	if (!actorstore_enable_work_stealing)
 		return false;
@@ -501,7 +515,7 @@ as_sched_has_others(void)
 	uint32		home = pg_atomic_read_u32(&as_worker(as_sched_self)->home);
 
 	return as_deque_count(as_worker_deque(as_sched_self)) +
-		as_ring_count(as_home_queue(home)) > 1;
+		as_ring_count(as_home_queue(home)) + as_urgent_count(home) > 1;
 }
 
 void

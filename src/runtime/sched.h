@@ -146,6 +146,9 @@ extern bool as_sched_active(void);
 /* How many workers may run, and so how many homes there are. */
 extern int	as_sched_max_workers(void);
 
+/* The same, before there is shared memory. */
+extern int	as_sched_workers_wanted(void);
+
 extern AsHomeShared *as_home(uint32 home);
 extern AsWorkerShared *as_worker(uint32 worker);
 extern AsDequeShared *as_worker_deque(uint32 worker);
@@ -168,10 +171,11 @@ extern bool as_sched_is_swept(uint32 home);
 /*
  * The actor of that key has mail: a message in the lane at that position, or
  * anywhere if lane < 0.  ref is its slot as the caller knows it, or
- * AS_NO_SLOT.  Never fails; returns the slot.
+ * AS_NO_SLOT; deadline its messages' if the type wants it (urgent.h), or
+ * AS_NO_DEADLINE.  Never fails; returns the slot.
  */
 extern AsSlotRef as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash,
-							   int lane, uint64 position);
+							   int lane, uint64 position, uint64 deadline);
 
 /*
  * A transaction that has sent messages, none of them below a position, is

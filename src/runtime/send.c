@@ -239,8 +239,13 @@ as_send(const AsType *type, AsMessage *messages, int n)
 	if (nlet_in > 0)
 		as_mailbox_insert(&mailbox, let_in, nlet_in);
 	for (int i = 0; i < nlet_in; i++)
+	{
 		as_outgoing_note(let_in[i].key_hash, let_in[i].lane,
 						 let_in[i].position, let_in[i].due);
+		if (type->order_by_deadline && let_in[i].due == 0)
+			as_outgoing_note_deadline(let_in[i].key_hash,
+									  let_in[i].expires_at);
+	}
 	as_mailbox_close(&mailbox);
 	pfree(let_in);
 	CommandCounterIncrement();

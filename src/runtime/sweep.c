@@ -27,6 +27,8 @@
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
 #include "runtime/timing.h"
+#include "runtime/urgent.h"
+#include "state/type.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -65,19 +67,30 @@ enough_queued(AsHomeShared *home)
 		(uint64) actorstore_worker_queue_capacity / 2;
 }
 
+/* Does the message's type want the nearest deadline first? */
+static bool
+wants_deadline(const AsMessage *message)
+{
+	AsType	   *type = as_type_find(message->actor_type);
+
+	return type != NULL && type->order_by_deadline;
+}
+
 /*
- * Schedule an actor; false if there is no room now.  Nothing is said to be
+ * Schedule an actor by its first message; false if there is no room now.  Nothing is said to be
  * lost by that: the sweep has not passed it.
  */
 static bool
-schedule(uint32 home, uint64 key_hash)
+schedule(uint32 home, const AsMessage *first)
 {
-	AsSlotRef	ref = as_slot_claim(home, key_hash, true);
+	AsSlotRef	ref = as_slot_claim(home, first->key_hash, true);
 	bool		gone;
 
 	if (ref == AS_NO_SLOT)
 		return false;
 	as_slot_lower_all(ref);
+	if (wants_deadline(first))
+		as_urgent_note(ref, as_deadline_of(first->expires_at));
 	if (as_slot_schedule(ref, &gone))
 		as_sched_queue(home, ref);
 	return !gone;
@@ -107,8 +120,7 @@ static bool
 sweep_some(AsHomeShared *home)
 {
 	AsMailbox	mailbox;
-	uint64		key_hash;
-	bool		delayed;
+	AsMessage	first;
 	bool		end = false;
 	int			n = 0;
 
@@ -116,19 +128,18 @@ sweep_some(AsHomeShared *home)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (n < KEYS_AT_ONCE && !enough_queued(home))
 	{
-		end = !as_mailbox_next_key(&mailbox, home->sweep_hash, &key_hash,
-								   &delayed);
+		end = !as_mailbox_next_key(&mailbox, home->sweep_hash, &first);
 		if (end)
 			break;
-		if (delayed)
-			as_slot_doubt_depth(my_home(), key_hash);
-		else if (!schedule(my_home(), key_hash))
+		if (first.lane >= AS_DELAYED_LANE)
+			as_slot_doubt_depth(my_home(), first.key_hash);
+		else if (!schedule(my_home(), &first))
 			break;
 		n++;
-		end = (key_hash == (uint64) PG_INT64_MAX);
+		end = (first.key_hash == (uint64) PG_INT64_MAX);
 		if (end)
 			break;
-		home->sweep_hash = key_hash + 1;
+		home->sweep_hash = first.key_hash + 1;
 	}
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
@@ -235,6 +246,8 @@ serve_due(Due *due)
 			enter_lane(due->mailbox, message);
 		as_outgoing_note(message->key_hash, message->lane, message->position,
 						 0);
+		if (wants_deadline(message))
+			as_outgoing_note_deadline(message->key_hash, message->expires_at);
 	}
 }
 

@@ -28,6 +28,7 @@
 #include "runtime/sched.h"
 #include "runtime/session.h"
 #include "runtime/stat.h"
+#include "runtime/urgent.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
@@ -74,6 +75,8 @@ take_turn(void)
 		if (!as_slot_run(ref, &turn->taken))
 			continue;
 		turn->ref = ref;
+		turn->deadline = as_urgent_take(ref);
+		turn->left_deadline = AS_DEADLINE_NEVER;
 		turn->key_hash = pg_atomic_read_u64(&as_slot(ref)->key_hash);
 		turn->started_at = GetCurrentTimestamp();
 		turn->ended_at = turn->started_at;
@@ -91,6 +94,18 @@ is_careful(AsTurn *turn)
 	AsSlotShared *slot = as_slot(turn->ref);
 
 	return slot->careful > 0 || slot->deaths > 0;
+}
+
+/* How urgent is what is left to be done at once? */
+static void
+keep_deadline(AsTurn *turn)
+{
+	if (!turn->more)
+		return;
+	if (turn->nhandled == 0)
+		as_urgent_note(turn->ref, turn->deadline);
+	else if (turn->type != NULL && turn->type->order_by_deadline)
+		as_urgent_note(turn->ref, turn->left_deadline);
 }
 
 /* The worker is done with the slot, for now. */
@@ -114,6 +129,7 @@ finish(AsTurn *turn, bool last)
 									   turn->nhandled);
 	}
 	as_slot_put_back(turn->ref, &turn->left);
+	keep_deadline(turn);
 	if (!as_slot_done(turn->ref, turn->more, turn->empty) ||
 		(turn->parked && as_flow_park(my_home, turn->type, turn->ref)))
 		return;

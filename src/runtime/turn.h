@@ -53,6 +53,7 @@ typedef struct AsTurn
 	AsSlotRef	ref;
 	uint64		key_hash;
 	AsPositions taken;
+	uint64		deadline;		/* see urgent.h */
 
 	/* what was read */
 	int			nmessages;
@@ -60,6 +61,7 @@ typedef struct AsTurn
 	AsMessage  *messages;		/* in the order to be handled in */
 	AsAnswer   *answers;		/* to the requests; NULL: none yet */
 	AsPositions left;			/* where to go on afterwards */
+	uint64		left_deadline;	/* of what is left; see urgent.h */
 	bool		more;			/* there is something to handle at once */
 	bool		empty;			/* nothing else is in the mailbox */
 	bool		parked;			/* till there is room for it (flow.h) */

@@ -21,6 +21,7 @@
 #include "port/pg_bitutils.h"
 #include "runtime/sched.h"
 #include "runtime/trail.h"
+#include "runtime/urgent.h"
 #include "utils/timestamp.h"
 
 typedef struct Lane
@@ -64,13 +65,22 @@ need_mailbox(AsMailbox *mailbox)
 		as_mailbox_open(mailbox, RowExclusiveLock);
 }
 
-/* What is left of a lane goes on at its first message not taken. */
+/* What is left of a lane goes on at that position. */
 static void
 set_left(AsTurn *turn, int lane, int64 position)
 {
 	turn->left.lanes |= 1U << lane;
 	turn->left.low[lane] = (uint64) position;
 	turn->empty = false;
+}
+
+/* The same, at its first message not taken. */
+static void
+set_left_at(AsTurn *turn, const AsMessage *message)
+{
+	set_left(turn, message->lane, message->position);
+	turn->left_deadline = Min(turn->left_deadline,
+							  as_deadline_of(message->expires_at));
 }
 
 static bool
@@ -97,7 +107,7 @@ as_turn_leave(AsTurn *turn, int from)
 
 		if ((turn->left.lanes & (1U << message->lane)) == 0 ||
 			turn->left.low[message->lane] > (uint64) message->position)
-			set_left(turn, message->lane, message->position);
+			set_left_at(turn, message);
 	}
 	turn->nmessages = Min(turn->nmessages, from);
 	turn->nrequests = Min(turn->nrequests, from);
@@ -127,7 +137,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		if (message->due > now)
 		{
 			blocked |= 1U << message->lane;
-			set_left(turn, message->lane, message->position);
+			set_left_at(turn, message);
 		}
 		else if (turn->nmessages == max ||
 				 (turn->nmessages > 0 &&
@@ -135,7 +145,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		{
 			/* the next turn begins here */
 			if ((turn->left.lanes & (1U << message->lane)) == 0)
-				set_left(turn, message->lane, message->position);
+				set_left_at(turn, message);
 			turn->more = true;
 		}
 		else
@@ -146,7 +156,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		/* the lane that the scan stopped in goes on where it stopped */
 		unknown_from = messages[n - 1].lane + 1;
 		if ((turn->left.lanes & (1U << messages[n - 1].lane)) == 0)
-			set_left(turn, messages[n - 1].lane, messages[n - 1].position);
+			set_left_at(turn, &messages[n - 1]);
 		turn->more = turn->more || blocked == 0 ||
 			(blocked & (1U << messages[n - 1].lane)) == 0;
 	}
@@ -258,7 +268,7 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		if (lanes[lane].next == lanes[lane].n && lanes[lane].end)
 			continue;
 		Assert(lanes[lane].next < lanes[lane].n);
-		set_left(turn, lane, lanes[lane].messages[lanes[lane].next].position);
+		set_left_at(turn, &lanes[lane].messages[lanes[lane].next]);
 		if (!lanes[lane].blocked &&
 			lanes[lane].messages[lanes[lane].next].due <= now)
 			turn->more = true;
@@ -276,6 +286,7 @@ read_mail(AsTurn *turn, AsMailbox *mailbox, int max)
 	turn->left.lanes = 0;
 	turn->more = false;
 	turn->empty = true;
+	turn->left_deadline = AS_DEADLINE_NEVER;
 	for (int lane = 0; unknown && lane < AS_LANES; lane++)
 		unknown = (turn->taken.low[lane] == 0);
 	if (unknown)
