@@ -426,6 +426,15 @@ CREATE TABLE actorstore.identity (
 	database oid NOT NULL
 );
 COMMENT ON TABLE actorstore.identity IS 'the database that this was when actors last ran in it';
+
+-- A dump brings the original's identity after CREATE EXTENSION, when workers may be here already.
+CREATE FUNCTION actorstore.identity_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'actorstore_identity_changed' LANGUAGE C;
+COMMENT ON FUNCTION actorstore.identity_changed() IS 'internal: lets the launcher look whether the database is a copy';
+REVOKE ALL ON FUNCTION actorstore.identity_changed() FROM PUBLIC;
+CREATE TRIGGER identity_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.identity
+	EXECUTE FUNCTION actorstore.identity_changed();
+ALTER TABLE actorstore.identity ENABLE ALWAYS TRIGGER identity_changed;
 INSERT INTO actorstore.identity
 	SELECT c.system_identifier, d.oid
 	FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d

@@ -12,6 +12,7 @@
 #include "access/xlog.h"
 #include "api/args.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/halt.h"
 #include "runtime/outgoing.h"
@@ -25,6 +26,7 @@ PG_FUNCTION_INFO_V1(actorstore_resume);
 PG_FUNCTION_INFO_V1(actorstore_redrive);
 PG_FUNCTION_INFO_V1(actorstore_purge_dead_letters);
 PG_FUNCTION_INFO_V1(actorstore_unfence);
+PG_FUNCTION_INFO_V1(actorstore_identity_changed);
 PG_FUNCTION_INFO_V1(actorstore_has_type_privilege);
 
 /* The type to be operated on, which the current role must own. */
@@ -131,6 +133,18 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 	as_admin_leave(&admin);
 	as_outgoing_note_database();
 	PG_RETURN_BOOL(fenced);
+}
+
+/* Trigger on the identity: is this the original, or a copy? */
+Datum
+actorstore_identity_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function was not called by trigger manager")));
+	as_outgoing_note_database();
+	return PointerGetDatum(NULL);
 }
 
 Datum
