@@ -170,13 +170,12 @@ raise_waits_on_itself(const AsMessage *message)
 }
 
 static void
-raise_no_room(bool in_arena)
+raise_no_room(const char *setting)
 {
 	ereport(ERROR,
 			(errcode(AS_ERRCODE_MAILBOX_FULL),
 			 errmsg("there is no room for another request"),
-			 in_arena ? errhint("See \"actorstore.arena_size\".") :
-			 errhint("See \"actorstore.message_pool_size\".")));
+			 errhint("See \"%s\".", setting)));
 }
 
 /* ---- Posting ---- */
@@ -204,25 +203,27 @@ post(const AsMessage *message, bool asks, TimestampTz deadline)
 	for (;;)
 	{
 		int			home = as_sched_home();
-		bool		in_arena = false;
+		const char *lacking = "actorstore.max_active_actors";
 
 		if (home >= 0)
 		{
+			bool		in_arena;
 			uint32		number = as_request_make(message, asks, &in_arena);
 
-			if (number != AS_POOL_NONE)
-			{
-				if (as_request_post(home, message->key_hash, number))
-					return number;
+			if (number == AS_POOL_NONE)
+				lacking = in_arena ? "actorstore.arena_size" :
+					"actorstore.message_pool_size";
+			else if (as_request_post(home, message->key_hash, number))
+				return number;
+			else
 				as_request_free(number);
-			}
 		}
 		else
 			as_sched_tell_launcher();
 		if (GetCurrentTimestamp() >= (home >= 0 ? Min(patience, deadline) : deadline))
 		{
 			if (home >= 0)
-				raise_no_room(in_arena);
+				raise_no_room(lacking);
 			return AS_POOL_NONE;
 		}
 		nap(NAP_MS);

@@ -113,10 +113,10 @@ put_words(AsCellShared *cell, const AsMessage *message,
 		  const struct varlena *body)
 {
 	uint16		dedup_len = 0;
+	uint8		form = 0;
 	Size		size;
 	char	   *at;
 
-	cell->form = 0;
 	cell->type_len = VARSIZE_ANY_EXHDR(message->actor_type);
 	cell->id_len = VARSIZE_ANY_EXHDR(message->actor_id);
 	cell->name_len = VARSIZE_ANY_EXHDR(message->name);
@@ -126,11 +126,12 @@ put_words(AsCellShared *cell, const AsMessage *message,
 	if (message->dedup_key != NULL)
 	{
 		dedup_len = VARSIZE_ANY_EXHDR(message->dedup_key);
-		cell->form |= AS_FORM_DEDUP;
+		form |= AS_FORM_DEDUP;
 		size += sizeof(uint16) + dedup_len;
 	}
 	cell->size = size;
-	at = as_bytes_put(&cell->content, &cell->form, size);
+	at = as_bytes_put(&cell->content, &form, size);
+	cell->form = form;
 	if (at == NULL)
 		return false;
 	if (message->dedup_key != NULL)
@@ -169,6 +170,7 @@ as_request_make(const AsMessage *message, bool asks, bool *in_arena)
 	}
 	cell->sent_at = message->sent_at;
 	cell->procno = as_my_proc_number;
+	cell->database = MyDatabaseId;
 	pg_atomic_write_u32(&cell->runner, 0);
 	pg_atomic_write_u64(&blockers[number], 0);
 	pg_atomic_write_u32(&cell->status,
@@ -297,6 +299,29 @@ take_arrived(AsSlotShared *slot)
 	return as_list_reverse(pool, as_list_take(&slot->requests), &last);
 }
 
+static void
+wake_asker(uint32 procno)
+{
+	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+static void
+return_request(uint32 number)
+{
+	uint32		status = AS_REQUEST_WAITING;
+	uint32		procno = cells[number].procno;
+
+	if (pg_atomic_compare_exchange_u32(&cells[number].status, &status,
+									   AS_REQUEST_RETURNED))
+	{
+		wake_asker(procno);
+		return;
+	}
+	if (status == AS_REQUEST_TOLD)
+		(void) pg_atomic_fetch_add_u64(&requests->nlost, 1);
+	as_request_free(number);
+}
+
 int
 as_requests_read(AsSlotRef ref, AsMessage *messages, int max)
 {
@@ -320,7 +345,8 @@ as_requests_read(AsSlotRef ref, AsMessage *messages, int max)
 				as_pool_link(pool, before, number);
 		}
 		next = as_pool_next(pool, number);
-		if (as_request_status(number) != AS_REQUEST_ABANDONED)
+		if (as_request_status(number) != AS_REQUEST_ABANDONED &&
+			cells[number].database == MyDatabaseId)
 		{
 			take_words(number, &messages[n++]);
 			pg_atomic_write_u32(&cells[number].runner, as_my_proc_number + 1);
@@ -332,7 +358,7 @@ as_requests_read(AsSlotRef ref, AsMessage *messages, int max)
 				slot->pending = next + 1;
 			else
 				as_pool_link(pool, before, next);
-			as_request_free(number);
+			return_request(number);
 		}
 		number = next;
 	}
@@ -344,12 +370,6 @@ as_request_is_asked(const AsMessage *message)
 {
 	return message->cell != 0 &&
 		pg_atomic_read_u32(&cells[message->cell - 1].status) != AS_REQUEST_TOLD;
-}
-
-static void
-wake_asker(uint32 procno)
-{
-	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
 /* The last step of a worker with a request that is asked. */
@@ -425,23 +445,6 @@ as_requests_leave(const AsMessage *messages, int n, AsBlockerKind kind,
 		if (kind != AS_BLOCKED_NOT && as_request_is_asked(&messages[i]))
 			wake_asker(cells[number].procno);
 	}
-}
-
-static void
-return_request(uint32 number)
-{
-	uint32		status = AS_REQUEST_WAITING;
-	uint32		procno = cells[number].procno;
-
-	if (pg_atomic_compare_exchange_u32(&cells[number].status, &status,
-									   AS_REQUEST_RETURNED))
-	{
-		wake_asker(procno);
-		return;
-	}
-	if (status == AS_REQUEST_TOLD)
-		(void) pg_atomic_fetch_add_u64(&requests->nlost, 1);
-	as_request_free(number);
 }
 
 void

@@ -33,6 +33,10 @@
  * writes its pgprocno to, and one for the transaction that holds a lock on the
  * actor, where that is what the request waits for.  Both are hints.
  *
+ * A HOME may be taken back, and given to another database, between finding it
+ * and hanging a request there.  So each request says whose it is, and a worker
+ * that finds one of another database returns it.
+ *
  * A process that exits leaves its request as an asker who gives up does
  * (ask.c), and gives back what it runs as any worker does (turn.c).
  *
@@ -65,12 +69,12 @@ typedef struct AsCellShared
 	pg_atomic_uint32 status;	/* by either side, by compare-and-swap */
 	pg_atomic_uint32 runner;	/* pgprocno + 1 of its worker, or 0 */
 	TimestampTz sent_at;
-	uint32		procno;			/* of the asker */
-	uint8		form;
-	uint8		unused;
-	uint16		type_len;
-	uint16		id_len;
-	uint16		name_len;
+	uint32		procno:24;		/* of the asker; as many as MAX_BACKENDS_BITS */
+	uint32		form:8;
+	uint32		type_len:10;	/* bytes; names have at most 512 */
+	uint32		id_len:10;
+	uint32		name_len:10;
+	Oid			database;
 	uint32		size;			/* of all words, or of the answer */
 	AsCellBytes content;
 } AsCellShared;
