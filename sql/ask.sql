@@ -274,6 +274,19 @@ ROLLBACK TO s;
 SELECT actorstore.call('doc', 'divide', 'divide', '2'), actorstore.call('doc', 'divide', 'divide', '4');
 COMMIT;
 SELECT what FROM regress_app.seen ORDER BY n;
+-- Those that have failed leave nothing behind, also within a transaction.
+BEGIN;
+DO $$
+BEGIN
+	FOR i IN 1 .. 300 LOOP
+		BEGIN
+			PERFORM actorstore.call('doc', 'divide', 'divide', '0');
+		EXCEPTION WHEN division_by_zero THEN
+		END;
+	END LOOP;
+END $$;
+SELECT count(*) <= 2 AS few FROM pg_backend_memory_contexts WHERE name = 'actorstore function';
+COMMIT;
 
 -- ---- Waiting for oneself ----
 \pset format unaligned

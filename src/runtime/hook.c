@@ -51,7 +51,7 @@ call_in_subtransaction(AsTurn *turn, AsHandler *handler, MemoryContext context)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		as_turn_forget_functions();
+		as_turn_forget_function(turn);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);

@@ -47,6 +47,17 @@ typedef enum AsVerdict
 	AS_VERDICT_RETRY			/* retry_after() was called */
 } AsVerdict;
 
+/*
+ * A function that handlers' messages are answered with, known for the length of
+ * a transaction.  It is busy while it is called: who finds it so gets another.
+ */
+typedef struct AsOpenFunction
+{
+	FmgrInfo	info;
+	MemoryContext context;		/* it is in, with all it has */
+	bool		busy;
+} AsOpenFunction;
+
 typedef struct AsTurn
 {
 	/* what the slot said */
@@ -74,6 +85,7 @@ typedef struct AsTurn
 	int			at;				/* the message at hand */
 	AsHandler  *handler;		/* that is called for it */
 	uint64		handlers_loaded;	/* when it was found: see AsType */
+	AsOpenFunction *called;		/* its function, while it is at work */
 	struct AsTurn *caller;		/* whose handler has called this one */
 	int64		version;		/* of the state at the beginning; -1: none */
 	Datum		state;			/* 0: there is none */
@@ -155,20 +167,14 @@ extern void as_turn_unread(AsTurn *turn);
 /* The partition of the type, opened once in a transaction. */
 extern AsPartition *as_turn_open_partition(AsType *type);
 
-/*
- * A function, looked up once in a transaction.  It is busy while it is called:
- * who finds it so gets another one.
- */
-typedef struct AsOpenFunction
-{
-	FmgrInfo	info;
-	bool		busy;
-} AsOpenFunction;
-
+/* A function, looked up once in a transaction. */
 extern AsOpenFunction *as_turn_open_function(Oid function);
 
-/* A call has failed that does not end the transaction: look functions up anew. */
-extern void as_turn_forget_functions(void);
+/*
+ * The turn's call has failed, if there was one, and the transaction goes on: its
+ * function is not called again, as nobody knows what it was at.
+ */
+extern void as_turn_forget_function(AsTurn *turn);
 
 /* Close what turns of the transaction have opened. */
 extern void as_turn_close(void);

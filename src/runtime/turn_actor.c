@@ -29,6 +29,7 @@ typedef struct Opened
 	LocalTransactionId lxid;
 	List	   *partitions;		/* of AsPartition */
 	List	   *functions;		/* of AsOpenFunction */
+	List	   *forgotten;		/* the same, not freed yet */
 } Opened;
 
 static Opened opened;
@@ -41,6 +42,7 @@ start_anew(void)
 	opened.lxid = as_my_lxid;
 	opened.partitions = NIL;
 	opened.functions = NIL;
+	opened.forgotten = NIL;
 }
 
 /* The partition of the type, opened once in a transaction. */
@@ -86,6 +88,21 @@ as_turn_close(void)
 }
 
 /*
+ * What functions that have failed had in memory.  Whoever calls one now has
+ * rolled back to before that, so nothing else hangs on it.
+ */
+static void
+free_forgotten(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, opened.forgotten)
+		MemoryContextDelete(((AsOpenFunction *) lfirst(cell))->context);
+	list_free(opened.forgotten);
+	opened.forgotten = NIL;
+}
+
+/*
  * What is known of a function must not outlive the transaction: functions in
  * SQL keep plans there that nobody would tell of changes.  They keep what they
  * are at there, too: one that is at work further up is another one.
@@ -93,29 +110,42 @@ as_turn_close(void)
 AsOpenFunction *
 as_turn_open_function(Oid function)
 {
+	MemoryContext context;
 	MemoryContext old;
 	AsOpenFunction *result;
 	ListCell   *cell;
 
 	start_anew();
+	free_forgotten();
 	foreach(cell, opened.functions)
 	{
 		result = lfirst(cell);
 		if (result->info.fn_oid == function && !result->busy)
 			return result;
 	}
+	context = AllocSetContextCreate(TopTransactionContext, "actorstore function",
+									ALLOCSET_SMALL_SIZES);
+	result = MemoryContextAllocZero(context, sizeof(AsOpenFunction));
+	result->context = context;
+	fmgr_info_cxt(function, &result->info, context);
 	old = MemoryContextSwitchTo(TopTransactionContext);
-	result = palloc0(sizeof(AsOpenFunction));
-	fmgr_info_cxt(function, &result->info, TopTransactionContext);
 	opened.functions = lappend(opened.functions, result);
 	MemoryContextSwitchTo(old);
 	return result;
 }
 
 void
-as_turn_forget_functions(void)
+as_turn_forget_function(AsTurn *turn)
 {
-	opened.functions = NIL;
+	MemoryContext old;
+
+	if (turn->called == NULL || opened.lxid != as_my_lxid)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	opened.functions = list_delete_ptr(opened.functions, turn->called);
+	opened.forgotten = lappend(opened.forgotten, turn->called);
+	turn->called = NULL;
+	MemoryContextSwitchTo(old);
 }
 
 /* ---- The state ---- */

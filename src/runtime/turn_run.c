@@ -144,11 +144,13 @@ call_handler(AsTurn *turn, Oid function, AsMessage *message,
 	{
 		int			guc_level = NewGUCNestLevel();
 
-		/* after an error it is forgotten: see as_turn_forget_functions() */
+		/* it stays so after an error: see as_turn_forget_function() */
 		called->busy = true;
+		turn->called = called;
 		result = FunctionCallInvoke(fcinfo);
 		isnull = fcinfo->isnull;
 		called->busy = false;
+		turn->called = NULL;
 		AtEOXact_GUC(false, guc_level);
 	}
 
@@ -537,7 +539,7 @@ as_turn_run_inline(AsTurn *turn, AsPartition *partition)
 	}
 	PG_CATCH();
 	{
-		as_turn_forget_functions();
+		as_turn_forget_function(turn);
 		as_turn_current = turn->caller;
 		PG_RE_THROW();
 	}

@@ -265,6 +265,73 @@ sub napping
 	}
 }
 
+# ---- Calls that meet others ----
+{
+	# One waits for the other's end, and sees what he has written, inserted, deleted, or not.
+	my @cases = (
+		[ 'written', "SELECT actorstore.put('t', 'met', '10') IS NULL", 'COMMIT', '11' ],
+		[ 'undone', "SELECT actorstore.put('t', 'met', '10') IS NULL", 'ROLLBACK', '6' ],
+		[ 'deleted', "SELECT actorstore.delete('t', 'met') IS NULL", 'COMMIT', '1' ],
+		[ 'inserted', "SELECT actorstore.delete('t', 'met') IS NULL; COMMIT; BEGIN; SELECT actorstore.insert('t', 'met', '20') IS NULL", 'COMMIT', '21' ],
+		[ 'not inserted', "SELECT actorstore.delete('t', 'met') IS NULL; COMMIT; BEGIN; SELECT actorstore.insert('t', 'met', '20') IS NULL", 'ROLLBACK', '1' ],
+		[ 'called', "SELECT actorstore.call('t', 'met', 'add', '30')", 'COMMIT', '36' ],
+		[ 'called anew', "SELECT actorstore.delete('t', 'met') IS NULL; COMMIT; BEGIN; SELECT actorstore.call('t', 'met', 'add', '30')", 'COMMIT', '31' ]);
+	foreach my $case (@cases)
+	{
+		my ($what, $sql, $end, $expected) = @$case;
+		$looker->query(q{SELECT actorstore.put('t', 'met', '5')});
+		$other->query("BEGIN; $sql");
+		$me->start(q{SELECT actorstore.call('t', 'met', 'add', '1')});
+		ok($me->blocked($looker), "$what: a call waits");
+		$other->query($end);
+		is($me->finish, $expected, "$what: and goes on");
+	}
+
+	# Under REPEATABLE READ, what our snapshot does not show is a lost race.
+	foreach my $sql ("SELECT actorstore.put('t', 'rr', '2')", "SELECT actorstore.delete('t', 'rr')", "SELECT actorstore.insert('t', 'rr', '3')")
+	{
+		$looker->query(q{SELECT actorstore.put('t', 'rr', '1')}) if $sql !~ /insert/;
+		$me->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM seen');
+		$other->query($sql);
+		is($me->query(q{SELECT actorstore.call('t', 'rr', 'add', '1')}), 'ERROR:  40001', "REPEATABLE READ: $sql, then a call");
+		$me->query('ROLLBACK');
+	}
+	$me->query(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM seen});
+	is($me->query(q{SELECT actorstore.call('t', 'rr', 'add', '1'), actorstore.ask('t', 'another', 'add', '1')}), '4|1', 'where nobody was faster');
+	$me->query('COMMIT');
+
+	# Inserted while the handler is at work, which knows nothing of it.
+	$me->start(q{SELECT actorstore.call('t', 'overtaken', 'nap', '0.5')});
+	ok(comes_true($node, 'd', "EXISTS (SELECT FROM pg_stat_activity WHERE pid = $me->{pid} AND wait_event = 'PgSleep')"), 'a handler is at work');
+	$other->query(q{SELECT actorstore.insert('t', 'overtaken', '100')});
+	is($me->finish, 'ERROR:  40001', 'the actor is inserted meanwhile');
+	is($looker->query(q{SELECT (actorstore.get('t', 'overtaken')).value}), '100', 'and not overwritten');
+}
+
+# ---- Nothing is lost between those who ask, call and write ----
+{
+	$looker->query(q{SELECT actorstore.put('t', 'sum', '0')});
+	my $swap = q{DO $$
+		DECLARE
+			tried record;
+		BEGIN
+			FOR i IN 1 .. 200 LOOP
+				LOOP
+					SELECT * INTO tried FROM actorstore.compare_and_swap('t', 'sum', (actorstore.get('t', 'sum')).version,
+						to_jsonb((actorstore.get('t', 'sum')).value::int + 1));
+					COMMIT;
+					EXIT WHEN tried.swapped;
+				END LOOP;
+			END LOOP;
+		END $$};
+	$me->start(q{SELECT count(actorstore.ask('t', 'sum', 'add', '1', '1 min')) FROM generate_series(1, 400)});
+	$third->start(q{DO $$ BEGIN FOR i IN 1 .. 200 LOOP PERFORM actorstore.call('t', 'sum', 'add', '1'); COMMIT; END LOOP; END $$});
+	$other->start($swap);
+	$_->finish foreach $me, $third, $other;
+	is($looker->query(q{SELECT (actorstore.get('t', 'sum')).value}), '800', 'ask, call and compare_and_swap of one actor: nothing is lost');
+	nothing_is_left($node, 'd', 'those who met');
+}
+
 # ---- kill -9 ----
 {
 	$node->safe_psql('postgres', q{ALTER SYSTEM SET restart_after_crash = on});
