@@ -108,9 +108,9 @@ SELECT regress_try($$SELECT actorstore.ask('doc', 'a', 'look', NULL, '1 s', '')$
 	   regress_try($$SELECT actorstore.ask('doc', 'a', 'look', NULL, '200000 years')$$);
 -- What takes longer than that; it is handled all the same, and the answer kept for who has a key.
 SELECT regress_try($$SELECT actorstore.ask('doc', 'slow', 'nap', '0.1', '0')$$);
-SELECT regress_try($$SELECT actorstore.ask('doc', 'slower', 'nap', '0.4', '100 ms')$$);
+SELECT regress_try($$SELECT actorstore.ask('doc', 'slower', 'nap', '2', '1 s')$$);
 SELECT regress_wait($$(SELECT version = 0 FROM actorstore.actor WHERE actor_type = 'doc' AND actor_id = 'slower')$$);
-SELECT regress_try($$SELECT actorstore.ask('doc', 'slower', 'nap', '0.4', '100 ms', 'key')$$);
+SELECT regress_try($$SELECT actorstore.ask('doc', 'slower', 'nap', '2', '1 s', 'key')$$);
 SELECT actorstore.ask('doc', 'slower', 'look', NULL, '1 min', 'key');
 SELECT (SELECT version FROM actorstore.actor WHERE actor_type = 'doc' AND actor_id = 'slower') AS version;
 
