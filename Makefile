@@ -30,7 +30,7 @@ check: EXTRA = clients
 check:
 	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
 
-bench: EXTRA = clients
+bench: EXTRA = clients peers
 bench:
 	@$(PREPARE) && scripts/as-user --owner bench/run $(CLAIMS)
 
