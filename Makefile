@@ -88,6 +88,7 @@ OBJS = \
 	src/runtime/urgent.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
+	src/runtime/report.o \
 	src/runtime/letters.o \
 	src/runtime/waiting.o \
 	src/runtime/send.o \

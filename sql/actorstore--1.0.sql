@@ -849,7 +849,10 @@ REVOKE ALL ON FUNCTION actorstore.pause(text, text), actorstore.resume(text, tex
 CREATE FUNCTION actorstore.type_counts(OUT actor_type text, OUT handled bigint, OUT turns bigint, OUT created bigint,
 	OUT failed bigint, OUT retried bigint, OUT dead bigint,
 	OUT waiting_p50 float8, OUT waiting_p95 float8, OUT waiting_p99 float8,
-	OUT handling_p50 float8, OUT handling_p95 float8, OUT handling_p99 float8)
+	OUT handling_p50 float8, OUT handling_p95 float8, OUT handling_p99 float8, OUT answered bigint, OUT timed_out bigint,
+	OUT ask_waiting_p50 float8, OUT ask_waiting_p95 float8, OUT ask_waiting_p99 float8,
+	OUT ask_handling_p50 float8, OUT ask_handling_p95 float8, OUT ask_handling_p99 float8,
+	OUT round_trip_p50 float8, OUT round_trip_p95 float8, OUT round_trip_p99 float8)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_type_counts' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.type_counts() IS 'internal: see stat_types and stat_latency';
@@ -878,15 +881,18 @@ COMMENT ON VIEW actorstore.stat_requests IS 'the pool of requests (ask, tell) of
 
 CREATE VIEW actorstore.stat_types WITH (security_barrier) AS
 SELECT t.actor_type, coalesce(c.handled, 0) AS handled, coalesce(c.turns, 0) AS turns, coalesce(c.created, 0) AS created,
-	coalesce(c.failed, 0) AS failed, coalesce(c.retried, 0) AS retried, coalesce(c.dead, 0) AS dead
+	coalesce(c.failed, 0) AS failed, coalesce(c.retried, 0) AS retried, coalesce(c.dead, 0) AS dead,
+	coalesce(c.answered, 0) AS answered, coalesce(c.timed_out, 0) AS timed_out
 FROM actorstore.type AS t LEFT JOIN actorstore.type_counts() AS c USING (actor_type)
 WHERE actorstore.has_type_privilege(t.actor_type, 'read') OR pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW actorstore.stat_types IS 'what actors have done since the server started, by type';
 
 CREATE VIEW actorstore.stat_latency WITH (security_barrier) AS
-SELECT t.actor_type, c.waiting_p50, c.waiting_p95, c.waiting_p99, c.handling_p50, c.handling_p95, c.handling_p99
+SELECT t.actor_type, c.waiting_p50, c.waiting_p95, c.waiting_p99, c.handling_p50, c.handling_p95, c.handling_p99,
+	c.ask_waiting_p50, c.ask_waiting_p95, c.ask_waiting_p99, c.ask_handling_p50, c.ask_handling_p95, c.ask_handling_p99,
+	c.round_trip_p50, c.round_trip_p95, c.round_trip_p99
 FROM actorstore.type AS t JOIN actorstore.type_counts() AS c USING (actor_type);
-COMMENT ON VIEW actorstore.stat_latency IS 'milliseconds that messages have waited, and taken to handle, since the server started';
+COMMENT ON VIEW actorstore.stat_latency IS 'milliseconds that messages have waited, and taken to handle, since the server started; ask_: those that were asked, and from the question to its answer';
 
 CREATE VIEW actorstore.stat_actors WITH (security_barrier) AS
 SELECT actor_type, actor_id, count(*) AS depth, min(sent_at) AS oldest, max(attempts) AS attempts, min(due) AS next_due

@@ -54,6 +54,9 @@ int			actorstore_max_message_size = 1024 * 1024;
 int			actorstore_dedup_window = 3600;
 int			actorstore_priority_aging = 1000;
 int			actorstore_worker_memory_limit = 2 * 1024 * 1024;
+int			actorstore_log_limit = 10;
+bool		actorstore_log_retries = false;
+bool		actorstore_log_workers = true;
 int			actorstore_message_pool_size = 10000;
 int			actorstore_arena_size = 64 * 1024;
 
@@ -114,6 +117,30 @@ define_message_settings(void)
 							&actorstore_max_spin_cycles,
 							1000, 0, 1000000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* What the server's log says */
+static void
+define_log_settings(void)
+{
+	DefineCustomIntVariable("actorstore.log_limit",
+							"How many lines about messages that fail each process may write to the log in a second.",
+							"How many were left out is said later. -1 sets no limit.",
+							&actorstore_log_limit,
+							10, -1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("actorstore.log_retries",
+							 "Logs each failed attempt of a message that is tried again.",
+							 NULL,
+							 &actorstore_log_retries,
+							 false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("actorstore.log_workers",
+							 "Logs when a worker begins and ends to serve a database.",
+							 NULL,
+							 &actorstore_log_workers,
+							 true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 /* Workers, and the sizes of what they share */
@@ -190,6 +217,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	define_message_settings();
+	define_log_settings();
 
 	/* what shapes shared memory can be set only where there is some */
 	if (process_shared_preload_libraries_in_progress)

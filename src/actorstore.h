@@ -47,6 +47,9 @@ extern PGDLLIMPORT bool actorstore_enable_batching;
 extern PGDLLIMPORT int actorstore_mailbox_limit;	/* of undeclared types */
 extern PGDLLIMPORT int actorstore_max_message_size; /* bytes */
 extern PGDLLIMPORT int actorstore_dedup_window; /* seconds */
+extern PGDLLIMPORT int actorstore_log_limit;	/* lines a second */
+extern PGDLLIMPORT bool actorstore_log_retries;
+extern PGDLLIMPORT bool actorstore_log_workers;
 extern PGDLLIMPORT int actorstore_priority_aging;	/* ms; 0: none */
 extern PGDLLIMPORT int actorstore_worker_memory_limit;	/* kB; 0: none */
 extern PGDLLIMPORT int actorstore_message_pool_size;	/* cells */

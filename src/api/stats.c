@@ -64,8 +64,8 @@ actorstore_type_counts(PG_FUNCTION_ARGS)
 	for (int i = 0; i < as_stat_count(); i++)
 	{
 		AsStatShared *stat;
-		Datum		values[13];
-		bool		nulls[13] = {false};
+		Datum		values[24];
+		bool		nulls[24] = {false};
 		int			n = 0;
 
 		if (!as_stat_get(i, &stat) || !is_shown(stat))
@@ -80,6 +80,11 @@ actorstore_type_counts(PG_FUNCTION_ARGS)
 		values[n++] = COUNT(stat->dead);
 		n += put_percentiles(&values[n], &stat->waiting);
 		n += put_percentiles(&values[n], &stat->handling);
+		values[n++] = Int64GetDatum((int64) as_histogram_count(&stat->round_trip));
+		values[n++] = COUNT(stat->timed_out);
+		n += put_percentiles(&values[n], &stat->ask_waiting);
+		n += put_percentiles(&values[n], &stat->ask_handling);
+		n += put_percentiles(&values[n], &stat->round_trip);
 		Assert(n == (int) lengthof(values));
 		put_row(result, values, nulls);
 	}

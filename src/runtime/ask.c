@@ -35,6 +35,7 @@
 #include "pgstat.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
+#include "runtime/stat.h"
 #include "runtime/turn.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -142,8 +143,9 @@ as_check_answers(AsType *type, const AsMessage *message)
 }
 
 static void
-raise_timed_out(const AsMessage *message)
+raise_timed_out(AsType *type, const AsMessage *message)
 {
+	as_stat_count_timeout(type);
 	ereport(ERROR,
 			(errcode(AS_ERRCODE_TIMED_OUT),
 			 errmsg("actor (%s, %s) has not answered in time",
@@ -414,7 +416,7 @@ comes_at_once(void)
 
 /* Wait until the request is ANSWERED or RETURNED. */
 static AsRequestStatus
-wait_for_answer(const AsMessage *message, TimestampTz deadline)
+wait_for_answer(AsType *type, const AsMessage *message, TimestampTz deadline)
 {
 	TimestampTz next_check = message->sent_at + DeadlockTimeout * INT64CONST(1000);
 	AsRequestStatus status;
@@ -427,7 +429,7 @@ wait_for_answer(const AsMessage *message, TimestampTz deadline)
 		TimestampTz now = GetCurrentTimestamp();
 
 		if (now >= deadline)
-			raise_timed_out(message);
+			raise_timed_out(type, message);
 		check_blocker(message);
 		if (now >= next_check)
 		{
@@ -442,11 +444,13 @@ wait_for_answer(const AsMessage *message, TimestampTz deadline)
 }
 
 static Datum
-take_answer(void)
+take_answer(AsType *type, const AsMessage *message)
 {
 	uint8		form;
 	char	   *copy = as_request_copy_answer(mine, &form);
 	uint32		number = mine;
+
+	as_stat_count_answer(type, GetCurrentTimestamp() - message->sent_at);
 
 	/* the cell goes, whatever the answer is */
 	mine = AS_POOL_NONE;
@@ -459,7 +463,7 @@ take_answer(void)
  * is made anew.  (Not inlined: as_ask() catches errors.)
  */
 static pg_noinline Datum
-ask(const AsMessage *message, TimestampTz deadline)
+ask(AsType *type, const AsMessage *message, TimestampTz deadline)
 {
 	for (;;)
 	{
@@ -467,7 +471,7 @@ ask(const AsMessage *message, TimestampTz deadline)
 
 		mine = post(message, true, deadline);
 		if (mine == AS_POOL_NONE ||
-			wait_for_answer(message, deadline) == AS_REQUEST_ANSWERED)
+			wait_for_answer(type, message, deadline) == AS_REQUEST_ANSWERED)
 			break;
 		number = mine;
 		mine = AS_POOL_NONE;
@@ -475,8 +479,8 @@ ask(const AsMessage *message, TimestampTz deadline)
 		nap(NAP_MS);
 	}
 	if (mine == AS_POOL_NONE)
-		raise_timed_out(message);
-	return take_answer();
+		raise_timed_out(type, message);
+	return take_answer(type, message);
 }
 
 static void
@@ -507,7 +511,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	as_sched_count_asking(1);
 	PG_TRY();
 	{
-		answer = ask(message, message->sent_at + timeout);
+		answer = ask(type, message, message->sent_at + timeout);
 	}
 	PG_CATCH();
 	{

@@ -32,6 +32,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "runtime/report.h"
 #include "runtime/sched.h"
 #include "runtime/steward.h"
 #include "storage/ipc.h"
@@ -248,6 +249,18 @@ has_ended(int number)
 									  GetCurrentTimestamp(), START_MS);
 }
 
+/* Has a worker that has ended done so without being told to? */
+static bool
+was_to_stay(AsWorkerShared *worker)
+{
+	AsHomeShared *home = as_home(pg_atomic_read_u32(&worker->home));
+
+	return pg_atomic_read_u32(&worker->finding) == AS_FOUND_SERVED &&
+		pg_atomic_read_u32(&worker->leave) == 0 &&
+		pg_atomic_read_u32(&home->leave) == 0 &&
+		!as_sched_is_barred(pg_atomic_read_u32(&home->database));
+}
+
 static bool occupied[AS_MAX_WORKERS];
 
 static void
@@ -266,6 +279,8 @@ reap_workers(void)
 			continue;
 		}
 		note_finding(worker);
+		if (was_to_stay(worker))
+			as_report_restart(i, pg_atomic_read_u32(&as_home(pg_atomic_read_u32(&worker->home))->database));
 		if (handles[i] != NULL)
 			pfree(handles[i]);
 		handles[i] = NULL;

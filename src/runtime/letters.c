@@ -10,6 +10,7 @@
 #include "runtime/letters.h"
 
 #include "catalog/pg_type.h"
+#include "runtime/report.h"
 #include "runtime/sched.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
@@ -94,6 +95,7 @@ as_letter_bury(const AsMessage *message, const AsReason *reason)
 				   SPI_OK_INSERT);
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message, (Datum) 0);
+	as_report_dead(message, reason);
 }
 
 static void

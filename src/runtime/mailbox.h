@@ -59,6 +59,7 @@ typedef struct AsMessage
 
 	ItemPointerData place;		/* once it was read */
 	uint32		cell;			/* of a request + 1 (request.h); 0: a row */
+	bool		asked;			/* a request whose answer somebody waited for */
 } AsMessage;
 
 /*

@@ -273,6 +273,7 @@ take_words(uint32 number, AsMessage *message)
 
 	memset(message, 0, sizeof(AsMessage));
 	message->cell = number + 1;
+	message->asked = as_request_status(number) != AS_REQUEST_TOLD;
 	message->sent_at = cell->sent_at;
 
 	/* five words, each with a header, aligned: in one piece */

@@ -55,6 +55,10 @@ as_stat_shmem_init(void)
 		pg_atomic_init_u64(&stat->dead, 0);
 		as_histogram_init(&stat->waiting);
 		as_histogram_init(&stat->handling);
+		as_histogram_init(&stat->ask_waiting);
+		as_histogram_init(&stat->ask_handling);
+		pg_atomic_init_u64(&stat->timed_out, 0);
+		as_histogram_init(&stat->round_trip);
 	}
 }
 
@@ -126,11 +130,20 @@ as_stat_of(AsType *type)
 	return &stats->stats[n];
 }
 
+/* From when it was sent, or due, to its turn. */
+static uint64
+has_waited(const AsTurn *turn, const AsMessage *message)
+{
+	return Max(turn->started_at - Max(message->sent_at, message->due), 0);
+}
+
 void
 as_stat_count_turn(const AsTurn *turn)
 {
 	AsStatShared *stat;
 	int			nhandled = turn->nhandled - turn->nburied;
+	int			nasked = 0;
+	uint64		each;
 
 	if (turn->type == NULL || !turn->type->exists)
 		return;
@@ -142,12 +155,31 @@ as_stat_count_turn(const AsTurn *turn)
 	if (turn->created)
 		(void) pg_atomic_fetch_add_u64(&stat->created, 1);
 	for (int i = 0; i < turn->nhandled; i++)
-		as_histogram_add(&stat->waiting,
-						 Max(turn->started_at - Max(turn->messages[i].sent_at,
-													turn->messages[i].due), 0));
-	as_histogram_add_many(&stat->handling,
-						  Max(turn->ended_at - turn->started_at, 0) / turn->nhandled,
-						  turn->nhandled);
+	{
+		uint64		waited = has_waited(turn, &turn->messages[i]);
+
+		as_histogram_add(&stat->waiting, waited);
+		if (!turn->messages[i].asked)
+			continue;
+		as_histogram_add(&stat->ask_waiting, waited);
+		nasked++;
+	}
+	each = Max(turn->ended_at - turn->started_at, 0) / turn->nhandled;
+	as_histogram_add_many(&stat->handling, each, turn->nhandled);
+	if (nasked > 0)
+		as_histogram_add_many(&stat->ask_handling, each, nasked);
+}
+
+void
+as_stat_count_answer(AsType *type, int64 us)
+{
+	as_histogram_add(&as_stat_of(type)->round_trip, Max(us, 0));
+}
+
+void
+as_stat_count_timeout(AsType *type)
+{
+	(void) pg_atomic_fetch_add_u64(&as_stat_of(type)->timed_out, 1);
 }
 
 void

@@ -37,6 +37,14 @@ typedef struct AsStatShared
 	pg_atomic_uint64 dead;		/* messages that became dead letters */
 	AsHistogramShared waiting;	/* from sent, or due, to its turn */
 	AsHistogramShared handling; /* in its turn */
+
+	/* the same for what is asked, which is part of the above; by workers */
+	AsHistogramShared ask_waiting;
+	AsHistogramShared ask_handling;
+
+	/* by those who ask */
+	pg_atomic_uint64 timed_out; /* gave up, as their time was over */
+	AsHistogramShared round_trip;	/* from the question to its answer */
 } AsStatShared;
 
 extern Size as_stat_shmem_size(void);
@@ -51,6 +59,10 @@ extern AsStatShared *as_stat_of(AsType *type);
 
 /* A turn's transaction has committed. */
 extern void as_stat_count_turn(const AsTurn *turn);
+
+/* Who asked has got an answer, after so long; or gave up. */
+extern void as_stat_count_answer(AsType *type, int64 us);
+extern void as_stat_count_timeout(AsType *type);
 
 /* A message's attempt has failed; will there be another one? */
 extern void as_stat_count_failure(AsType *type, bool again);

@@ -25,6 +25,7 @@
 #include "pgstat.h"
 #include "runtime/flow.h"
 #include "runtime/outgoing.h"
+#include "runtime/report.h"
 #include "runtime/sched.h"
 #include "runtime/session.h"
 #include "runtime/stat.h"
@@ -33,7 +34,6 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/proclist.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
@@ -359,11 +359,7 @@ answer_failure(AsTurn *turn, const ErrorData *error)
 	if (as_request_is_asked(request))
 		as_answer_make_error(&turn->answers[0], error);
 	else
-		ereport(LOG,
-				(errmsg("message %s told to actor (%s, %s) has failed: %s",
-						text_to_cstring(request->name),
-						text_to_cstring(request->actor_type),
-						text_to_cstring(request->actor_id), error->message)));
+		as_report_told(request, error);
 	MemoryContextSwitchTo(old);
 	turn->nhandled = 1;
 	if (turn->type != NULL)

@@ -13,7 +13,7 @@
 #include "common/pg_prng.h"
 #include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
-#include "utils/builtins.h"
+#include "runtime/report.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -52,21 +52,15 @@ bury_failed(AsMailbox *mailbox, AsTurn *turn, const char *why,
 		as_life_given_up(message);
 	turn->nhandled = 1;
 	turn->nburied = 1;
-	ereport(LOG,
-			(errmsg("message %lld (%s) to actor (%s, %s) is a dead letter after %d attempts: %s",
-					(long long) message->message_id,
-					text_to_cstring(message->name),
-					text_to_cstring(message->actor_type),
-					text_to_cstring(message->actor_id), message->attempts,
-					reason.error != NULL ? reason.error : why)));
 }
 
 /* Let the message, and those behind it, wait. */
 static void
-hold_back(AsMailbox *mailbox, AsTurn *turn, int64 wait)
+hold_back(AsMailbox *mailbox, AsTurn *turn, int64 wait, const ErrorData *error)
 {
 	AsMessage  *message = &turn->messages[0];
 
+	as_report_retry(message, turn->type->max_attempts, wait, error);
 	message->due = GetCurrentTimestamp() + wait;
 	if (as_mailbox_replace(mailbox, message))
 		as_outgoing_note(message->key_hash, message->lane, message->position,
@@ -101,7 +95,7 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 	{
 		/* soon it goes without hooks */
 		message->attempts = deadly ? max_attempts : message->attempts + 1;
-		hold_back(&mailbox, turn, backoff(turn->type, message->attempts));
+		hold_back(&mailbox, turn, backoff(turn->type, message->attempts), error);
 	}
 	else if (turn->verdict == AS_VERDICT_REJECT)
 	{
@@ -112,11 +106,11 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 			bury_failed(&mailbox, turn, "rejected", error);
 	}
 	else if (turn->verdict == AS_VERDICT_RETRY)
-		hold_back(&mailbox, turn, turn->retry_after);
+		hold_back(&mailbox, turn, turn->retry_after, error);
 	else if (++message->attempts >= max_attempts)
 		give_up(&mailbox, turn, "exhausted", error);
 	else
-		hold_back(&mailbox, turn, backoff(turn->type, message->attempts));
+		hold_back(&mailbox, turn, backoff(turn->type, message->attempts), error);
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
 }

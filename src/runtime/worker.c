@@ -29,6 +29,7 @@
 #include "runtime/fire.h"
 #include "runtime/flow.h"
 #include "runtime/letters.h"
+#include "runtime/report.h"
 #include "runtime/sched.h"
 #include "runtime/sweep.h"
 #include "runtime/turn.h"
@@ -276,6 +277,7 @@ keep_house(void)
 	TimestampTz now = GetCurrentTimestamp();
 	uint32		home = pg_atomic_read_u32(&self->home);
 
+	as_report_rest();
 	if (is_time_again(&last_sweep, now, SAFETY_SWEEP_MS) &&
 		as_sched_is_swept(home))
 		as_sched_lose(home);
@@ -361,7 +363,7 @@ as_worker_main(Datum number)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	start(DatumGetUInt32(number));
-	ereport(DEBUG1, (errmsg_internal("actorstore worker %d started", as_sched_self)));
+	as_report_start(as_sched_self);
 
 	while (!must_leave())
 	{
@@ -381,5 +383,6 @@ as_worker_main(Datum number)
 			continue;
 		sleep_on(as_sweep_is_wanted());
 	}
+	as_report_stop(as_sched_self);
 	proc_exit(0);
 }
