@@ -89,6 +89,7 @@ OBJS = \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/report.o \
+	src/runtime/trace.o \
 	src/runtime/letters.o \
 	src/runtime/waiting.o \
 	src/runtime/send.o \
@@ -138,6 +139,7 @@ OBJS = \
 	src/api/operate.o \
 	src/api/supervision.o \
 	src/api/stats.o \
+	src/api/watch.o \
 	src/actorstore.o
 
 # Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,

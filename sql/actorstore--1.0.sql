@@ -913,6 +913,20 @@ SELECT s.queued, s.scheduled, s.running, s.used_slots, s.slots, s.overflows, s.s
 FROM actorstore.scheduler_now() AS s;
 COMMENT ON VIEW actorstore.stat_scheduler IS 'queues and slots of this database';
 
+CREATE FUNCTION actorstore.trace_now(OUT entry bigint, OUT happened_at timestamptz, OUT event text, OUT verb text,
+	OUT message_id bigint, OUT actor_type text, OUT actor_id text, OUT message text, OUT sent_at timestamptz, OUT attempts int,
+	OUT worker int, OUT pid int, OUT turn bigint, OUT sqlstate text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_trace_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.trace_now() IS 'internal: see trace';
+
+CREATE VIEW actorstore.trace AS
+SELECT t.entry, t.happened_at, t.event, t.verb, t.message_id, t.actor_type, t.actor_id, t.message, t.sent_at, t.attempts, t.worker,
+	t.pid, t.turn, t.sqlstate
+FROM actorstore.trace_now() AS t;
+COMMENT ON VIEW actorstore.trace IS 'what has happened last to the messages that actorstore.trace_messages follows, of types you may read';
+GRANT SELECT ON actorstore.trace TO PUBLIC;
+
 GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_workers,
 	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 

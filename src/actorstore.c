@@ -15,6 +15,7 @@
 #include "cdc/commit_signal.h"
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "runtime/flow.h"
 #include "runtime/outgoing.h"
@@ -23,6 +24,7 @@
 #include "runtime/slot.h"
 #include "runtime/stat.h"
 #include "runtime/timing.h"
+#include "runtime/trace.h"
 #include "runtime/turn.h"
 #include "runtime/urgent.h"
 #include "runtime/waiting.h"
@@ -54,11 +56,14 @@ int			actorstore_max_message_size = 1024 * 1024;
 int			actorstore_dedup_window = 3600;
 int			actorstore_priority_aging = 1000;
 int			actorstore_worker_memory_limit = 2 * 1024 * 1024;
+int			actorstore_trace_size = 4096;
 int			actorstore_log_limit = 10;
 bool		actorstore_log_retries = false;
 bool		actorstore_log_workers = true;
 int			actorstore_message_pool_size = 10000;
 int			actorstore_arena_size = 64 * 1024;
+
+static char *trace_messages = NULL;	/* what is set; see trace.h */
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -117,6 +122,48 @@ define_message_settings(void)
 							&actorstore_max_spin_cycles,
 							1000, 0, 1000000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static bool
+check_trace_messages(char **value, void **extra, GucSource source)
+{
+	uint64		sampled;
+
+	if (!as_trace_parse(*value, &sampled))
+	{
+		GUC_check_errdetail("It is \"on\", \"off\", or a fraction from 0 to 1.");
+		return false;
+	}
+	*extra = as_guc_malloc(sizeof(uint64));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, &sampled, sizeof(uint64));
+	return true;
+}
+
+static void
+assign_trace_messages(const char *value, void *extra)
+{
+	memcpy(&as_trace_sampled, extra, sizeof(uint64));
+}
+
+static void
+define_trace_settings(void)
+{
+	DefineCustomStringVariable("actorstore.trace_messages",
+							   "Which messages are followed in the view trace: on, off, or a fraction of them.",
+							   NULL,
+							   &trace_messages,
+							   "off",
+							   PGC_SIGHUP, 0, check_trace_messages,
+							   assign_trace_messages, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("actorstore.trace_size",
+								"How many events of messages are kept.",
+								"Rounded up to a power of two; 512 bytes each, in shared memory.",
+								&actorstore_trace_size,
+								4096, 16, 1 << 20,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
 /* What the server's log says */
@@ -218,6 +265,7 @@ define_settings(void)
 
 	define_message_settings();
 	define_log_settings();
+	define_trace_settings();
 
 	/* what shapes shared memory can be set only where there is some */
 	if (process_shared_preload_libraries_in_progress)
@@ -251,6 +299,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_urgent_shmem_size());
 	RequestAddinShmemSpace(as_waiting_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
+	RequestAddinShmemSpace(as_trace_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 4);
@@ -272,6 +321,7 @@ start_shmem(void)
 	as_urgent_shmem_init();
 	as_waiting_shmem_init();
 	as_stat_shmem_init();
+	as_trace_shmem_init();
 	as_requests_shmem_init();
 	as_arena_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
@@ -313,5 +363,6 @@ _PG_init(void)
 	as_outgoing_init();
 	as_timing_init();
 	as_flow_init();
+	as_trace_init();
 	start_workers();
 }

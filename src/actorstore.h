@@ -47,6 +47,7 @@ extern PGDLLIMPORT bool actorstore_enable_batching;
 extern PGDLLIMPORT int actorstore_mailbox_limit;	/* of undeclared types */
 extern PGDLLIMPORT int actorstore_max_message_size; /* bytes */
 extern PGDLLIMPORT int actorstore_dedup_window; /* seconds */
+extern PGDLLIMPORT int actorstore_trace_size;	/* entries */
 extern PGDLLIMPORT int actorstore_log_limit;	/* lines a second */
 extern PGDLLIMPORT bool actorstore_log_retries;
 extern PGDLLIMPORT bool actorstore_log_workers;

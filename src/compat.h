@@ -86,6 +86,13 @@
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
 
+/* 16: memory of settings has functions of its own */
+#if PG_VERSION_NUM >= 160000
+#define as_guc_malloc(size) guc_malloc(LOG, (size))
+#else
+#define as_guc_malloc(size) malloc(size)
+#endif
+
 /* 17: processes are numbered */
 #if PG_VERSION_NUM >= 170000
 #define as_my_proc_number MyProcNumber

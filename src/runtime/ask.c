@@ -36,6 +36,7 @@
 #include "runtime/request.h"
 #include "runtime/sched.h"
 #include "runtime/stat.h"
+#include "runtime/trace.h"
 #include "runtime/turn.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -216,7 +217,11 @@ post(const AsMessage *message, bool asks, TimestampTz deadline)
 				lacking = in_arena ? "actorstore.arena_size" :
 					"actorstore.message_pool_size";
 			else if (as_request_post(home, message->key_hash, number))
+			{
+				if (as_trace_is_on())
+					as_trace_posted(message, asks);
 				return number;
+			}
 			else
 				as_request_free(number);
 		}

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "runtime/report.h"
 #include "runtime/sched.h"
+#include "runtime/trace.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -63,7 +64,7 @@ execute(Params *params, const char *sql, int expected)
 }
 
 void
-as_letter_bury(const AsMessage *message, const AsReason *reason)
+as_letter_bury(AsMessage *message, const AsReason *reason)
 {
 	Params		params = {0};
 
@@ -96,6 +97,9 @@ as_letter_bury(const AsMessage *message, const AsReason *reason)
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message, (Datum) 0);
 	as_report_dead(message, reason);
+	message->given_up = true;
+	if (as_trace_is_on())
+		as_trace_dead(message, reason->sqlerrcode);
 }
 
 static void

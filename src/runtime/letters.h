@@ -28,7 +28,7 @@ typedef struct AsReason
 } AsReason;
 
 /* Put a message among the dead letters. */
-extern void as_letter_bury(const AsMessage *message, const AsReason *reason);
+extern void as_letter_bury(AsMessage *message, const AsReason *reason);
 
 /*
  * Claim a deduplication key for a message.  If another message has it, false

@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "compat.h"
+#include "runtime/trace.h"
 #include "state/catalog.h"
 #include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
@@ -126,6 +127,8 @@ take_row(AsMailbox *mailbox, HeapTuple row, AsMessage *message)
 	(nulls[(col) - 1] ? NULL : DatumGetTextPP(values[(col) - 1]))
 	message->message_id = DatumGetInt64(GET(COL_MESSAGE_ID));
 	message->cell = 0;
+	message->asked = false;
+	message->given_up = false;
 	message->actor_type = DatumGetTextPP(GET(COL_ACTOR_TYPE));
 	message->actor_id = DatumGetTextPP(GET(COL_ACTOR_ID));
 	message->name = DatumGetTextPP(GET(COL_MESSAGE));
@@ -265,6 +268,8 @@ as_mailbox_insert(AsMailbox *mailbox, AsMessage *messages, int n)
 	MemoryContext old;
 	int			nslots = Min(n, ROWS_AT_ONCE);
 
+	if (as_trace_is_on())
+		as_trace_sent(messages, n);
 	if (n == 1)
 	{
 		insert_one(mailbox, messages);

@@ -60,6 +60,7 @@ typedef struct AsMessage
 	ItemPointerData place;		/* once it was read */
 	uint32		cell;			/* of a request + 1 (request.h); 0: a row */
 	bool		asked;			/* a request whose answer somebody waited for */
+	bool		given_up;		/* dead, or failed for good; see trace.h */
 } AsMessage;
 
 /*

@@ -18,6 +18,7 @@
 #include "runtime/letters.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "runtime/trace.h"
 #include "runtime/waiting.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
@@ -274,6 +275,8 @@ as_cancel(int64 message_id, void (*check) (AsMessage *message))
 	if (message.dedup_key != NULL)
 		as_dedup_release(&message);
 	as_outgoing_note_cancelled(message.key_hash);
+	if (as_trace_is_on())
+		as_trace_cancelled(&message);
 	CommandCounterIncrement();
 	return true;
 }

@@ -29,6 +29,7 @@
 #include "runtime/sched.h"
 #include "runtime/session.h"
 #include "runtime/stat.h"
+#include "runtime/trace.h"
 #include "runtime/urgent.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
@@ -124,6 +125,8 @@ finish(AsTurn *turn, bool last)
 		slot->conflicts = 0;
 		slot->deaths = 0;
 		as_stat_count_turn(turn);
+		if (as_trace_is_on())
+			as_trace_handled(turn);
 		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nturns, 1);
 		(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nmessages,
 									   turn->nhandled);
@@ -247,6 +250,8 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	as_turn_read(turn, mailbox, careful ? 1 : actorstore_batch_size);
+	if (as_trace_is_on())
+		as_trace_taken(turn);
 	if (turn->nmessages > 0)
 		result = as_turn_run(turn, mailbox, owner);
 	else if (careful)
@@ -334,6 +339,8 @@ blame(AsTurn *turn, ErrorData *error)
 		end();
 		if (turn->type != NULL)
 			as_stat_count_failure(turn->type, turn->nhandled == 0);
+		if (as_trace_is_on())
+			as_trace_failed(turn, error);
 	}
 	PG_CATCH();
 	{
@@ -362,8 +369,11 @@ answer_failure(AsTurn *turn, const ErrorData *error)
 		as_report_told(request, error);
 	MemoryContextSwitchTo(old);
 	turn->nhandled = 1;
+	request->given_up = true;
 	if (turn->type != NULL)
 		as_stat_count_failure(turn->type, false);
+	if (as_trace_is_on())
+		as_trace_failed(turn, error);
 }
 
 static void

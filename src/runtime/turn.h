@@ -108,6 +108,7 @@ typedef struct AsTurn
 	TransactionId blocker;
 
 	/* what it did */
+	uint64		number;			/* see trace.h; 0: none */
 	int			nhandled;		/* messages that have left the mailbox */
 	int			nburied;		/* of those, how many are dead letters */
 	TimestampTz started_at;

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience);
+our @EXPORT = qw(new_node set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -94,6 +94,21 @@ sub handled
 {
 	my ($node, $database, $type) = @_;
 	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type = '$type')");
+}
+
+# Change a setting of a server whose only database with actors is this one.  When this returns, new sessions have it, and
+# the workers: those that start have read it for sure.
+sub set_everywhere
+{
+	my ($node, $database, $name, $value) = @_;
+	my $old = join ',', 0, rows($node, $database, 'SELECT pid FROM actorstore.stat_workers');
+	my $n = () = $old =~ /,/g;
+
+	$node->safe_psql($database, "ALTER SYSTEM SET $name = '$value'");
+	$node->reload;
+	$node->poll_query_until($database, "SELECT current_setting('$name') = '$value'") or die "$name is not $value";
+	$node->safe_psql($database, "SELECT pg_terminate_backend(pid) FROM actorstore.stat_workers WHERE pid IN ($old)");
+	return comes_true($node, $database, "(SELECT count(*) = $n AND bool_and(pid NOT IN ($old)) FROM actorstore.stat_workers)");
 }
 
 # The SQLSTATE that a statement fails with, or '00000'.

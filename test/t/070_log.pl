@@ -31,18 +31,6 @@ sub logged
 	return @found;
 }
 
-# A worker that starts has read the new setting for sure.
-sub set
-{
-	my ($pid) = rows($node, 'd', 'SELECT pid FROM actorstore.stat_workers');
-
-	sql("ALTER SYSTEM SET actorstore.$_[0]");
-	$node->reload;
-	sql("SELECT pg_terminate_backend($pid)");
-	ok(comes_true($node, 'd', "EXISTS (SELECT FROM actorstore.stat_workers WHERE pid <> $pid)"), "$_[0]");
-	return;
-}
-
 new_database_with_actors($node, 'd');
 logged(qr/LOG:  actorstore worker 0 has started in database "d"$/m, 'a worker starts');
 
@@ -75,7 +63,7 @@ unlike(slurp_file($node->logfile, $offset), qr/is tried again/, 'attempts are no
 
 # ---- Retries ----
 
-set('log_retries = on');
+ok(set_everywhere($node, 'd', 'actorstore.log_retries', 'on'), 'attempts are to be logged');
 logged(qr/LOG:  actorstore worker 0 has ended and is started again\n.*DETAIL:  It served the database with OID \d+\.$/m, 'restart', $offset);
 $offset = -s $node->logfile;
 $id = sql(q{SELECT actorstore.send('t', 'b', 'fail', '{"what": "wait"}')});
@@ -86,11 +74,11 @@ foreach my $attempt (1, 2)
 		"attempt $attempt", $offset);
 }
 is(() = slurp_file($node->logfile, $offset) =~ /is tried again/g, 2, 'two attempts, two lines');
-set('log_retries = off');
+ok(set_everywhere($node, 'd', 'actorstore.log_retries', 'off'), 'and are not');
 
 # ---- Not too many ----
 
-set('log_limit = 3');
+ok(set_everywhere($node, 'd', 'actorstore.log_limit', '3'), 'a limit');
 $offset = -s $node->logfile;
 sql(q{SELECT actorstore.send_many('t', array_agg('c'::text), 'unheard', array_agg('{}'::jsonb)) FROM generate_series(1, 500)});
 ok(handled($node, 'd', 't'), 'all are given up');
