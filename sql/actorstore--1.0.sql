@@ -331,9 +331,9 @@ CREATE TABLE actorstore.link (
 	actor_id text COLLATE "C" NOT NULL,
 	peer_type text COLLATE "C" NOT NULL,
 	peer_id text COLLATE "C" NOT NULL,
-	PRIMARY KEY (actor_type, actor_id, peer_type, peer_id)
+	number bigint NOT NULL,
+	PRIMARY KEY (actor_type, actor_id, peer_type, peer_id, number)
 );
-CREATE INDEX link_peer ON actorstore.link (peer_type);
 COMMENT ON TABLE actorstore.link IS 'links between actors, each from both sides';
 
 CREATE TABLE actorstore.monitor (

@@ -441,7 +441,6 @@ as_life_type_dropped(text *type)
 {
 	static const char *const deletions[] = {
 		"DELETE FROM actorstore.spawned WHERE actor_type = $1",
-		"DELETE FROM actorstore.link WHERE actor_type = $1",
 		"DELETE FROM actorstore.monitor WHERE actor_type = $1",
 		"DELETE FROM actorstore.group_member WHERE actor_type = $1",
 		"DELETE FROM actorstore.child WHERE $1 IN (actor_type, parent_type)",

@@ -65,30 +65,74 @@ monitor_header(int64 number)
 	return as_json_end(&json);
 }
 
+/* The numbers of links, separated by commas */
+static Datum
+links_header(text *numbers)
+{
+	AsJson		json;
+
+	as_json_begin(&json);
+	as_json_text(&json, "links", numbers);
+	return as_json_end(&json);
+}
+
+/* $exit or $unlink: the actor's links of these numbers with the other one are no more. */
+static void
+say_unlinked(text *type, text *id, const char *name, Datum body, text *numbers)
+{
+	(void) as_system_send(type, id, name, body, links_header(numbers));
+}
+
+/* The row of a link between $1, $2 and $3, $4 */
+static void
+insert_link(text **args, int64 number)
+{
+	text	   *all[5] = {args[0], args[1], args[2], args[3], as_int_text(number)};
+
+	(void) as_text_query(NULL, SPI_OK_INSERT,
+						 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id, number)"
+						 " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
+						 5, all);
+}
+
+/* Delete all links between $1, $2 and $3, $4, and say so to the latter. */
+static void
+delete_links(text **args)
+{
+	AsRows		rows;
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "WITH gone AS (DELETE FROM actorstore.link WHERE " ROW " RETURNING number)"
+						 " SELECT string_agg(number::text, ',') FROM gone HAVING count(*) > 0",
+						 4, args);
+	if (rows.nrows > 0)
+		say_unlinked(args[2], args[3], "$unlink",
+					 actor_body(args[0], args[1], NULL), as_cell(&rows, 0, 0));
+}
+
 /* ---- What handlers ask for ---- */
 
 void
 as_link(AsTurn *turn, text *type, text *id)
 {
-	if (is_itself(turn, type, id))
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
+
+	if (is_itself(turn, type, id) ||
+		query(turn, type, id, SPI_OK_SELECT,
+			  "SELECT FROM actorstore.link WHERE " ROW) > 0)
 		return;
-	(void) query(turn, type, id, SPI_OK_INSERT,
-				 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id)"
-				 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
-	(void) as_system_send(type, id, "$link",
-						  actor_body(as_turn_type_name(turn),
-									 as_turn_id(turn), NULL), (Datum) 0);
+	insert_link(args,
+				as_system_send(type, id, "$link",
+									  actor_body(args[0], args[1], NULL),
+									  (Datum) 0));
 }
 
 void
 as_unlink(AsTurn *turn, text *type, text *id)
 {
-	if (query(turn, type, id, SPI_OK_DELETE,
-			  "DELETE FROM actorstore.link WHERE " ROW) == 0)
-		return;
-	(void) as_system_send(type, id, "$unlink",
-						  actor_body(as_turn_type_name(turn),
-									 as_turn_id(turn), NULL), (Datum) 0);
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
+
+	delete_links(args);
 }
 
 void
@@ -136,12 +180,14 @@ as_links_announce(AsTurn *turn, const char *reason)
 							  "$down", body,
 							  monitor_header(as_cell_int(&rows, i, 2)));
 
-	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
-						 "DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
-						 " RETURNING peer_type, peer_id", 2, args);
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "WITH gone AS (DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
+						 "   RETURNING peer_type, peer_id, number)"
+						 " SELECT peer_type, peer_id, string_agg(number::text, ',') FROM gone GROUP BY 1, 2 ORDER BY 1, 2",
+						 2, args);
 	for (int i = 0; i < rows.nrows; i++)
-		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
-							  "$exit", body, (Datum) 0);
+		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit", body,
+					 as_cell(&rows, i, 2));
 
 	(void) as_text_query(NULL, SPI_OK_DELETE,
 						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)",
@@ -152,26 +198,52 @@ as_links_announce(AsTurn *turn, const char *reason)
 #define body_type(message)	as_json_get_text((message)->body, "actor_type")
 #define body_id(message)	as_json_get_text((message)->body, "actor_id")
 
-/* Was the message meant for the row there is?  Then that is deleted. */
+/* The monitor that the $down is about; true if it was there. */
 static bool
-take_row(const AsMessage *message)
+take_monitor(const AsMessage *message)
 {
 	text	   *args[5] = {message->actor_type, message->actor_id,
 		body_type(message), body_id(message),
 	as_int_text(as_json_get_int(message->headers, "monitor"))};
 
-	if (message->headers != (Datum) 0)
-		return as_text_query(NULL, SPI_OK_DELETE,
-							 "DELETE FROM actorstore.monitor WHERE " ROW
-							 " AND number = $5::bigint", 5, args) > 0;
 	return as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.link WHERE " ROW, 4, args) > 0;
+						 "DELETE FROM actorstore.monitor WHERE " ROW
+						 " AND number = $5::bigint", 5, args) > 0;
+}
+
+/* The links that the $exit or $unlink is about; true if one of them was there. */
+static bool
+take_links(const AsMessage *message)
+{
+	text	   *args[5] = {message->actor_type, message->actor_id,
+		body_type(message), body_id(message),
+	as_json_get_text(message->headers, "links")};
+
+	return as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.link WHERE " ROW
+						 " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0;
+}
+
+/*
+ * The same of an $exit.  Of an exit an actor hears once: a link to the other
+ * one that was under way as that exited goes, too.
+ */
+static bool
+take_exit(const AsMessage *message)
+{
+	text	   *args[4] = {message->actor_type, message->actor_id,
+	body_type(message), body_id(message)};
+
+	if (!take_links(message))
+		return false;
+	delete_links(args);
+	return true;
 }
 
 bool
 as_links_handle_down(AsTurn *turn, AsMessage *message)
 {
-	return turn->halt != AS_NOT_HALTED || !take_row(message) ||
+	return turn->halt != AS_NOT_HALTED || !take_monitor(message) ||
 		as_handler_find(turn->type, message->name) == NULL;
 }
 
@@ -180,7 +252,7 @@ as_links_handle_exit(AsTurn *turn, AsMessage *message)
 {
 	AsExit		how = {0};
 
-	if (turn->halt != AS_NOT_HALTED || !take_row(message))
+	if (turn->halt != AS_NOT_HALTED || !take_exit(message))
 		return true;
 	if (as_handler_find(turn->type, message->name) != NULL)
 		return false;
@@ -193,8 +265,12 @@ as_links_handle_exit(AsTurn *turn, AsMessage *message)
 void
 as_links_given_up(const AsMessage *message)
 {
-	if (message->body != (Datum) 0 && body_type(message) != NULL)
-		(void) take_row(message);
+	char	   *name = text_to_cstring(message->name);
+
+	if (strcmp(name, "$down") == 0)
+		(void) take_monitor(message);
+	else if (strcmp(name, "$exit") == 0)
+		(void) take_exit(message);
 }
 
 /* ---- Requests ---- */
@@ -218,23 +294,20 @@ as_links_handle_monitor(AsTurn *turn, AsMessage *message)
 bool
 as_links_handle_link(AsTurn *turn, AsMessage *message)
 {
-	text	   *type = body_type(message);
-	text	   *id = body_id(message);
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn),
+	body_type(message), body_id(message)};
 
 	if (turn->halt == AS_NOT_HALTED && as_life_exists(turn))
-		(void) query(turn, type, id, SPI_OK_INSERT,
-					 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id)"
-					 " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING");
+		insert_link(args, message->message_id);
 	else
-		say_no_proc(message, "$exit", (Datum) 0);
+		say_no_proc(message, "$exit", links_header(as_int_text(message->message_id)));
 	return true;
 }
 
 bool
 as_links_handle_unlink(AsTurn *turn, AsMessage *message)
 {
-	(void) query(turn, body_type(message), body_id(message), SPI_OK_DELETE,
-				 "DELETE FROM actorstore.link WHERE " ROW);
+	(void) take_links(message);
 	return true;
 }
 
@@ -246,7 +319,7 @@ as_links_nobody(const AsMessage *message)
 	if (strcmp(name, "$monitor") == 0)
 		say_no_proc(message, "$down", monitor_header(message->message_id));
 	else if (strcmp(name, "$link") == 0)
-		say_no_proc(message, "$exit", (Datum) 0);
+		say_no_proc(message, "$exit", links_header(as_int_text(message->message_id)));
 }
 
 void
@@ -264,12 +337,13 @@ as_links_type_dropped(text *type)
 							  actor_body(type, as_cell(&rows, i, 2), "noproc"),
 							  monitor_header(as_cell_int(&rows, i, 3)));
 
+	/* From its own side: the other's may still be under way. */
 	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id, peer_id FROM actorstore.link"
-						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY 1, 2, 3", 1, args);
+						 "WITH gone AS (DELETE FROM actorstore.link WHERE actor_type = $1 RETURNING *)"
+						 " SELECT peer_type, peer_id, actor_id, string_agg(number::text, ',') FROM gone"
+						 " WHERE peer_type <> $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", 1, args);
 	for (int i = 0; i < rows.nrows; i++)
-		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
-							  "$exit",
-							  actor_body(type, as_cell(&rows, i, 2), "noproc"),
-							  (Datum) 0);
+		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
+					 actor_body(type, as_cell(&rows, i, 2), "noproc"),
+					 as_cell(&rows, i, 3));
 }

@@ -10,9 +10,12 @@
  * $down only while it has the row of that number, and deletes it: so it gets
  * one $down, and none after demonitor(), whatever is under way.
  *
- * A LINK is two rows, one of each actor's.  $link makes the other's; whoever
- * exits sends $exit along its own rows, and the receiver takes it only while
- * it has its own: none after unlink().
+ * A LINK is two rows, one of each actor's, of the same number: that of the
+ * $link that makes the other's.  Whoever exits sends $exit along its own rows,
+ * and the receiver takes it only while it has its own: none after unlink().
+ * $exit and $unlink say the numbers, and so do not undo a link that the
+ * receiver made anew meanwhile.  If both link each other at once there are
+ * two; an $exit ends all that its receiver has with who has exited.
  *
  * Copyright (c) 2026, the actorstore developers
  *

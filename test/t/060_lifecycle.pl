@@ -233,6 +233,41 @@ order('plain', 'u1', q{{"sql": "SELECT actorstore.stop('broken')"}});
 quiet('unlink: done');
 is(sql(q{SELECT (SELECT count(*) FROM actorstore.halted_actor WHERE actor_id = 'u2'), (SELECT count(*) FROM actorstore.link)}), '0|0', 'unlink');
 
+# Both undo a link at once, and one makes it anew before it hears of the other's: it has both sides or none.
+alive(qw(v1 v2));
+$link->('plain', 'v1', 'plain', 'v2');
+my @pair = map { ActorstoreTest::Session->new($node, 'd') } 1 .. 2;
+my $do = sub { my ($id, $verb, $to) = @_; return qq{SELECT actorstore.call('plain', '$id', 'do', '{"sql": "SELECT actorstore.$verb(''plain'', ''$to'')"}')}; };
+$_->query('BEGIN') foreach @pair;
+$pair[0]->query($do->('v2', 'unlink', 'v1'));
+$pair[1]->query($do->('v1', $_, 'v2')) foreach qw(unlink link);
+$_->query('COMMIT') foreach @pair;
+quiet('unlink and link: done');
+is(sql(q{SELECT actor_id, peer_id FROM actorstore.link ORDER BY 1, 2}), "v1|v2\nv2|v1", 'unlink and link: from both sides');
+order('plain', 'v2', q{{"sql": "SELECT actorstore.unlink('plain', 'v1')"}});
+quiet('unlink: done');
+is(sql(q{SELECT count(*) FROM actorstore.link}), 0, 'unlink from the other side: none is left');
+
+# Both make a link at once: whoever is asked to undo it does, and of an exit the other hears once.
+$_->query('BEGIN') foreach @pair;
+$pair[0]->query($do->('v1', 'link', 'v2'));
+$pair[1]->query($do->('v2', 'link', 'v1'));
+$_->query('COMMIT') foreach @pair;
+quiet('link at once: done');
+order('plain', 'v1', q{{"sql": "SELECT actorstore.unlink('plain', 'v2')"}});
+quiet('unlink: done');
+is(sql(q{SELECT count(*) FROM actorstore.link}), 0, 'link at once: undone as one');
+$_->query('BEGIN') foreach @pair;
+$pair[0]->query($do->('v1', 'link', 'v2') =~ s/link\(''plain'', ''v2''/link(''watcher'', ''t''/r);
+$pair[1]->query(q{SELECT actorstore.call('watcher', 't', 'do', '{"sql": "SELECT actorstore.link(''plain'', ''v1'')"}')});
+$_->query('COMMIT') foreach @pair;
+quiet('link at once: done');
+seen();
+order('plain', 'v1', q{{"sql": "SELECT actorstore.stop('broken')"}});
+quiet('link at once: exit');
+is(seen(), 't $exit {"reason": "broken", "actor_id": "v1", "actor_type": "plain"}', 'link at once: the exit is told once');
+is(sql(q{SELECT count(*) FROM actorstore.link}), 0, 'link at once: none is left');
+
 # ---- ask and call ----
 
 alive(qw(k1 k2 k3));
@@ -286,6 +321,18 @@ quiet('a type is dropped: done');
 is(sql(q{SELECT string_agg(what, ', ' ORDER BY what) FROM seen}), 't $down {"reason": "noproc", "actor_id": "g2", "actor_type": "gone"}, t $exit {"reason": "noproc", "actor_id": "g1", "actor_type": "gone"}', 'a type is dropped: its actors are gone');
 is(sql(q{SELECT (SELECT count(*) FROM actorstore.link), (SELECT count(*) FROM actorstore.monitor), (SELECT count(*) FROM actorstore.group_member)}), '0|0|0', 'a type is dropped: nothing is left');
 seen();
+
+# It goes while what its actors said is under way: the other has mail that it has not handled.
+sql(q{SELECT actorstore.create_type('gone'), actorstore.set_handler('gone', '*', 'act(jsonb, jsonb)'); SELECT actorstore.put('gone', 'g1', '0')});
+$pair[0]->query(q{BEGIN; SELECT actorstore.call('watcher', 't', 'do', '{"state": 1}')});
+sql(q{SELECT actorstore.call('gone', 'g1', 'do', '{"sql": "SELECT actorstore.link(''watcher'', ''t'')"}')});
+sql(q{SELECT actorstore.drop_type('gone')});
+is(sql(q{SELECT string_agg(message, ' ' ORDER BY message_id) FROM actorstore.message WHERE actor_type = 'watcher'}), '$link $exit', 'a type is dropped: under way');
+$pair[0]->query('COMMIT');
+quiet('a type is dropped: done');
+is(seen(), 't $exit {"reason": "noproc", "actor_id": "g1", "actor_type": "gone"}', 'a type is dropped: who was being linked is told');
+is(sql(q{SELECT count(*) FROM actorstore.link}), 0, 'a type is dropped: no half of a link is left');
+$_->quit foreach @pair;
 
 # ---- Groups ----
 

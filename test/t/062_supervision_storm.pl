@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
+use IPC::Run;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
@@ -28,7 +29,7 @@ sub patient
 	my ($sql) = @_;
 	for (1 .. patience() * 20)
 	{
-		my ($status, $stdout) = $node->psql('d', $sql);
+		my ($status, $stdout) = eval { $node->psql('d', $sql) };	# psql may be gone before it is told what to do
 		return $stdout if defined $status && $status == 0;
 		usleep(50_000);
 	}
@@ -144,6 +145,64 @@ is_told(q{SELECT count(*) - count(DISTINCT (who, what, of)) FROM told WHERE subs
 is_told(q{SELECT what, count(*) FROM told WHERE substr(who, 8)::int > 5 GROUP BY 1 ORDER BY 1}, "\$down|300\n\$exit|300", 'everybody is told');
 is_told(q{SELECT bool_and(reason IN ('enough', 'noproc')) FROM told}, 't', 'with the reason');
 is_told(q{SELECT (SELECT count(*) FROM actorstore.monitor), (SELECT count(*) FROM actorstore.link)}, '0|0', 'nothing is left to be told');
+
+# ---- Links and monitors made, undone and ended by chance, in turns and in calls, by several at a time ----
+
+patient(q{
+CREATE FUNCTION run(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN EXECUTE body->>'sql'; RETURN '1'; END $$;
+CREATE FUNCTION trap(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN '2'::jsonb;
+SELECT actorstore.create_type(t, max_attempts => 1, on_exhausted => 'stop'), actorstore.set_handler(t, '*', 'run(jsonb, jsonb)') FROM unnest(ARRAY['p', 'q']) AS t;
+SELECT actorstore.set_handler('q', h, 'trap(jsonb, jsonb)') FROM unnest(ARRAY['$exit', '$down']) AS h;
+SELECT actorstore.put(t, i::text, '0') FROM generate_series(1, 8) AS i, unnest(ARRAY['p', 'q']) AS t;
+CREATE PROCEDURE rage(n int) LANGUAGE plpgsql AS $$
+DECLARE
+	r float;
+	t text;
+	a text;
+	x text;
+BEGIN
+	FOR i IN 1 .. n LOOP
+		r := random();
+		t := (ARRAY['p', 'q'])[1 + floor(random() * 2)::int];
+		a := (1 + floor(random() * 8)::int)::text;
+		x := format('%L, %L', (ARRAY['p', 'q'])[1 + floor(random() * 2)::int], 1 + floor(random() * 8)::int);
+		IF r < 0.2 THEN
+			PERFORM actorstore.resume(t, a);
+			CONTINUE;
+		END IF;
+		x := CASE WHEN r < 0.5 THEN format('actorstore.link(%s)', x) WHEN r < 0.6 THEN format('actorstore.unlink(%s)', x)
+			WHEN r < 0.85 THEN format('actorstore.monitor(%s)', x) WHEN r < 0.95 THEN format('actorstore.demonitor(%s)', x)
+			WHEN r < 0.98 THEN 'actorstore.stop(''broken'')' ELSE '1/0' END;
+		IF random() < 0.8 THEN
+			PERFORM actorstore.send(t, a, 'do', jsonb_build_object('sql', 'SELECT ' || x));
+		ELSE
+			BEGIN
+				PERFORM actorstore.call(t, a, 'do', jsonb_build_object('sql', 'SELECT ' || x));
+			EXCEPTION WHEN sqlstate 'VA005' OR division_by_zero THEN
+			END;
+		END IF;
+		IF random() < 0.3 THEN
+			COMMIT;
+		END IF;
+	END LOOP;
+END $$});
+$end = time + $seconds / 2;
+my $links = 0;
+while (time < $end || ($links == 0 && time < $end + patience()))
+{
+	my @raging = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c', 'CALL rage(1000)' ], '>', \my $out, '2>', \my $err) } 1 .. 3;
+	usleep(200_000 + int(rand(500_000)));
+	kill_something();
+	eval { $_->finish } foreach @raging;
+	$links += patient(q{SELECT count(*) FROM actorstore.link});
+}
+ok(rest(), 'links: all mail is handled');
+cmp_ok($links, '>', 0, 'links: there were some');
+my $halted = q{JOIN actorstore.halted AS h ON (h.actor_type, h.actor_id) IN ((l.actor_type, l.actor_id), (l.peer_type, l.peer_id))};
+is_told(q{SELECT count(*) FROM (SELECT actor_type, actor_id, peer_type, peer_id, number FROM actorstore.link EXCEPT SELECT peer_type, peer_id, actor_type, actor_id, number FROM actorstore.link) AS x}, 0, 'links: all of them have both sides');
+is_told(qq{SELECT count(*) FROM actorstore.link AS l $halted}, 0, 'links: nobody is linked to who has exited');
+is_told(qq{SELECT count(*) FROM actorstore.monitor AS l $halted}, 0, 'links: nobody waits for the exit of who has exited');
+is_told(q{SELECT count(*) FROM actorstore.dead_letter WHERE message ~ '^\$'}, 0, 'nothing that the system said has died');
 
 $node->stop;
 done_testing();
