@@ -148,7 +148,7 @@ write_many(void *arg)
 		fill(words, run->journal->nwords, i + 1);
 		pg_atomic_fetch_add_u64(as_journal_write(run->journal, words) ? &run->written : &run->dropped, 1);
 	}
-	pg_atomic_fetch_sub_u64(&run->writing, 1);
+	pg_atomic_fetch_add_u64(&run->writing, -1);
 	return NULL;
 }
 
