@@ -901,6 +901,15 @@ WHERE actorstore.has_type_privilege(actor_type, 'read')
 GROUP BY actor_type, actor_id;
 COMMENT ON VIEW actorstore.stat_actors IS 'actors with mail: how much, and since when';
 
+CREATE VIEW actorstore.stat_queues WITH (security_barrier) AS
+SELECT t.actor_type, coalesce(q.depth, 0) AS depth, coalesce(q.delayed, 0) AS delayed, clock_timestamp() - q.oldest AS oldest_age
+FROM actorstore.type AS t LEFT JOIN (
+	SELECT actor_type, count(*) AS depth, count(*) FILTER (WHERE due > clock_timestamp()) AS delayed,
+		min(greatest(sent_at, due)) FILTER (WHERE due IS NULL OR due <= clock_timestamp()) AS oldest
+	FROM actorstore.message GROUP BY actor_type) AS q USING (actor_type)
+WHERE actorstore.has_type_privilege(t.actor_type, 'read') OR pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW actorstore.stat_queues IS 'how many messages wait, by type, how many of them for a time, and how long the first one that does not';
+
 CREATE VIEW actorstore.stat_workers AS
 SELECT w.worker, w.pid, d.datname AS database, w.state, w.turns, w.messages, w.commits, w.failures, w.steals, w.sleeps, w.queued,
 	w.key_hash
@@ -927,7 +936,7 @@ FROM actorstore.trace_now() AS t;
 COMMENT ON VIEW actorstore.trace IS 'what has happened last to the messages that actorstore.trace_messages follows, of types you may read';
 GRANT SELECT ON actorstore.trace TO PUBLIC;
 
-GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_workers,
+GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
 	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 
 CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
