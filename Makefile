@@ -83,6 +83,9 @@ OBJS = \
 	src/runtime/message_id.o \
 	src/runtime/answer.o \
 	src/runtime/request.o \
+	src/runtime/offer.o \
+	src/runtime/lease.o \
+	src/runtime/lease_row.o \
 	src/runtime/homes.o \
 	src/runtime/flow.o \
 	src/runtime/urgent.o \
@@ -113,6 +116,10 @@ OBJS = \
 	src/runtime/supervise_steps.o \
 	src/runtime/supervise_tree.o \
 	src/runtime/turn.o \
+	src/runtime/deeds.o \
+	src/runtime/checkout.o \
+	src/runtime/complete.o \
+	src/runtime/lease_sweep.o \
 	src/runtime/call.o \
 	src/runtime/ask.o \
 	src/runtime/sweep.o \
@@ -136,6 +143,8 @@ OBJS = \
 	src/api/timers.o \
 	src/api/inside.o \
 	src/api/ask.o \
+	src/api/outside_json.o \
+	src/api/outside.o \
 	src/api/operate.o \
 	src/api/supervision.o \
 	src/api/stats.o \

@@ -45,7 +45,7 @@ COMMENT ON TABLE actorstore.handler IS 'functions that answer messages, and the 
 CREATE TABLE actorstore.type_grant (
 	actor_type text COLLATE "C" NOT NULL,
 	grantee regrole NOT NULL,
-	privilege text COLLATE "C" NOT NULL CHECK (privilege IN ('read', 'write', 'send', 'ask')),
+	privilege text COLLATE "C" NOT NULL CHECK (privilege IN ('read', 'write', 'send', 'ask', 'serve')),
 	PRIMARY KEY (actor_type, grantee, privilege)
 );
 COMMENT ON TABLE actorstore.type_grant IS 'rights on actor types beside their owner''s; grantee - stands for PUBLIC';
@@ -221,7 +221,7 @@ CREATE FUNCTION actorstore.grant_type(actor_type text, role regrole, privileges 
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_grant_type' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.grant_type(text, regrole, text[])
-	IS 'grant rights on a type: read, write, send, ask';
+	IS 'grant rights on a type: read, write, send, ask, serve';
 
 CREATE FUNCTION actorstore.revoke_type(actor_type text, role regrole, privileges text[])
 RETURNS void
@@ -658,6 +658,79 @@ WHERE actorstore.has_type_privilege(child_type, 'read')
 ORDER BY number;
 COMMENT ON VIEW actorstore.supervision_log IS 'what became of supervised actors, and of others that failed, of the types you may read';
 GRANT SELECT ON actorstore.supervision_log TO PUBLIC;
+
+--
+-- Work done outside
+--
+
+CREATE TABLE actorstore.lease (
+	turn_id bigint NOT NULL,
+	token bigint NOT NULL,
+	key_hash bigint NOT NULL,
+	lease_until timestamptz NOT NULL,
+	taken_at timestamptz NOT NULL,
+	version bigint NOT NULL,
+	requests int NOT NULL,
+	messages int NOT NULL,
+	role regrole NOT NULL,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	worker text NOT NULL,
+	places bytea NOT NULL
+) USING heap
+	WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+		autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off, autovacuum_analyze_threshold = 100000);
+ALTER TABLE actorstore.lease ALTER COLUMN places SET STORAGE PLAIN;
+CREATE INDEX lease_turn ON actorstore.lease (turn_id);
+COMMENT ON TABLE actorstore.lease IS 'turns that clients have checked out; written by the extension only';
+
+CREATE FUNCTION actorstore.outside(state jsonb, body jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'actorstore_outside' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.outside(jsonb, jsonb)
+	IS 'the handler of messages that clients handle outside the database; give it to set_handler()';
+
+CREATE FUNCTION actorstore.checkout(worker text, actor_types text[], max_turns int DEFAULT 1, lease interval DEFAULT '30 s',
+	max_wait interval DEFAULT '0', max_messages int DEFAULT NULL,
+	OUT turn_id bigint, OUT token bigint, OUT actor_type text, OUT actor_id text, OUT state jsonb, OUT version bigint,
+	OUT messages jsonb, OUT lease_until timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_checkout' LANGUAGE C VOLATILE ROWS 10;
+COMMENT ON FUNCTION actorstore.checkout(text, text[], int, interval, interval, int)
+	IS 'take turns of actors of these types, to handle their messages outside the database';
+
+CREATE FUNCTION actorstore.complete(turn_id bigint, token bigint, state jsonb DEFAULT NULL, sends jsonb DEFAULT NULL,
+	replies jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_complete' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.complete(bigint, bigint, jsonb, jsonb, jsonb)
+	IS 'end a turn that was checked out: its messages are handled, if this transaction commits';
+
+CREATE FUNCTION actorstore.complete_many(turn_ids bigint[], tokens bigint[], states jsonb[] DEFAULT NULL, sends jsonb[] DEFAULT NULL,
+	replies jsonb[] DEFAULT NULL)
+RETURNS text[]
+AS 'MODULE_PATHNAME', 'actorstore_complete_many' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.complete_many(bigint[], bigint[], jsonb[], jsonb[], jsonb[])
+	IS 'the same for many turns; returns for each NULL, or the SQLSTATE of why it could not be completed';
+
+CREATE FUNCTION actorstore.fail(turn_id bigint, token bigint, error text, retry_after interval DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_fail' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.fail(bigint, bigint, text, interval)
+	IS 'a turn that was checked out has failed: its messages are to be handled again, or become dead letters';
+
+CREATE FUNCTION actorstore.extend_lease(turn_id bigint, token bigint, lease interval)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'actorstore_extend_lease' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.extend_lease(bigint, bigint, interval)
+	IS 'keep a turn that was checked out for so long from now on; returns until when';
+
+CREATE VIEW actorstore.stat_leases WITH (security_barrier) AS
+SELECT turn_id, actor_type, actor_id, worker, role, messages, requests, taken_at, lease_until
+FROM actorstore.lease
+WHERE actorstore.has_type_privilege(actor_type, 'read') OR actorstore.has_type_privilege(actor_type, 'serve');
+COMMENT ON VIEW actorstore.stat_leases IS 'turns that are checked out, of the types you may read or serve';
+GRANT SELECT ON actorstore.stat_leases TO PUBLIC;
 
 --
 -- Change data capture

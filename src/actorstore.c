@@ -17,7 +17,10 @@
 #include "cdc/slot.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "runtime/deeds.h"
 #include "runtime/flow.h"
+#include "runtime/lease.h"
+#include "runtime/offer.h"
 #include "runtime/outgoing.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
@@ -61,6 +64,7 @@ int			actorstore_log_limit = 10;
 bool		actorstore_log_retries = false;
 bool		actorstore_log_workers = true;
 int			actorstore_message_pool_size = 10000;
+int			actorstore_max_open_turns = 8192;
 int			actorstore_arena_size = 64 * 1024;
 
 static char *trace_messages = NULL;	/* what is set; see trace.h */
@@ -242,6 +246,12 @@ define_request_settings(void)
 							&actorstore_arena_size,
 							64 * 1024, 1024, MAX_KILOBYTES,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.max_open_turns",
+							"How many turns may be checked out at once, for all databases together.",
+							"About 300 bytes each, in shared memory.",
+							&actorstore_max_open_turns,
+							8192, 16, 1 << 20,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
 static void
@@ -302,7 +312,9 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_trace_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 4);
+	RequestAddinShmemSpace(as_offers_shmem_size());
+	RequestAddinShmemSpace(as_leases_shmem_size());
+	RequestNamedLWLockTranche("actorstore", 6);
 }
 
 static void
@@ -324,6 +336,8 @@ start_shmem(void)
 	as_trace_shmem_init();
 	as_requests_shmem_init();
 	as_arena_shmem_init();
+	as_offers_shmem_init();
+	as_leases_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -364,5 +378,6 @@ _PG_init(void)
 	as_timing_init();
 	as_flow_init();
 	as_trace_init();
+	as_deeds_init();
 	start_workers();
 }

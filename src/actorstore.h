@@ -31,6 +31,7 @@
 #define AS_ERRCODE_WAITS_ON_ITSELF	MAKE_SQLSTATE('V', 'A', '0', '0', '3')
 #define AS_ERRCODE_NO_HANDLER		MAKE_SQLSTATE('V', 'A', '0', '0', '4')
 #define AS_ERRCODE_HALTED			MAKE_SQLSTATE('V', 'A', '0', '0', '5')
+#define AS_ERRCODE_LEASE_LOST		MAKE_SQLSTATE('V', 'A', '0', '0', '6')
 
 /* settings, defined in actorstore.c */
 extern PGDLLIMPORT int actorstore_max_value_size;	/* bytes */
@@ -54,6 +55,7 @@ extern PGDLLIMPORT bool actorstore_log_workers;
 extern PGDLLIMPORT int actorstore_priority_aging;	/* ms; 0: none */
 extern PGDLLIMPORT int actorstore_worker_memory_limit;	/* kB; 0: none */
 extern PGDLLIMPORT int actorstore_message_pool_size;	/* cells */
+extern PGDLLIMPORT int actorstore_max_open_turns;
 extern PGDLLIMPORT int actorstore_arena_size;	/* kB */
 
 #endif							/* ACTORSTORE_H */

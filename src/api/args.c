@@ -41,16 +41,23 @@ as_arg_id(FunctionCallInfo fcinfo, int n)
 	return arg_name(fcinfo, n, "actor_id");
 }
 
-text *
-as_arg_message(FunctionCallInfo fcinfo, int n)
+void
+as_check_message(const text *name)
 {
-	text	   *name = arg_name(fcinfo, n, "message");
-
+	as_check_name("message", name);
 	if (VARDATA_ANY(name)[0] == '$')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid message: \"%s\"", text_to_cstring(name)),
 				 errdetail("Names that begin with \"$\" are kept for messages of the system.")));
+}
+
+text *
+as_arg_message(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name = arg_name(fcinfo, n, "message");
+
+	as_check_message(name);
 	return name;
 }
 

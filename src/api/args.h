@@ -19,6 +19,9 @@ extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
 /* The name of a message, not one of the system's: 22023. */
 extern text *as_arg_message(FunctionCallInfo fcinfo, int n);
 
+/* The same for a name that comes otherwise. */
+extern void as_check_message(const text *name);
+
 /* A value: 22004 if it is NULL, 54000 if it is too large. */
 extern Datum as_arg_value(FunctionCallInfo fcinfo, int n);
 

@@ -11,6 +11,8 @@
 #include "runtime/sched.h"
 
 #include "runtime/flow.h"
+#include "runtime/lease.h"
+#include "runtime/offer.h"
 #include "runtime/steward.h"
 #include "runtime/timing.h"
 #include "runtime/urgent.h"
@@ -64,6 +66,8 @@ as_home_give(uint32 number, Oid database)
 	while (as_ring_pop(as_home_queue(number), &ref))
 		;
 	as_urgent_forget(number);
+	as_offers_forget(database);
+	as_leases_forget(number, database);
 	as_slots_forget(number, as_requests_return);
 
 	pg_atomic_write_u64(&home->sleepers, 0);
@@ -93,6 +97,8 @@ as_home_take_back(uint32 number)
 	pg_atomic_write_u32(&home->database, InvalidOid);
 	pg_memory_barrier();
 	as_flow_forget(number, database);
+	as_offers_forget(database);
+	as_leases_forget(number, database);
 	as_slots_forget(number, as_requests_return);
 }
 

@@ -146,6 +146,22 @@ as_dedup_claim(const AsMessage *message, int64 *first)
 }
 
 bool
+as_dedup_is_taken(const AsMessage *request)
+{
+	Params		params = {0};
+
+	add_text(&params, request->actor_type);
+	add_text(&params, request->actor_id);
+	add_text(&params, request->dedup_key);
+	add(&params, FLOAT8OID, true, Float8GetDatum(actorstore_dedup_window));
+	return execute(&params,
+				   "SELECT FROM actorstore.dedup"
+				   " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3"
+				   " AND (handled_at IS NULL OR handled_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $4))",
+				   SPI_OK_SELECT) > 0;
+}
+
+bool
 as_dedup_claim_request(AsMessage *request, Datum *reply)
 {
 	MemoryContext context = CurrentMemoryContext;

@@ -37,6 +37,9 @@ extern void as_letter_bury(AsMessage *message, const AsReason *reason);
  */
 extern bool as_dedup_claim(const AsMessage *message, int64 *first);
 
+/* Is the request's key taken by another message, or was not long ago? */
+extern bool as_dedup_is_taken(const AsMessage *request);
+
 /*
  * The same for a request, which gets an id.  If the key is taken, false and
  * the first one's answer in *reply (0: NULL); 55000 if that was sent and waits.

@@ -544,3 +544,18 @@ as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
 	ExecClearTuple(mailbox->slot);
 	return found && message->message_id == message_id;
 }
+
+bool
+as_mailbox_fetch(AsMailbox *mailbox, const ItemPointerData *place,
+				 int64 message_id, AsMessage *message)
+{
+	ItemPointerData at = *place;
+	bool		found = table_tuple_fetch_row_version(mailbox->rel, &at,
+													  GetActiveSnapshot(),
+													  mailbox->slot);
+
+	if (found)
+		as_mailbox_take(mailbox, message);
+	ExecClearTuple(mailbox->slot);
+	return found && message->message_id == message_id;
+}

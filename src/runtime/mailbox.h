@@ -122,6 +122,10 @@ extern bool as_mailbox_delete(AsMailbox *mailbox, const AsMessage *message);
  */
 extern bool as_mailbox_replace(AsMailbox *mailbox, AsMessage *message);
 
+/* The message at a place, if it is there still; without looking for it. */
+extern bool as_mailbox_fetch(AsMailbox *mailbox, const ItemPointerData *place,
+							 int64 message_id, AsMessage *message);
+
 /* Find and lock a message by its id; false if there is none. */
 extern bool as_mailbox_find(AsMailbox *mailbox, int64 message_id,
 							AsMessage *message);

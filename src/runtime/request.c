@@ -469,3 +469,48 @@ as_requests_return(AsSlotShared *slot)
 		}
 	}
 }
+
+void
+as_requests_fail(AsSlotShared *slot, int n)
+{
+	ErrorData	error = {.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN};
+
+	for (int i = 0; i < n && slot->pending != 0; i++)
+	{
+		uint32		number = slot->pending - 1;
+		AsAnswer	answer;
+
+		slot->pending = as_pool_next(pool, number) + 1;
+		if (pg_atomic_read_u32(&cells[number].status) == AS_REQUEST_TOLD)
+		{
+			as_request_free(number);
+			continue;
+		}
+		as_answer_make_error(&answer, &error);
+		give_answer(number, &answer);
+	}
+}
+
+void
+as_requests_note_runner(AsSlotRef ref, int n, int procno)
+{
+	uint32		number = as_slot(ref)->pending - 1;
+
+	for (int i = 0; i < n && number != AS_POOL_NONE; i++)
+	{
+		pg_atomic_write_u32(&cells[number].runner, procno + 1);
+		number = as_pool_next(pool, number);
+	}
+}
+
+void
+as_requests_copy(AsSlotRef ref, AsMessage *messages, int n)
+{
+	uint32		number = as_slot(ref)->pending - 1;
+
+	for (int i = 0; i < n && number != AS_POOL_NONE; i++)
+	{
+		take_words(number, &messages[i]);
+		number = as_pool_next(pool, number);
+	}
+}

@@ -146,12 +146,27 @@ extern int	as_requests_read(AsSlotRef ref, AsMessage *messages, int max);
 /* The first n pending requests were handled: here are their answers. */
 extern void as_requests_answer(AsSlotRef ref, AsAnswer *answers, int n);
 
+/*
+ * Copy the first n pending requests of a slot that we run again, whether anybody
+ * waits for them still or not.
+ */
+extern void as_requests_copy(AsSlotRef ref, AsMessage *messages, int n);
+
 /* They were not, for now.  blocker: who has locked the actor. */
 extern void as_requests_leave(const AsMessage *messages, int n,
 							  AsBlockerKind kind, TransactionId blocker);
 
 /* Does anybody wait for the answer of a request that was read? */
 extern bool as_request_is_asked(const AsMessage *message);
+
+/*
+ * The first n pending requests of a slot may be handled yet, by a client that
+ * nobody can tell of: let them go.  The slot must be the caller's.  Never fails.
+ */
+extern void as_requests_fail(AsSlotShared *slot, int n);
+
+/* Who handles the first n pending requests of a slot that we run? */
+extern void as_requests_note_runner(AsSlotRef ref, int n, int procno);
 
 /*
  * No worker will come to a slot: return what is asked, drop what is told.  The

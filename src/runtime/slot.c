@@ -190,6 +190,13 @@ take_in_set(uint32 first, uint64 key_hash, AsSlotStatus status)
 	return AS_NO_SLOT;
 }
 
+/* Only who runs a slot may look, or who has CLAIMED it. */
+static bool
+has_requests(AsSlotShared *slot)
+{
+	return slot->pending != 0 || pg_atomic_read_u32(&slot->requests) != 0;
+}
+
 /* Take the slot of an actor that does not need it now. */
 static AsSlotRef
 evict_in_set(uint32 first, uint64 key_hash)
@@ -199,6 +206,13 @@ evict_in_set(uint32 first, uint64 key_hash)
 
 	if (ref == AS_NO_SLOT)
 		return AS_NO_SLOT;
+	if (has_requests(as_slot(ref)))
+	{
+		/* it was offered: put it back as it was */
+		pg_atomic_write_u64(&as_slot(ref)->state,
+							STATE(as_ref_generation(ref) - 1, AS_IDLE));
+		return AS_NO_SLOT;
+	}
 	if (pg_atomic_read_u32(&as_slot(ref)->lanes) != 0)
 		doubts = DOUBT_POSITIONS | DOUBT_DEPTH;
 	else if (pg_atomic_read_u32(&as_slot(ref)->depth) != 0 ||
@@ -254,6 +268,13 @@ as_slot_is_current(AsSlotRef ref)
 
 	return GENERATION(state) == as_ref_generation(ref) &&
 		STATUS(state) != AS_FREE;
+}
+
+bool
+as_slot_is_anothers(AsSlotRef ref)
+{
+	return GENERATION(pg_atomic_read_u64(&as_slot(ref)->state)) !=
+		as_ref_generation(ref);
 }
 
 static void
@@ -334,18 +355,9 @@ as_slot_schedule(AsSlotRef ref, bool *gone)
 	}
 }
 
-bool
-as_slot_run(AsSlotRef ref, AsPositions *positions)
+static void
+take_positions(AsSlotShared *slot, AsPositions *positions)
 {
-	AsSlotShared *slot = as_slot(ref);
-	uint64		state = pg_atomic_read_u64(&slot->state);
-
-	do
-	{
-		if (GENERATION(state) != as_ref_generation(ref) ||
-			STATUS(state) != AS_SCHEDULED)
-			return false;
-	} while (!change(ref, &state, AS_RUNNING));
 	positions->lanes = pg_atomic_exchange_u32(&slot->lanes, 0);
 	for (uint32 lanes = positions->lanes; lanes != 0; lanes &= lanes - 1)
 	{
@@ -354,7 +366,71 @@ as_slot_run(AsSlotRef ref, AsPositions *positions)
 		positions->low[lane] = pg_atomic_exchange_u64(&slot->low[lane],
 													  AS_NO_POSITION);
 	}
+}
+
+bool
+as_slot_run(AsSlotRef ref, AsPositions *positions)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	do
+	{
+		if (GENERATION(state) != as_ref_generation(ref) ||
+			STATUS(state) != AS_SCHEDULED)
+			return false;
+	} while (!change(ref, &state, AS_RUNNING));
+	take_positions(as_slot(ref), positions);
 	return true;
+}
+
+bool
+as_slot_take(AsSlotRef ref, AsPositions *positions)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	while (GENERATION(state) == as_ref_generation(ref))
+	{
+		switch (STATUS(state))
+		{
+			case AS_IDLE:
+			case AS_SCHEDULED:
+				if (!change(ref, &state, AS_RUNNING))
+					break;
+				take_positions(as_slot(ref), positions);
+				return true;
+			case AS_RUNNING:
+				if (change(ref, &state, AS_AGAIN))
+					return false;
+				break;
+			default:
+				return false;
+		}
+	}
+	return false;
+}
+
+bool
+as_slot_rest(AsSlotRef ref)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	for (;;)
+	{
+		Assert(STATUS(state) == AS_RUNNING || STATUS(state) == AS_AGAIN);
+		if (STATUS(state) == AS_AGAIN)
+		{
+			if (change(ref, &state, AS_RUNNING))
+				return false;
+		}
+		else if (change(ref, &state, AS_IDLE))
+			return true;
+	}
+}
+
+bool
+as_slot_is_called(AsSlotRef ref)
+{
+	return STATUS(pg_atomic_read_u64(&as_slot(ref)->state)) == AS_AGAIN;
 }
 
 uint64
@@ -418,7 +494,7 @@ as_slot_done(AsSlotRef ref, bool more, bool empty)
 	uint64		state = pg_atomic_read_u64(&slot->state);
 	AsSlotStatus next;
 
-	if (slot->pending != 0 || pg_atomic_read_u32(&slot->requests) != 0)
+	if (has_requests(slot))
 		more = true;
 	do
 	{
@@ -450,7 +526,8 @@ as_slot_release(AsSlotRef ref)
 	if ((int) pg_atomic_read_u32(&slot->depth) > 0 ||
 		!change(ref, &state, AS_CLAIMED))
 		return false;
-	next = pg_atomic_read_u32(&slot->lanes) != 0 ? AS_SCHEDULED : AS_FREE;
+	next = pg_atomic_read_u32(&slot->lanes) != 0 || has_requests(slot) ?
+		AS_SCHEDULED : AS_FREE;
 	pg_write_barrier();
 	pg_atomic_write_u64(&slot->state, STATE(as_ref_generation(ref), next));
 	return next == AS_SCHEDULED;

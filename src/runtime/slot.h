@@ -26,6 +26,7 @@
  *		RUNNING ---> IDLE, FREE		the worker; FREE if it saw the mailbox empty
  *		AGAIN -----> SCHEDULED		the worker, which queues it once more
  *		RUNNING ---> SCHEDULED		the worker, if it left something to do
+ *		IDLE, SCHEDULED -> RUNNING	who has checked the actor's turn out (lease.h)
  *
  * THE LOWEST POSITIONS.  low[lane] is a position (see mailbox.h) such that
  * every visible message of the lane, and every one that becomes visible
@@ -104,7 +105,8 @@
  * (and the step to FREE fails), or had asked for a turn by then (RUNNING has
  * become AGAIN).  Requests that a worker has taken off the list and not
  * handled yet are "pending", the oldest first; only who runs the slot looks
- * there.  A slot with requests is never left IDLE or FREE by a worker.
+ * there.  A slot with requests is never left FREE by a worker, and IDLE only
+ * while it is offered (offer.h).  Such a slot is not given up.
  *
  * DEPTH counts the messages in the mailbox, those of uncommitted senders
  * included (see outgoing.c).  It is a bound for senders and decides nothing
@@ -203,6 +205,9 @@ extern AsSlotRef as_slot_find(uint32 home, uint64 key_hash);
 /* Does the reference still mean the actor that it was made for? */
 extern bool as_slot_is_current(AsSlotRef ref);
 
+/* Is it another actor's by now? */
+extern bool as_slot_is_anothers(AsSlotRef ref);
+
 /* The slot itself.  Only who runs it may look at its last part. */
 extern AsSlotShared *as_slot(AsSlotRef ref);
 
@@ -230,6 +235,22 @@ extern bool as_slot_unpin(AsSlotRef ref);
 
 /* A worker took the slot from a queue: run it?  Takes the positions out. */
 extern bool as_slot_run(AsSlotRef ref, AsPositions *positions);
+
+/*
+ * The same for a slot that was offered to others (offer.h), whether it waits
+ * for a worker to look at it again or not.  False if a worker is at it, who then
+ * looks once more, or if it is another actor's by now.
+ */
+extern bool as_slot_take(AsSlotRef ref, AsPositions *positions);
+
+/*
+ * Who runs the slot has offered it: it is IDLE, though there are messages or
+ * requests.  False, and it is still RUNNING, if somebody has called meanwhile.
+ */
+extern bool as_slot_rest(AsSlotRef ref);
+
+/* Has anybody called, while we run it? */
+extern bool as_slot_is_called(AsSlotRef ref);
 
 /* The position of a lane as it is in the slot now. */
 extern uint64 as_slot_low(AsSlotRef ref, int lane);

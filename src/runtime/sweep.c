@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "runtime/flow.h"
+#include "runtime/lease.h"
 #include "runtime/mailbox.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
@@ -195,7 +196,8 @@ as_due_sleep(long max)
 {
 	uint64		next = Min(pg_atomic_read_u64(&as_home(my_home())->next_due),
 						   Min(as_timing_for_workers(my_home()),
-							   as_flow_next(my_home())));
+							   Min(as_flow_next(my_home()),
+								   as_leases_next(my_home()))));
 
 	if (next == AS_NEVER)
 		return max;

@@ -23,7 +23,9 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "runtime/checkout.h"
 #include "runtime/flow.h"
+#include "runtime/lease.h"
 #include "runtime/outgoing.h"
 #include "runtime/report.h"
 #include "runtime/sched.h"
@@ -133,6 +135,8 @@ finish(AsTurn *turn, bool last)
 	}
 	as_slot_put_back(turn->ref, &turn->left);
 	keep_deadline(turn);
+	if (turn->outside_type != 0 && as_outside_offer(my_home, turn))
+		return;
 	if (!as_slot_done(turn->ref, turn->more, turn->empty) ||
 		(turn->parked && as_flow_park(my_home, turn->type, turn->ref)))
 		return;
@@ -249,12 +253,15 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 		return false;			/* it stays unread, and gets its turn alone */
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	as_turn_read(turn, mailbox, careful ? 1 : actorstore_batch_size);
+	if (as_lease_is_open(my_home, turn->key_hash))
+		result = AS_TURN_LEASED;
+	else
+		as_turn_read(turn, mailbox, careful ? 1 : actorstore_batch_size);
 	if (as_trace_is_on())
 		as_trace_taken(turn);
 	if (turn->nmessages > 0)
 		result = as_turn_run(turn, mailbox, owner);
-	else if (careful)
+	else if (careful && result == AS_TURN_RAN)
 		as_slot(turn->ref)->careful = as_slot(turn->ref)->deaths = 0;
 	if (result == AS_TURN_RAN)
 		as_turn_count_delayed(turn, mailbox);
@@ -268,8 +275,9 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 		as_turn_unread(turn);
 		turn->nmessages = 0;	/* none of them can be to blame */
 		turn->nrequests = 0;
-		*busy = *busy || result == AS_TURN_BUSY;
+		*busy = *busy || result == AS_TURN_BUSY || result == AS_TURN_LEASED;
 		turn->parked = (result == AS_TURN_PARKED);
+		turn->more = (result != AS_TURN_LEASED);
 		return result != AS_TURN_OTHER_OWNER;
 	}
 	return !careful;

@@ -65,6 +65,8 @@ typedef struct AsTurn
 	uint64		key_hash;
 	AsPositions taken;
 	uint64		deadline;		/* see urgent.h */
+	int64		lease;			/* it is checked out as that turn (checkout.h); 0:
+								 * not */
 
 	/* what was read */
 	int			nmessages;
@@ -76,6 +78,8 @@ typedef struct AsTurn
 	bool		more;			/* there is something to handle at once */
 	bool		empty;			/* nothing else is in the mailbox */
 	bool		parked;			/* till there is room for it (flow.h) */
+	uint64		outside_type;	/* a client is to handle it (checkout.h) */
+	int			outside_lane;
 
 	/* while it runs */
 	AsType	   *type;
@@ -219,7 +223,9 @@ typedef enum AsTurnResult
 	AS_TURN_RAN,
 	AS_TURN_BUSY,				/* somebody has locked the actor */
 	AS_TURN_OTHER_OWNER,		/* and so not in this transaction */
-	AS_TURN_PARKED				/* its type has no room for it (flow.h) */
+	AS_TURN_PARKED,				/* its type has no room for it (flow.h) */
+	AS_TURN_OUTSIDE,			/* it is to be offered to clients (checkout.h) */
+	AS_TURN_LEASED				/* a client has checked it out */
 } AsTurnResult;
 
 /*

@@ -110,7 +110,8 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 	else if (++message->attempts >= max_attempts)
 		give_up(&mailbox, turn, "exhausted", error);
 	else
-		hold_back(&mailbox, turn, backoff(turn->type, message->attempts), error);
+		hold_back(&mailbox, turn, turn->retry_after > 0 ? turn->retry_after :
+				  backoff(turn->type, message->attempts), error);
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
 }

@@ -19,6 +19,7 @@
 #include "runtime/turn.h"
 
 #include "port/pg_bitutils.h"
+#include "runtime/lease.h"
 #include "runtime/sched.h"
 #include "runtime/trail.h"
 #include "runtime/urgent.h"
@@ -305,7 +306,11 @@ read_requests(AsTurn *turn, AsMessage **requests, int max)
 	if (slot->pending == 0 && pg_atomic_read_u32(&slot->requests) == 0)
 		return 0;
 	*requests = palloc(max * sizeof(AsMessage));
+	if (turn->lease != 0 && !as_lease_lock(turn->key_hash, turn->lease))
+		return 0;
 	n = as_requests_read(turn->ref, *requests, max);
+	if (turn->lease != 0)
+		as_lease_unlock();
 
 	/* those of another actor with this hash wait for the next turn */
 	for (int i = 1; i < n; i++)

@@ -12,8 +12,10 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "runtime/checkout.h"
 #include "runtime/flow.h"
 #include "runtime/lifecycle.h"
+#include "runtime/offer.h"
 #include "runtime/outgoing.h"
 #include "runtime/session.h"
 #include "state/actor.h"
@@ -196,6 +198,22 @@ find_handler(AsType *type, const text *name)
 	return handler;
 }
 
+/* Its handler is not to be called: the turn ends before it. */
+static void
+raise_outside(AsTurn *turn, const AsMessage *message)
+{
+	if (is_inline(turn))
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NO_HANDLER),
+				 errmsg("message \"%s\" of actor type \"%s\" is handled outside the database",
+						text_to_cstring(message->name),
+						as_type_name(turn->type)),
+				 errhint("Use actorstore.ask(), or actorstore.send().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the message is to be handled outside the database")));
+}
+
 /* The function that is to answer the message, or InvalidOid. */
 static Oid
 function_of(AsTurn *turn, AsMessage *message, AsHandler **handler)
@@ -208,6 +226,8 @@ function_of(AsTurn *turn, AsMessage *message, AsHandler **handler)
 					  as_type_name(turn->type), text_to_cstring(message->name)));
 		return InvalidOid;
 	}
+	if ((*handler)->outside)
+		raise_outside(turn, message);
 	return as_handler_function(turn->type, *handler);
 }
 
@@ -422,6 +442,28 @@ enter_flow(AsTurn *turn)
 }
 
 /*
+ * What is handled outside, and what comes behind that, is left to another turn;
+ * false if that is all.
+ */
+static bool
+cut_outside(AsTurn *turn)
+{
+	int			n = as_outside_run(turn->type, turn, false);
+
+	if (n == 0)
+	{
+		turn->outside_type = as_offer_type(turn->messages[0].actor_type);
+		turn->outside_lane = turn->nrequests > 0 ? AS_LANES : turn->messages[0].lane;
+	}
+	else if (n < turn->nmessages)
+	{
+		as_turn_leave(turn, n);
+		turn->more = true;
+	}
+	return n > 0;
+}
+
+/*
  * Before we had the lock, the actor may have exited in another slot or in a
  * call(), or have been paused.
  */
@@ -452,6 +494,8 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 		return AS_TURN_RAN;
 	if (OidIsValid(*owner) && *owner != turn->type->owner)
 		return AS_TURN_OTHER_OWNER;
+	if (turn->halt == AS_NOT_HALTED && !cut_outside(turn))
+		return AS_TURN_OUTSIDE;
 	if (!enter_flow(turn))
 		return AS_TURN_PARKED;
 

@@ -26,6 +26,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "runtime/checkout.h"
 #include "runtime/fire.h"
 #include "runtime/flow.h"
 #include "runtime/letters.h"
@@ -196,6 +197,7 @@ start(uint32 number)
 	pg_atomic_write_u32(&self->finding, finding);
 	if (finding != AS_FOUND_SERVED)
 		proc_exit(0);
+	as_leases_load(pg_atomic_read_u32(&self->home));
 }
 
 /* ---- Work ---- */
@@ -233,6 +235,11 @@ look_for_work(void)
 	{
 		(void) as_fire(home);
 		as_fire_let_go(home);
+		found = true;
+	}
+	if (as_leases_are_due(home))
+	{
+		as_leases_serve(home);
 		found = true;
 	}
 	if (as_sweep_is_wanted())
@@ -294,7 +301,8 @@ nothing_to_do(void)
 
 	return !as_sched_has_work() && !as_sweep_is_wanted() &&
 		!as_due_is_wanted() &&
-		!as_fire_is_wanted(home) && !as_flow_is_wanted(home) && !must_leave();
+		!as_fire_is_wanted(home) && !as_flow_is_wanted(home) &&
+		!as_leases_are_due(home) && !must_leave();
 }
 
 static bool

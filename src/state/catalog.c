@@ -81,6 +81,8 @@ load_catalog(void)
 	catalog.message_key = need_relation("message_key");
 	catalog.message_due = need_relation("message_due");
 	catalog.message_number = need_relation("message_number");
+	catalog.lease = need_relation("lease");
+	catalog.lease_turn = need_relation("lease_turn");
 	catalog.timer = need_relation("timer");
 	catalog.timer_key = need_relation("timer_pkey");
 	catalog.timer_due = need_relation("timer_due");

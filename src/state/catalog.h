@@ -67,6 +67,8 @@ typedef struct AsCatalog
 	Oid			message_key;	/* its index by actor */
 	Oid			message_due;	/* its index by time */
 	Oid			message_number; /* sequence of message ids */
+	Oid			lease;			/* actorstore.lease */
+	Oid			lease_turn;		/* its index by turn_id */
 	Oid			timer;			/* actorstore.timer */
 	Oid			timer_key;		/* its index by actor and name */
 	Oid			timer_due;		/* its index by time */

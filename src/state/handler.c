@@ -94,6 +94,7 @@ as_type_set_handler(text *name, text *message, Oid handler)
 	Datum		values[4];
 	AsType	   *type;
 	AsAdmin		admin;
+	char	   *signature;
 
 	check_message_name(message);
 	type = as_type_lock(name);
@@ -111,7 +112,12 @@ as_type_set_handler(text *name, text *message, Oid handler)
 	}
 
 	check_handler(type, handler);
-	values[2] = CStringGetTextDatum(format_procedure_qualified(handler));
+	signature = format_procedure_qualified(handler);
+	if (VARDATA_ANY(message)[0] == '$' && strcmp(signature, AS_OUTSIDE) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("messages of the system cannot be handled outside the database")));
+	values[2] = CStringGetTextDatum(signature);
 	values[3] = CStringGetTextDatum(namespace_search_path);
 	as_admin_begin(&admin);
 	as_admin_execute("INSERT INTO actorstore.handler (actor_type, message, function, search_path)"

@@ -82,7 +82,7 @@ free_handlers(AsType *type)
 	if (type->handlers != NULL)
 		pfree(type->handlers);
 	type->handlers = NULL;
-	type->nhandlers = 0;
+	type->nhandlers = type->noutside = 0;
 	type->handlers_loaded++;
 }
 
@@ -115,6 +115,9 @@ load_handlers(AsType *type)
 		handler->resolved = 0;
 		handler->sees_states = false;
 		handler->writes_states = false;
+		handler->outside = strcmp(handler->signature, AS_OUTSIDE) == 0;
+		if (handler->outside)
+			type->noutside++;
 		type->nhandlers++;
 		MemoryContextSwitchTo(old);
 	}

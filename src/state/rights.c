@@ -67,7 +67,7 @@ change_grants(text *name, Oid grantee, int privileges, const char *sql,
 	Oid			types[3] = {TEXTOID, OIDOID, TEXTOID};
 	Datum		values[3] = {PointerGetDatum(name), ObjectIdGetDatum(grantee)};
 
-	for (int privilege = AS_PRIV_READ; privilege <= AS_PRIV_ASK; privilege <<= 1)
+	for (int privilege = AS_PRIV_READ; privilege <= AS_PRIV_SERVE; privilege <<= 1)
 	{
 		if ((privileges & privilege) == 0)
 			continue;

@@ -60,6 +60,7 @@ static const struct
 	{AS_PRIV_WRITE, "write"},
 	{AS_PRIV_SEND, "send"},
 	{AS_PRIV_ASK, "ask"},
+	{AS_PRIV_SERVE, "serve"},
 };
 
 static bool
@@ -479,5 +480,5 @@ as_privilege_parse(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized privilege: \"%s\"", name),
-			 errhint("The privileges on an actor type are \"read\", \"write\", \"send\" and \"ask\".")));
+			 errhint("The privileges on an actor type are \"read\", \"write\", \"send\", \"ask\" and \"serve\".")));
 }

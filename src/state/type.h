@@ -27,7 +27,8 @@ typedef enum AsPrivilege
 	AS_PRIV_READ = 1 << 0,
 	AS_PRIV_WRITE = 1 << 1,
 	AS_PRIV_SEND = 1 << 2,
-	AS_PRIV_ASK = 1 << 3
+	AS_PRIV_ASK = 1 << 3,
+	AS_PRIV_SERVE = 1 << 4
 } AsPrivilege;
 
 typedef struct AsGrant
@@ -64,6 +65,7 @@ typedef struct AsHandler
 	Oid			function;
 	bool		sees_states;	/* it has looked at actors' states itself */
 	bool		writes_states;	/* it has written actors of its type itself */
+	bool		outside;		/* it is not to be called: see AS_OUTSIDE */
 } AsHandler;
 
 typedef struct AsType
@@ -99,6 +101,7 @@ typedef struct AsType
 	bool		has_handlers;	/* have they been read? */
 	int			nhandlers;
 	AsHandler  *handlers;
+	int			noutside;		/* of them, so many are outside */
 	uint64		handlers_loaded;	/* how often they were read */
 	bool		has_halted;		/* have the next two been read? */
 	bool		paused;			/* the whole type */
@@ -106,6 +109,9 @@ typedef struct AsType
 
 	int			stat;			/* number of its statistics + 1; see stat.c */
 } AsType;
+
+/* The handler of messages that are handled outside of the database. */
+#define AS_OUTSIDE		"actorstore.outside(pg_catalog.jsonb,pg_catalog.jsonb)"
 
 /* To be called once, when the library is loaded. */
 extern void as_type_init(void);
