@@ -36,6 +36,7 @@ own_type(text *name, const char *function)
 	AsType	   *type;
 
 	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
 	type = as_type_get(name);
 	as_type_check_owner(type);
 	return type;
@@ -124,6 +125,7 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 	bool		fenced;
 
 	PreventCommandIfReadOnly("actorstore.unfence()");
+	PreventCommandIfParallelMode("actorstore.unfence()");
 	as_admin_begin(&admin);
 	fenced = as_admin_execute("DELETE FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
 							  SPI_OK_DELETE, 2, types, values, NULL) > 0;

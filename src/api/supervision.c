@@ -175,6 +175,7 @@ actorstore_unsupervise(PG_FUNCTION_ARGS)
 	text	   *id = as_arg_id(fcinfo, 1);
 
 	PreventCommandIfReadOnly("actorstore.unsupervise()");
+	PreventCommandIfParallelMode("actorstore.unsupervise()");
 	as_type_check_owner(as_type_get(type));
 	PG_RETURN_BOOL(as_unsupervise(type, id));
 }
@@ -189,6 +190,7 @@ actorstore_purge_supervision_log(PG_FUNCTION_ARGS)
 	int64		n;
 
 	PreventCommandIfReadOnly("actorstore.purge_supervision_log()");
+	PreventCommandIfParallelMode("actorstore.purge_supervision_log()");
 	as_type_check_owner(as_type_get(type));
 	as_reject_null(fcinfo, 1, "before");
 	values[1] = PG_GETARG_DATUM(1);
@@ -222,6 +224,7 @@ actorstore_join_group(PG_FUNCTION_ARGS)
 
 	/* the type is not to be dropped before this commits */
 	PreventCommandIfReadOnly("actorstore.join_group()");
+	PreventCommandIfParallelMode("actorstore.join_group()");
 	(void) as_type_get(name);
 	as_partition_open_for(&partition, name, AS_PRIV_WRITE, false,
 						  RowExclusiveLock);
@@ -243,6 +246,7 @@ actorstore_leave_group(PG_FUNCTION_ARGS)
 	AsType	   *type;
 
 	PreventCommandIfReadOnly("actorstore.leave_group()");
+	PreventCommandIfParallelMode("actorstore.leave_group()");
 	type = as_type_get(name);
 	as_type_check(type, AS_PRIV_WRITE);
 	PG_RETURN_BOOL(as_group_leave(group, type, name, id));

@@ -49,6 +49,7 @@ actorstore_create_type(PG_FUNCTION_ARGS)
 	AsTypeOptions options;
 
 	PreventCommandIfReadOnly("actorstore.create_type()");
+	PreventCommandIfParallelMode("actorstore.create_type()");
 	get_options(fcinfo, &options);
 	as_type_create(name, &options);
 	as_flow_note_change();
@@ -62,6 +63,7 @@ actorstore_alter_type(PG_FUNCTION_ARGS)
 	AsTypeOptions options;
 
 	PreventCommandIfReadOnly("actorstore.alter_type()");
+	PreventCommandIfParallelMode("actorstore.alter_type()");
 	get_options(fcinfo, &options);
 	as_type_alter(name, &options);
 	as_flow_note_change();
@@ -75,6 +77,7 @@ actorstore_drop_type(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 1, "events");
 	PreventCommandIfReadOnly("actorstore.drop_type()");
+	PreventCommandIfParallelMode("actorstore.drop_type()");
 	as_type_check_owner(as_type_get(name));
 	as_life_type_drops(name);
 	as_type_drop(name, PG_GETARG_BOOL(1));
@@ -100,6 +103,7 @@ actorstore_set_handler(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("message must not be NULL")));
 	PreventCommandIfReadOnly("actorstore.set_handler()");
+	PreventCommandIfParallelMode("actorstore.set_handler()");
 	if (!PG_ARGISNULL(2) && !OidIsValid(PG_GETARG_OID(2)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -146,6 +150,7 @@ actorstore_grant_type(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 1, "role");
 	PreventCommandIfReadOnly("actorstore.grant_type()");
+	PreventCommandIfParallelMode("actorstore.grant_type()");
 	as_type_grant(name, PG_GETARG_OID(1), get_privileges(fcinfo, 2));
 	PG_RETURN_VOID();
 }
@@ -157,6 +162,7 @@ actorstore_revoke_type(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 1, "role");
 	PreventCommandIfReadOnly("actorstore.revoke_type()");
+	PreventCommandIfParallelMode("actorstore.revoke_type()");
 	as_type_revoke(name, PG_GETARG_OID(1), get_privileges(fcinfo, 2));
 	PG_RETURN_VOID();
 }

@@ -40,10 +40,25 @@ foreach my $write (
 	q{compare_and_swap('cart', 'id 1', 0, '1')}, q{put('cart', 'id 1', '1')}, q{put('loose', 'x', '1')}, q{patch('cart', 'id 1', '{}')}, q{delete('cart', 'id 1')},
 	q{delete_versioned('cart', 'id 1', 0)}, q{insert_many('cart', '{x}', '{1}')}, q{put_many('cart', '{x}', '{1}')}, q{get_many('cart', '{"id 1"}', 'share')},
 	q{get_many('cart', '{"id 1"}', 'update')}, q{create_type('new')}, q{alter_type('cart', max_attempts => 2)}, q{drop_type('cart')},
-	q{set_handler('cart', '*', NULL)}, q{grant_type('cart', 'reader', '{read}')}, q{revoke_type('cart', 'reader', '{read}')})
+	q{set_handler('cart', '*', NULL)}, q{grant_type('cart', 'reader', '{read}')}, q{revoke_type('cart', 'reader', '{read}')},
+	q{ask('cart', 'id 1', 'm', '1')}, q{ask('cart', 'id 1', 'm', timeout => '0')}, q{ask('loose', 'x', 'm', dedup_key => 'k')}, q{tell('cart', 'id 1', 'm', '1')},
+	q{call('cart', 'id 1', 'm', '1')}, q{send('cart', 'id 1', 'm')}, q{send('cart', 'id 1', 'm', delay => '1 h', dedup_key => 'k')}, q{send_many('cart', '{x}', 'm', '{1}')},
+	q{cancel(1)}, q{set_timer('cart', 'id 1', 'n', 'm', after => '1 h')}, q{cancel_timer('cart', 'id 1', 'n')}, q{pause('cart')}, q{pause('cart', 'id 1')},
+	q{resume('cart')}, q{redrive('cart')}, q{purge_dead_letters('cart', 'infinity')}, q{supervise('cart', 'id 1', 'cart', 'id 2')}, q{unsupervise('loose', 'id 1')},
+	q{purge_supervision_log('cart', 'infinity')}, q{join_group('a group', 'cart', 'id 2')}, q{leave_group('a group', 'cart', 'id 1')}, q{broadcast('a group', 'm')},
+	q{unfence()})
 {
 	is($session->query("SELECT actorstore.$write"), 'ERROR:  25006', $write);
 }
+
+# Where nothing can be called nobody is in a handler.
+foreach my $inside (q{spawn('cart', 'x', '1')}, q{reply('1')}, q{reject('no')}, q{retry_after('1 s')}, q{stop()}, q{link('cart', 'id 1')}, q{unlink('cart', 'id 1')},
+	q{monitor('cart', 'id 1')}, q{demonitor('cart', 'id 1')}, q{context()})
+{
+	is($session->query("SELECT actorstore.$inside"), 'ERROR:  55000', $inside);
+}
+is($session->query(q{SELECT count(*) > 0 FROM actorstore.doctor()}), 't', 'doctor');
+is($session->query(q{SELECT count(*) FROM actorstore.timers}), '7', 'views');
 
 # What the primary does, an open session sees.
 is($session->query(q{SELECT actorstore.get('news', 'a') IS NULL}), 't', 'a type that is not there');
@@ -76,6 +91,7 @@ is($session->query(q{SELECT value FROM actorstore.get('cart', 'id 7')}), '2000',
 $primary->stop;
 $standby->promote;
 is($session->query(q{SELECT version > 2000 FROM actorstore.update('cart', 'id 7', '"promoted"')}), 't', 'the same session writes after the promotion');
+is($session->query(q{SELECT actorstore.ask('cart', 'id 7', 'm', '"asked"', timeout => '3 min'), actorstore.call('cart', 'id 8', 'm', '"called"')}), '"asked"|"called"', 'workers come, ask is answered');
 is($session->query(q{SELECT actorstore.create_type('loose'); SELECT count(*), sum(version) FROM actorstore.get_all('loose')}), "\n300|100", 'and declares');
 is($session->query(q{SELECT count(*) FROM actorstore.get_all('memory')}), '0', 'unlogged actors are not there');
 is($session->query(q{SELECT version FROM actorstore.insert('memory', 'a', '1')}), '0', 'and may come again');
