@@ -1,0 +1,60 @@
+# A request whose home has become another database's, by test/stray, which is
+# built into a module of its own: the other one's workers return what is
+# asked, and drop and count what is told.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ActorstoreTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $source = "$FindBin::RealBin/../stray";
+my $library = PostgreSQL::Test::Utils::tempdir;
+
+# Apart from the make that may have called us.
+{
+	delete local @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS)};
+	quiet_ok('building', 'make', '-s', '-C', $library, '-f', "$source/Makefile", 'all', 'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'));
+}
+
+my $node = new_node('stray', settings => "actorstore.workers = 2\ndynamic_library_path = '\$libdir:$library'");
+foreach my $database ('mine', 'other')
+{
+	new_database_with_actors($node, $database);
+	$node->safe_psql($database, q{SELECT actorstore.create_type('t'), actorstore.set_handler('t', '*', 'collect(jsonb, jsonb)')});
+}
+$node->safe_psql('mine', q{
+	CREATE FUNCTION stray_home(oid) RETURNS int LANGUAGE C STRICT AS 'actorstore_stray', 'stray_home';
+	CREATE FUNCTION stray_request(home int, actor_type text, actor_id text, message text, asks boolean) RETURNS text LANGUAGE C STRICT AS 'actorstore_stray', 'stray_request'});
+my $home = q{(SELECT stray_home(oid) FROM pg_database WHERE datname = '%s')};
+my $other = sprintf $home, 'other';
+
+# Both have a home and workers there.
+is($node->safe_psql($_, q{SELECT actorstore.ask('t', 'first', 'm', '0', timeout => '3 min')}), '[0]', "$_: workers are there") foreach 'mine', 'other';
+is($node->safe_psql('mine', "SELECT $other <> " . sprintf($home, 'mine')), 't', 'two homes');
+
+sub stray { my ($home, $id, $asks) = @_; return $node->safe_psql('mine', "SET statement_timeout = '" . patience() . "s'; SELECT stray_request($home, 't', '$id', 'm', $asks)"); }
+
+is(stray(sprintf($home, 'mine'), 'home', 'true'), 'answered', 'at home it is answered');
+is(stray($other, "a$_", 'true'), 'returned', "asked elsewhere it is returned ($_)") foreach 1 .. 3;
+stray($other, 't', 'false');
+ok(comes_true($node, 'mine', '(SELECT used_cells = 0 AND lost = 1 FROM actorstore.stat_requests)'), 'told elsewhere it is lost, and counted');
+
+# It is the actor of the other database, of the same name, that is asked beside it.
+my @session = map { ActorstoreTest::Session->new($node, $_) } 'mine', 'other';
+$_->query("SET statement_timeout = '" . patience() . "s'") foreach @session;
+$session[0]->start(qq{SELECT count(*), min(stray_request($other, 't', 'first', 'm', true)), max(stray_request($other, 't', 'first', 'm', true)) FROM generate_series(1, 300)});
+$session[1]->start(q{SELECT max(jsonb_array_length(actorstore.ask('t', 'first', 'm', to_jsonb(i), timeout => '3 min'))) FROM generate_series(1, 300) AS i});
+is($session[0]->finish, '300|returned|returned', 'among requests of the other database');
+is($session[1]->finish, '301', 'which are all answered');
+$_->quit foreach @session;
+is($node->safe_psql('mine', q{SELECT actor_id, value FROM actorstore.actor ORDER BY 1}), "first|[0]\nhome|[1]", 'mine: nothing else has been handled');
+is($node->safe_psql('other', q{SELECT actor_id, jsonb_array_length(value) FROM actorstore.actor ORDER BY 1}), 'first|301', 'other: nothing of mine');
+ok(comes_true($node, 'mine', '(SELECT used_cells = 0 AND lost = 1 FROM actorstore.stat_requests)'), 'all cells are back');
+
+$node->stop;
+done_testing();
