@@ -1,5 +1,5 @@
 // What the tests share. The server is that of PGHOST and so on; PGDATA is
-// where its files are. test/t/070_node.pl starts it, and these.
+// where its files are. test/t/073_node.pl starts it, and these.
 
 import { execFile, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -43,7 +43,7 @@ sub run_file
 	return;
 }
 
-run_file($_) foreach qw(types state follow);
+run_file($_) foreach qw(types state follow worker readme);
 
 # The last one fails over, for good.
 $node->backup('b');
