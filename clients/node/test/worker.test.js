@@ -22,15 +22,15 @@ test('handlers get state, body and context, and give state, messages and answers
   const store = await storeFor(t);
   const contexts = [];
 
-  await typeFor(store, 'cart');
+  await typeFor(store, 'basket');
   await typeFor(store, 'log');
   const worker = store.worker({
-    cart: {
+    basket: {
       add(state, { item, n }, context) {
         contexts.push({ ...pick(context), aborted: context.signal.aborted });
         const items = { ...state?.items };
         items[item] = (items[item] ?? 0) + n;
-        context.send('log', context.actorId, 'note', { item, n }, { headers: { by: 'cart' } });
+        context.send('log', context.actorId, 'note', { item, n }, { headers: { by: 'basket' } });
         return { items };
       },
       async look(state, body, context) {
@@ -47,25 +47,25 @@ test('handlers get state, body and context, and give state, messages and answers
     },
   }).start();
 
-  await store.send('cart', 'c', 'add', { item: 'tea', n: 1 }, { headers: { 'x-trace': 'ü' } });
-  await store.send('cart', 'c', 'add', { item: 'tea', n: 2 });
-  await store.send('cart', 'c', 'add', { item: 'milk', n: 1 });
+  await store.send('basket', 'c', 'add', { item: 'tea', n: 1 }, { headers: { 'x-trace': 'ü' } });
+  await store.send('basket', 'c', 'add', { item: 'tea', n: 2 });
+  await store.send('basket', 'c', 'add', { item: 'milk', n: 1 });
   // what is asked comes before what is sent
-  await until(async () => (await value(store, 'cart', 'c'))?.items.milk === 1, 'all is in the cart');
-  assert.deepEqual(await store.ask('cart', 'c', 'look', null, { timeout: '1 min' }), { items: 2 });
-  assert.deepEqual(await store.ask('cart', 'c', 'spoil', null, { timeout: '1 min' }), { items: { tea: 3, milk: 1 } });
-  assert.deepEqual(await value(store, 'cart', 'c'), { items: { tea: 3, milk: 1 } });
+  await until(async () => (await value(store, 'basket', 'c'))?.items.milk === 1, 'all is in the cart');
+  assert.deepEqual(await store.ask('basket', 'c', 'look', null, { timeout: '1 min' }), { items: 2 });
+  assert.deepEqual(await store.ask('basket', 'c', 'spoil', null, { timeout: '1 min' }), { items: { tea: 3, milk: 1 } });
+  assert.deepEqual(await value(store, 'basket', 'c'), { items: { tea: 3, milk: 1 } });
   await until(async () => (await value(store, 'log', 'c'))?.length === 3, 'the log has all');
-  const sender = { actorType: 'cart', actorId: 'c' };
+  const sender = { actorType: 'basket', actorId: 'c' };
   assert.deepEqual(await value(store, 'log', 'c'),
-    [{ item: 'tea', n: 1, sender, by: 'cart' }, { item: 'tea', n: 2, sender, by: 'cart' }, { item: 'milk', n: 1, sender, by: 'cart' }]);
+    [{ item: 'tea', n: 1, sender, by: 'basket' }, { item: 'tea', n: 2, sender, by: 'basket' }, { item: 'milk', n: 1, sender, by: 'basket' }]);
 
-  assert.deepEqual(contexts[0], { actorType: 'cart', actorId: 'c', version: null, message: 'add', attempt: 1, asked: false, sender: null,
+  assert.deepEqual(contexts[0], { actorType: 'basket', actorId: 'c', version: null, message: 'add', attempt: 1, asked: false, sender: null,
     headers: { 'x-trace': 'ü' }, aborted: false });
-  assert.equal(await store.ask('cart', 'c', 'null', null, { timeout: '1 min' }), null);
-  assert.deepEqual(await store.get('cart', 'c').then(({ value: v }) => v), null, 'null is a state');
-  assert.deepEqual(await store.ask('cart', 'c', 'whatever', null, { timeout: '1 min' }), { other: 'whatever' });
-  assert.deepEqual(await deadLetters(store, 'cart'), []);
+  assert.equal(await store.ask('basket', 'c', 'null', null, { timeout: '1 min' }), null);
+  assert.deepEqual(await store.get('basket', 'c').then(({ value: v }) => v), null, 'null is a state');
+  assert.deepEqual(await store.ask('basket', 'c', 'whatever', null, { timeout: '1 min' }), { other: 'whatever' });
+  assert.deepEqual(await deadLetters(store, 'basket'), []);
   await worker.stop();
   const { messages, inHand, failed, lost } = worker.stats;
   assert.deepEqual({ messages, inHand, failed, lost }, { messages: 10, inHand: 0, failed: 0, lost: 0 });
