@@ -65,7 +65,8 @@ export interface QueryResult<R = any> {
 
 /** What a store and a transaction have in common. */
 export interface Verbs {
-  query<R = any>(text: string, values?: unknown[]): Promise<QueryResult<R>>;
+  /** Any statement. repeat: it does no harm twice, so send it again after a lost connection. */
+  query<R = any>(text: string, values?: unknown[], options?: { repeat?: boolean }): Promise<QueryResult<R>>;
 
   get<S = any>(actorType: string, actorId: string): Promise<Actor<S> | null>;
   getMany<S = any>(actorType: string, actorIds: string[], options?: { lock?: 'share' | 'update' }): Promise<Actor<S>[]>;

@@ -15,9 +15,9 @@ export class Verbs {
     this.#run = run;
   }
 
-  // Any statement, as in pg: the result with its rows.
-  query(text, values) {
-    return this.#run(text, values, {});
+  // Any statement, as in pg: the result with its rows. repeat: it does no harm twice, and is sent again after a lost connection.
+  query(text, values, { repeat = false } = {}) {
+    return this.#run(text, values, { repeat });
   }
 
   // ---- State ----
