@@ -132,6 +132,11 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database)"
 					 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
 					 SPI_OK_INSERT, 2, types, values, NULL);
+
+	/* what was checked out there is not ours */
+	if (fenced)
+		as_admin_execute("DELETE FROM actorstore.lease", SPI_OK_DELETE, 0, NULL,
+						 NULL, NULL);
 	as_admin_leave(&admin);
 	as_outgoing_note_database();
 	PG_RETURN_BOOL(fenced);

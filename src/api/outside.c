@@ -20,6 +20,7 @@
 #include "runtime/offer.h"
 #include "runtime/sched.h"
 #include "state/actor.h"
+#include "state/catalog.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -45,6 +46,31 @@ actorstore_outside(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+/* What a copy of a database has was checked out in another one. */
+static void
+check_not_fenced(void)
+{
+	Oid			types[2] = {INT8OID, OIDOID};
+	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
+	ObjectIdGetDatum(MyDatabaseId)};
+	int			home = as_sched_home();
+	AsAdmin		admin;
+	bool		fenced;
+
+	/* workers have looked */
+	if (home >= 0 && as_leases_known(home))
+		return;
+	as_admin_begin(&admin);
+	fenced = as_admin_execute("SELECT FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
+							  SPI_OK_SELECT, 2, types, values, NULL) > 0;
+	as_admin_leave(&admin);
+	if (fenced)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is a copy, and fenced"),
+				 errhint("See actorstore.unfence().")));
+}
+
 static void
 check_may(const char *function)
 {
@@ -60,6 +86,7 @@ check_may(const char *function)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s needs actorstore to be preloaded", function),
 				 errhint("Put this line into postgresql.conf and restart: shared_preload_libraries = 'actorstore'")));
+	check_not_fenced();
 }
 
 /* An interval from now on, in microseconds. */

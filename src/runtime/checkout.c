@@ -13,9 +13,12 @@
 #include "catalog/pg_collation.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
+#include "runtime/flow.h"
 #include "runtime/letters.h"
 #include "runtime/offer.h"
 #include "runtime/sched.h"
+#include "runtime/trace.h"
+#include "runtime/urgent.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -74,9 +77,13 @@ as_outside_only(AsType *type)
 }
 
 bool
-as_outside_offer(uint32 home, const AsTurn *turn)
+as_outside_keep(uint32 home, const AsTurn *turn)
 {
-	return as_offer_put(home, turn->outside_type, turn->ref, turn->outside_lane) &&
+	/* who ends the lease asks for a turn */
+	if (turn->leased)
+		return as_slot_rest(turn->ref);
+	return turn->outside_type != 0 &&
+		as_offer_put(home, turn->outside_type, turn->ref, turn->outside_lane) &&
 		as_slot_rest(turn->ref);
 }
 
@@ -93,6 +100,7 @@ typedef struct Desk
 	List	   *partitions;		/* of AsPartition */
 	AsLeaseRow *rows;
 	int			n;
+	bool		full;			/* there are too many leases */
 	MemoryContext turn_context; /* what was read, till all is done */
 	MemoryContext sink_context; /* what is made of one turn */
 } Desk;
@@ -129,20 +137,31 @@ is_wanted(const AsCheckout *checkout, const text *type)
 	return false;
 }
 
+static void
+fill_lease(AsTurn *turn, uint64 flow)
+{
+	AsLeaseContent content = {
+		.left = &turn->left,
+		.more = turn->more,
+		.empty = turn->empty,
+		.nrequests = turn->nrequests,
+		.flow = flow,
+		.left_deadline = turn->type != NULL && turn->type->order_by_deadline ?
+		turn->left_deadline : AS_NO_DEADLINE
+	};
+
+	as_lease_fill(turn->key_hash, turn->lease, &content);
+}
+
 /* There is nothing for us in the slot; a worker is to look at it, or nobody. */
 static void
 give_back(AsTurn *turn, bool to_worker)
 {
 	AsLeaseEnd	end = {.key_hash = turn->key_hash, .turn_id = turn->lease,
-	.handled = true};
+	.handled = !to_worker, .park = turn->parked ? turn->type : NULL};
 
-	if (to_worker)
-	{
-		as_turn_unread(turn);
-		turn->more = true;
-	}
-	as_lease_fill(turn->key_hash, turn->lease, &turn->left, turn->more,
-				  turn->empty, 0, 0);
+	if (!to_worker)
+		fill_lease(turn, 0);
 	as_lease_end(&end);
 	as_deed_cancel(turn->lease);
 }
@@ -183,6 +202,7 @@ choose_messages(Desk *desk, AsTurn *turn, bool *to_worker)
 {
 	AsMessage  *first = &turn->messages[0];
 	AsHalt		halt;
+	uint64		flow;
 	int			n;
 
 	*to_worker = false;
@@ -198,14 +218,23 @@ choose_messages(Desk *desk, AsTurn *turn, bool *to_worker)
 	n = as_outside_run(turn->type, turn, true);
 	if (n == 0)
 		return false;
-	n = without_failed(turn, n);
+	turn->partition = open_partition(desk, turn->type);
+	if (turn->partition == NULL)
+		return false;
+	n = as_flow_enter_outside(turn->type, turn->ref, without_failed(turn, n),
+							  &flow);
+	if (n == 0)
+	{
+		turn->parked = true;
+		return false;
+	}
 	if (n < turn->nmessages)
 	{
 		as_turn_leave(turn, n);
 		turn->more = true;
 	}
-	turn->partition = open_partition(desk, turn->type);
-	return turn->partition != NULL;
+	fill_lease(turn, flow);
+	return true;
 }
 
 /* What was asked has no number yet that a reply could name. */
@@ -286,7 +315,8 @@ take_turn(Desk *desk)
 		as_deed_cancel(turn.lease);
 		if (as_slot_is_anothers(turn.ref))
 			as_sched_lose(desk->home);
-		return taking != AS_TAKEN_FULL;
+		desk->full = (taking == AS_TAKEN_FULL);
+		return !desk->full;
 	}
 	as_deed_taken(turn.lease, turn.key_hash);
 	desk->next_id++;
@@ -303,8 +333,8 @@ take_turn(Desk *desk)
 	as_turn_look(&turn);
 	number_requests(&turn);
 	MemoryContextSwitchTo(old);
-	as_lease_fill(turn.key_hash, turn.lease, &turn.left, turn.more, turn.empty,
-				  turn.nrequests, 0);
+	if (as_trace_is_on())
+		as_trace_taken(&turn);
 	note_row(desk, &turn, turn.lease + checkout->max_turns);
 	as_deed_open(turn.lease, turn.key_hash, desk->rows[desk->n - 1].until);
 	MemoryContextSwitchTo(desk->sink_context);
@@ -355,6 +385,7 @@ take_turns(Desk *desk)
 
 	if (!as_offer_look(&desk->wishes) || as_sched_home() < 0)
 		return;
+	as_deeds_begin_checkout();
 	open_desk(desk);
 
 	/* numbers and tokens, that grow with each turn */
@@ -363,6 +394,7 @@ take_turns(Desk *desk)
 		   take_turn(desk))
 		CHECK_FOR_INTERRUPTS();
 	close_desk(desk);
+	as_deeds_end_checkout();
 }
 
 void
@@ -375,11 +407,17 @@ as_checkout(AsCheckout *checkout)
 	for (int i = 0; i < checkout->ntypes; i++)
 		desk.wishes.types[desk.wishes.ntypes++] = as_offer_type(checkout->types[i]);
 	take_turns(&desk);
-	while (desk.n == 0 && GetCurrentTimestamp() < checkout->deadline)
+	while (desk.n == 0 && !desk.full &&
+		   GetCurrentTimestamp() < checkout->deadline)
 	{
 		as_offer_wait(checkout->deadline);
 		CHECK_FOR_INTERRUPTS();
 		take_turns(&desk);
 	}
 	as_offer_leave();
+	if (desk.n == 0 && desk.full)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many turns are checked out"),
+				 errhint("See \"actorstore.max_open_turns\".")));
 }

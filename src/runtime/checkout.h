@@ -38,11 +38,11 @@ extern int	as_outside_run(AsType *type, const AsTurn *turn, bool outside);
 extern uint64 as_outside_only(AsType *type);
 
 /*
- * A worker has found the turn's first message to be one of those, of its type
- * and lane: offer the slot, that it has put the positions back to.  Returns
+ * A worker has put the turn's positions back into its slot.  If the turn is a
+ * client's, offer it; or leave it to the one who has checked it out.  Returns
  * whether that is all; else the worker goes on with the slot.
  */
-extern bool as_outside_offer(uint32 home, const AsTurn *turn);
+extern bool as_outside_keep(uint32 home, const AsTurn *turn);
 
 typedef struct AsCheckout
 {

@@ -15,10 +15,12 @@
 
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
 #include "runtime/send.h"
 #include "runtime/stat.h"
+#include "runtime/trace.h"
 #include "state/actor.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -41,6 +43,9 @@ as_complete_begin(void)
 	desk = palloc0(sizeof(Desk));
 	as_mailbox_open(&desk->mailbox, RowExclusiveLock);
 	as_lease_table_open(&desk->leases, RowExclusiveLock);
+
+	/* what was checked out by the same statement is older than its snapshot */
+	PushActiveSnapshot(GetLatestSnapshot());
 }
 
 void
@@ -48,6 +53,7 @@ as_complete_end(void)
 {
 	ListCell   *cell;
 
+	PopActiveSnapshot();
 	foreach(cell, desk->partitions)
 		as_partition_close(lfirst(cell));
 	as_lease_table_close(&desk->leases);
@@ -55,6 +61,7 @@ as_complete_end(void)
 	desk = NULL;
 }
 
+/* The partition of a type, locked; NULL if it has been dropped. */
 static AsPartition *
 open_partition(text *name)
 {
@@ -71,10 +78,7 @@ open_partition(text *name)
 	}
 	partition = palloc0(sizeof(AsPartition));
 	if (!as_partition_open(partition, name, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("actor type \"%s\" does not exist",
-						text_to_cstring(name))));
+		return NULL;
 	desk->partitions = lappend(desk->partitions, partition);
 	return partition;
 }
@@ -116,13 +120,17 @@ find_row(int64 turn_id, int64 token, AsLeaseRow *row)
 	return true;
 }
 
-/* The same, and delete it; whoever was faster has ended it, or extended it. */
+/*
+ * The same, and delete it; whoever was faster has ended it, or extended it.  Who
+ * drops a type locks it before he deletes its leases: so do we.
+ */
 static bool
 take_row(int64 turn_id, int64 token, AsLeaseRow *row)
 {
 	do
 	{
-		if (!find_row(turn_id, token, row))
+		if (!find_row(turn_id, token, row) ||
+			open_partition(row->actor_type) == NULL)
 			return false;
 	} while (as_lease_row_delete(&desk->leases, row, true) != AS_ROW_CHANGED);
 	CommandCounterIncrement();
@@ -136,15 +144,15 @@ copy_requests(const AsLeaseRow *row, AsTurn *turn)
 {
 	AsLeaseShared lease;
 
-	if (row->nrequests == 0 || !as_lease_lock(row->key_hash, row->turn_id))
+	if (row->nrequests == 0)
 		return;
-	as_lease_unlock();
 	if (as_lease_get(row->key_hash, row->turn_id, &lease) &&
 		lease.ref != AS_NO_SLOT && as_lease_lock(row->key_hash, row->turn_id))
 	{
 		turn->ref = lease.ref;
 		as_requests_copy(lease.ref, turn->messages, row->nrequests);
 		as_lease_unlock();
+		as_lease_note_runner(row->key_hash, row->turn_id, as_my_proc_number);
 	}
 }
 
@@ -450,6 +458,8 @@ fail_alone(AsTurn *turn, ErrorData *error, AsLeaseEnd *end)
 		if (end->nrequests > 0 && as_request_is_asked(&turn->messages[0]))
 			as_answer_make_error(&end->answers[0], error);
 	}
+	if (as_trace_is_on())
+		as_trace_failed(turn, error);
 	as_stat_count_failure(turn->type, !end->handled);
 }
 

@@ -10,8 +10,12 @@
 #include "runtime/deeds.h"
 
 #include "access/xact.h"
+#include "executor/instrument.h"
 #include "runtime/offer.h"
+#include "runtime/sched.h"
 #include "runtime/stat.h"
+#include "runtime/trace.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -40,6 +44,14 @@ static Deed *deeds = NULL;
 static int	ndeeds = 0;
 static int	allocated = 0;
 static bool has_committed = false;
+static bool doubted = false;
+
+/*
+ * What the transaction has written to the log by the end of its last checkout,
+ * if it has written nothing else.
+ */
+static bool only_leases = false;
+static int64 records_written;
 
 static Deed *
 add(DeedKind kind, int64 turn_id, uint64 key_hash)
@@ -102,6 +114,27 @@ as_deed_end(AsLeaseEnd *end, AsTurn *turn)
 	deed->turn = turn;
 }
 
+void
+as_deeds_doubt(void)
+{
+	doubted = true;
+}
+
+void
+as_deeds_begin_checkout(void)
+{
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		only_leases = true;
+	else if (pgWalUsage.wal_records != records_written)
+		only_leases = false;
+}
+
+void
+as_deeds_end_checkout(void)
+{
+	records_written = pgWalUsage.wal_records;
+}
+
 /* ---- The end of the transaction ---- */
 
 static void
@@ -111,12 +144,28 @@ forget(void)
 	ndeeds = 0;
 	allocated = 0;
 	has_committed = false;
+	doubted = false;
+	only_leases = false;
+}
+
+static void
+need_not_wait_for_disk(void)
+{
+	if (only_leases && pgWalUsage.wal_records == records_written &&
+		synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
 }
 
 /* Nothing here may fail: the transaction has committed. */
 static void
 do_deeds(void)
 {
+	int			home = as_sched_home();
+
+	if (doubted && home >= 0)
+		as_leases_doubt(home);
 	for (int i = 0; i < ndeeds; i++)
 	{
 		Deed	   *deed = &deeds[i];
@@ -126,6 +175,8 @@ do_deeds(void)
 		else if (deed->kind == DEED_ENDED)
 		{
 			as_lease_end(deed->end);
+			if (deed->turn != NULL && as_trace_is_on())
+				as_trace_handled(deed->turn);
 			if (deed->turn != NULL)
 				as_stat_count_turn(deed->turn);
 		}
@@ -141,6 +192,7 @@ undo(Deed *deed)
 		as_lease_end(&end);
 	else if (deed->kind == DEED_ENDED && deed->end->answers != NULL)
 	{
+		as_lease_note_runner(deed->key_hash, deed->turn_id, -1);
 		for (int i = 0; i < deed->end->nrequests; i++)
 			as_answer_discard(&deed->end->answers[i]);
 	}
@@ -151,6 +203,9 @@ end_transaction(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			need_not_wait_for_disk();
+			break;
 		case XACT_EVENT_COMMIT:
 			has_committed = true;
 			break;

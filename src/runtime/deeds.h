@@ -42,4 +42,15 @@ extern void as_deed_open(int64 turn_id, uint64 key_hash, TimestampTz until);
  */
 extern void as_deed_end(AsLeaseEnd *end, AsTurn *turn);
 
+/* At commit, compare all leases with their rows: some were deleted. */
+extern void as_deeds_doubt(void);
+
+/*
+ * Around the checking out of turns: what it writes need not be on disk when the
+ * transaction commits, if that is all that it writes.  A lease that is lost in a
+ * crash is one that was never there.
+ */
+extern void as_deeds_begin_checkout(void);
+extern void as_deeds_end_checkout(void);
+
 #endif							/* AS_DEEDS_H */

@@ -332,6 +332,84 @@ as_flow_enter(AsType *type, AsSlotRef ref, int n)
 	return n;
 }
 
+int
+as_flow_enter_outside(AsType *type, AsSlotRef ref, int n, uint64 *place)
+{
+	TimestampTz now;
+	FlowShared *flow;
+
+	*place = 0;
+	if (type->rate_limit == 0 && type->max_concurrency == 0)
+		return n;
+	now = GetCurrentTimestamp();
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	flow = flow_of(type, now);
+	if (flow != NULL)
+	{
+		bool	   *was_admitted = &admitted[as_ref_number(ref)];
+
+		if ((flow->nparked > 0 && !*was_admitted) || !has_tokens(flow) ||
+			!has_place(flow))
+			n = 0;
+		else
+		{
+			*was_admitted = false;
+			if (flow->rate > 0)
+			{
+				n = Min(n, flow->nparked > 0 ? 1 : (int) Min(flow->tokens, n));
+				flow->tokens -= n;
+			}
+			flow->running++;
+			*place = hash_of(type);
+		}
+	}
+	LWLockRelease(shared->lock);
+	return n;
+}
+
+void
+as_flow_leave_outside(uint32 home, uint64 place)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	AsSlotRef	ref;
+	int			n = 0;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (uint32 i = 0; i < shared->n; i++)
+	{
+		FlowShared *flow = &shared->flows[i];
+
+		if (flow->database != MyDatabaseId || flow->type != place)
+			continue;
+		flow->running = Max(flow->running - 1, 0);
+		n = admit(flow, &ref, 1, now);
+		break;
+	}
+	set_next_of_home(home);
+	LWLockRelease(shared->lock);
+	if (n > 0)
+		as_sched_queue(home, ref);
+}
+
+uint64
+as_flow_keep_outside(AsType *type)
+{
+	FlowShared *flow;
+	uint64		place = 0;
+
+	if (type->rate_limit == 0 && type->max_concurrency == 0)
+		return 0;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	flow = flow_of(type, GetCurrentTimestamp());
+	if (flow != NULL)
+	{
+		flow->running++;
+		place = hash_of(type);
+	}
+	LWLockRelease(shared->lock);
+	return place;
+}
+
 void
 as_flow_undo(AsType *type, int n)
 {
@@ -487,7 +565,7 @@ as_flow_forget(uint32 home, Oid database)
 	for (uint32 i = 0; i < shared->n; i++)
 	{
 		if (shared->flows[i].database == database)
-			shared->flows[i].nparked = 0;
+			shared->flows[i].nparked = shared->flows[i].running = 0;
 	}
 	pg_atomic_write_u64(&shared->next[home], AS_NEVER);
 	LWLockRelease(shared->lock);

@@ -15,7 +15,7 @@
  * queue instead of the others, in the order of arrival.  Those that come later
  * do not pass it by.  It is put back, as admitted, by
  *
- *	- the worker that gives a place back, at the end of its transaction, or goes
+ *	- the worker (or client: lease.h) that gives a place back, at the end of its transaction, or goes
  *	  on with it in the same one;
  *	- whoever looks for work when NEXT of the home has come: the time that
  *	  there are tokens.  A slot that was admitted may find nothing to do and
@@ -53,6 +53,17 @@ extern void as_flow_init(void);
  * if the slot is to be parked.
  */
 extern int	as_flow_enter(AsType *type, AsSlotRef ref, int n);
+
+/*
+ * The same for a turn that a client checks out, which keeps its place until
+ * it ends: *place is then to be given to as_flow_leave_outside(), or 0.
+ */
+extern int	as_flow_enter_outside(AsType *type, AsSlotRef ref, int n,
+								  uint64 *place);
+extern void as_flow_leave_outside(uint32 home, uint64 place);
+
+/* It was checked out before the server was started; returns its place. */
+extern uint64 as_flow_keep_outside(AsType *type);
 
 /* So many of them were not handled after all. */
 extern void as_flow_undo(AsType *type, int n);

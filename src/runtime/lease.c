@@ -11,9 +11,11 @@
 
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "runtime/flow.h"
 #include "runtime/offer.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
+#include "runtime/urgent.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -165,6 +167,11 @@ as_lease_is_open(uint32 home, uint64 key_hash)
 
 	if (as_leases_count(home) == 0)
 		return false;
+	LWLockAcquire(leases->lock, LW_SHARED);
+	lease = find(key_hash);
+	LWLockRelease(leases->lock);
+	if (lease == NULL)
+		return false;
 	LWLockAcquire(leases->lock, LW_EXCLUSIVE);
 	lease = find(key_hash);
 	if (lease != NULL)
@@ -217,6 +224,8 @@ as_lease_take(uint32 home, AsSlotRef ref, int64 turn_id, uint64 *key_hash,
 			lease->ref = ref;
 			lease->taken = lease->left = *taken;
 			lease->more = true;
+			lease->deadline = as_urgent_take(ref);
+			lease->left_deadline = AS_NO_DEADLINE;
 			result = AS_TAKEN;
 		}
 		else if (found)
@@ -252,8 +261,7 @@ as_lease_unlock(void)
 }
 
 void
-as_lease_fill(uint64 key_hash, int64 turn_id, const AsPositions *left,
-			  bool more, bool empty, int nrequests, uint64 flow)
+as_lease_fill(uint64 key_hash, int64 turn_id, const AsLeaseContent *content)
 {
 	AsLeaseShared *lease;
 
@@ -261,12 +269,25 @@ as_lease_fill(uint64 key_hash, int64 turn_id, const AsPositions *left,
 	lease = find_turn(key_hash, turn_id);
 	if (lease != NULL)
 	{
-		lease->left = *left;
-		lease->more = more;
-		lease->empty = empty;
-		lease->nrequests = nrequests;
-		lease->flow = flow;
+		lease->left = *content->left;
+		lease->more = content->more;
+		lease->empty = content->empty;
+		lease->nrequests = content->nrequests;
+		lease->flow = content->flow;
+		lease->left_deadline = content->left_deadline;
 	}
+	LWLockRelease(leases->lock);
+}
+
+void
+as_lease_note_runner(uint64 key_hash, int64 turn_id, int procno)
+{
+	AsLeaseShared *lease;
+
+	LWLockAcquire(leases->lock, LW_EXCLUSIVE);
+	lease = find_turn(key_hash, turn_id);
+	if (lease != NULL && lease->ref != AS_NO_SLOT)
+		as_requests_note_runner(lease->ref, lease->nrequests, procno);
 	LWLockRelease(leases->lock);
 }
 
@@ -351,6 +372,7 @@ settle_slot(AsLeaseShared *lease, AsLeaseEnd *end)
 	{
 		slot->careful = Max(slot->careful, end->careful);
 		lease->left = lease->taken;
+		lease->left_deadline = lease->deadline;
 		lease->more = true;
 		lease->empty = false;
 	}
@@ -364,6 +386,8 @@ settle_slot(AsLeaseShared *lease, AsLeaseEnd *end)
 			slot->conflicts = slot->deaths = 0;
 	}
 	as_slot_put_back(lease->ref, &lease->left);
+	if (lease->left_deadline != AS_NO_DEADLINE)
+		as_urgent_note(lease->ref, lease->left_deadline);
 }
 
 static void
@@ -373,8 +397,10 @@ release_slot(uint32 home, AsLeaseShared *lease, AsLeaseEnd *end)
 	if (end->outside != 0 &&
 		offer_again(home, lease->ref, end->outside, lease->more))
 		return;
-	if (as_slot_done(lease->ref, lease->more, lease->empty))
-		as_sched_queue(home, lease->ref);
+	if (!as_slot_done(lease->ref, lease->more, lease->empty) ||
+		(end->park != NULL && as_flow_park(home, end->park, lease->ref)))
+		return;
+	as_sched_queue(home, lease->ref);
 }
 
 static void
@@ -391,6 +417,7 @@ as_lease_end(AsLeaseEnd *end)
 	AsLeaseShared *lease;
 	bool		has_slot = false;
 	bool		others = false;
+	uint64		flow = 0;
 
 	LWLockAcquire(leases->lock, LW_EXCLUSIVE);
 	lease = find_turn(end->key_hash, end->turn_id);
@@ -398,6 +425,7 @@ as_lease_end(AsLeaseEnd *end)
 	{
 		has_slot = (lease->ref != AS_NO_SLOT);
 		others = lease->others;
+		flow = lease->flow;
 		if (has_slot)
 			release_slot(home, lease, end);
 		leave(home, lease);
@@ -407,6 +435,8 @@ as_lease_end(AsLeaseEnd *end)
 		discard_answers(end);
 	if (home < 0)
 		return;
+	if (flow != 0)
+		as_flow_leave_outside(home, flow);
 
 	/* a worker may be reading the rows at this moment */
 	if (lease == NULL && !as_leases_known(home))
@@ -421,7 +451,7 @@ as_lease_end(AsLeaseEnd *end)
 
 bool
 as_lease_remember(uint32 home, uint64 key_hash, int64 turn_id,
-				  TimestampTz until)
+				  TimestampTz until, uint64 flow)
 {
 	AsLeaseShared *lease;
 	bool		found = false;
@@ -429,7 +459,10 @@ as_lease_remember(uint32 home, uint64 key_hash, int64 turn_id,
 	LWLockAcquire(leases->lock, LW_EXCLUSIVE);
 	lease = enter(home, key_hash, turn_id, &found);
 	if (lease != NULL)
+	{
 		lease->until = until;
+		lease->flow = flow;
+	}
 	LWLockRelease(leases->lock);
 	as_leases_lower_next(home, (uint64) until);
 	return lease != NULL || found;

@@ -45,6 +45,7 @@
 #include "datatype/timestamp.h"
 #include "runtime/answer.h"
 #include "runtime/slot.h"
+#include "state/type.h"
 
 typedef enum AsLeaseStatus
 {
@@ -73,6 +74,8 @@ typedef struct AsLeaseShared
 	bool		others;			/* the actor was found in another slot, too */
 	int			nrequests;		/* the first ones that are pending in the slot */
 	uint64		flow;			/* type whose place it has (flow.h); 0: none */
+	uint64		deadline;		/* of the slot when it was taken (urgent.h) */
+	uint64		left_deadline;	/* of what is left */
 } AsLeaseShared;
 
 extern Size as_leases_shmem_size(void);
@@ -107,10 +110,22 @@ extern AsTaking as_lease_take(uint32 home, AsSlotRef ref, int64 turn_id,
 extern bool as_lease_lock(uint64 key_hash, int64 turn_id);
 extern void as_lease_unlock(void);
 
-/* Say what was taken with it. */
+/* What was taken with it */
+typedef struct AsLeaseContent
+{
+	const AsPositions *left;
+	bool		more;
+	bool		empty;
+	int			nrequests;
+	uint64		flow;
+	uint64		left_deadline;
+} AsLeaseContent;
+
 extern void as_lease_fill(uint64 key_hash, int64 turn_id,
-						  const AsPositions *left, bool more, bool empty,
-						  int nrequests, uint64 flow);
+						  const AsLeaseContent *content);
+
+/* This process (procno < 0: no longer) is about to handle its requests. */
+extern void as_lease_note_runner(uint64 key_hash, int64 turn_id, int procno);
 
 /* Copy what is known of it; false if nothing is. */
 extern bool as_lease_get(uint64 key_hash, int64 turn_id, AsLeaseShared *copy);
@@ -133,6 +148,7 @@ typedef struct AsLeaseEnd
 	int			nmail;			/* messages that have left the mailbox */
 	int			careful;		/* so many are to be run one a turn */
 	uint64		outside;		/* type that is only served outside, or 0 */
+	const AsType *park;			/* it has no room for the actor (flow.h) */
 } AsLeaseEnd;
 
 /*
@@ -144,7 +160,7 @@ extern void as_lease_end(AsLeaseEnd *end);
 
 /* A lease was read from its row; false if there is no room. */
 extern bool as_lease_remember(uint32 home, uint64 key_hash, int64 turn_id,
-							  TimestampTz until);
+							  TimestampTz until, uint64 flow);
 
 /* All rows have been read. */
 extern void as_leases_set_known(uint32 home);

@@ -18,7 +18,9 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
+#include "runtime/flow.h"
 #include "runtime/sched.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -42,9 +44,12 @@ static void
 remember(const AsLeaseRow *row, void *arg)
 {
 	Load	   *load = arg;
+	AsType	   *type = as_type_find(row->actor_type);
+	uint64		flow = type == NULL ? 0 : as_flow_keep_outside(type);
 
 	/* there are more than fit: the turn is offered again */
-	if (!as_lease_remember(load->home, row->key_hash, row->turn_id, row->until))
+	if (!as_lease_remember(load->home, row->key_hash, row->turn_id, row->until,
+						   flow))
 		(void) as_lease_row_delete(&load->leases, row, true);
 }
 
@@ -109,6 +114,16 @@ run_out(const AsLeaseRow *row, AsLeaseEnd *end)
 	as_deed_end(end, end->nmail > 0 ? turn : NULL);
 }
 
+/* Who drops the type locks it before he deletes its leases: so do we. */
+static void
+lock_type(const AsLeaseRow *row)
+{
+	AsType	   *type = as_type_find(row->actor_type);
+
+	if (type != NULL)
+		LockRelationOid(type->relation, RowExclusiveLock);
+}
+
 /* End one, if it is to be; false if somebody is at it. */
 static bool
 end_lease(const AsLeaseDue *due)
@@ -118,6 +133,8 @@ end_lease(const AsLeaseDue *due)
 	bool		done = true;
 
 	as_lease_table_open(&leases, RowExclusiveLock);
+	if (as_lease_row_find(&leases, due->turn_id, &row))
+		lock_type(&row);
 	if (!as_lease_row_find(&leases, due->turn_id, &row))
 		as_deed_end(make_end(due), NULL);
 	else if (!due->is_void && row.until > GetCurrentTimestamp())

@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/json_object.h"
+#include "runtime/deeds.h"
 #include "runtime/groups.h"
 #include "runtime/halt.h"
 #include "runtime/hook.h"
@@ -451,6 +452,7 @@ as_life_type_dropped(text *type)
 	text	   *args[1] = {type};
 
 	as_links_type_dropped(type);
+	as_deeds_doubt();
 	for (int i = 0; i < (int) lengthof(deletions); i++)
 		(void) as_text_query(NULL, SPI_OK_DELETE, deletions[i], 1, args);
 }

@@ -550,10 +550,12 @@ as_mailbox_fetch(AsMailbox *mailbox, const ItemPointerData *place,
 				 int64 message_id, AsMessage *message)
 {
 	ItemPointerData at = *place;
-	bool		found = table_tuple_fetch_row_version(mailbox->rel, &at,
-													  GetActiveSnapshot(),
-													  mailbox->slot);
+	bool		found;
 
+	/* the table may have been written anew since */
+	found = ItemPointerGetBlockNumber(&at) < RelationGetNumberOfBlocks(mailbox->rel) &&
+		table_tuple_fetch_row_version(mailbox->rel, &at, GetActiveSnapshot(),
+									  mailbox->slot);
 	if (found)
 		as_mailbox_take(mailbox, message);
 	ExecClearTuple(mailbox->slot);

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "runtime/sched.h"
+#include "runtime/urgent.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -23,6 +24,9 @@
 
 /* Types with offers, or with clients that wait, in all databases. */
 #define MAX_QUEUES		1024
+
+/* So many slots one with a nearer deadline may pass by. */
+#define MAX_STEPS		1000
 
 #define NONE			PG_UINT32_MAX
 
@@ -64,6 +68,7 @@ typedef struct PlaceShared
 	uint32		before;
 	uint32		behind;
 	uint16		queue;			/* + 1; 0: in none */
+	uint64		deadline;		/* that it stands there with */
 } PlaceShared;
 
 #define WORD(ref, lane) \
@@ -153,19 +158,40 @@ need_queue(uint64 type)
 	return number;
 }
 
+/* The slot that one with a deadline comes behind. */
+static uint32
+find_place(QueueShared *queue, uint64 deadline)
+{
+	uint32		before = queue->last;
+
+	for (int i = 0; i < MAX_STEPS && before != NONE; i++)
+	{
+		if (places[before].deadline <= deadline)
+			break;
+		before = places[before].before;
+	}
+	return before;
+}
+
 static void
-append_slot(int number, uint32 slot)
+insert_slot(int number, uint32 slot, uint64 deadline)
 {
 	QueueShared *queue = &offers->queues[number];
+	PlaceShared *place = &places[slot];
 
-	places[slot].queue = number + 1;
-	places[slot].before = queue->last;
-	places[slot].behind = NONE;
-	if (queue->last == NONE)
+	place->queue = number + 1;
+	place->deadline = deadline;
+	place->before = find_place(queue, deadline);
+	place->behind = place->before == NONE ? queue->first :
+		places[place->before].behind;
+	if (place->before == NONE)
 		queue->first = slot;
 	else
-		places[queue->last].behind = slot;
-	queue->last = slot;
+		places[place->before].behind = slot;
+	if (place->behind == NONE)
+		queue->last = slot;
+	else
+		places[place->behind].before = slot;
 	queue->n++;
 }
 
@@ -291,12 +317,14 @@ as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 {
 	uint32		slot = as_ref_number(ref);
 	PlaceShared *place = &places[slot];
+	uint64		deadline = as_urgent_deadline(ref);
 	bool		lost = false;
 	int			queue;
 
 	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
 	queue = need_queue(type);
 	if (place->queue > 0 && (queue < 0 || place->queue != queue + 1 ||
+							 place->deadline > deadline ||
 							 pg_atomic_read_u64(&place->word) >> 32 !=
 							 as_ref_generation(ref)))
 	{
@@ -307,7 +335,7 @@ as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 	pg_atomic_write_u64(&place->word, queue < 0 ? 0 : WORD(ref, lane));
 	if (queue >= 0 && place->queue == 0)
 	{
-		append_slot(queue, slot);
+		insert_slot(queue, slot, deadline);
 		(void) wake_for(queue);
 	}
 	LWLockRelease(offers->lock);

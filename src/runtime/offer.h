@@ -25,6 +25,9 @@
  * one.  Then its offer is of another generation, and who takes it, or puts
  * another into its place, has all mailboxes looked through.
  *
+ * Where the type wants the nearest deadline first, a slot has one (urgent.h) and
+ * stands before those with later ones, as far as that is found in a few steps.
+ *
  * WAITING.  A client that finds nothing puts itself at the end of the list of
  * those who wait, and sleeps on its latch.  One lock guards queues and list, and
  * whenever it is free, this holds:

@@ -498,7 +498,7 @@ as_requests_note_runner(AsSlotRef ref, int n, int procno)
 
 	for (int i = 0; i < n && number != AS_POOL_NONE; i++)
 	{
-		pg_atomic_write_u32(&cells[number].runner, procno + 1);
+		pg_atomic_write_u32(&cells[number].runner, (uint32) (procno + 1));
 		number = as_pool_next(pool, number);
 	}
 }

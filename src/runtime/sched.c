@@ -392,7 +392,7 @@ as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash, int lane,
 			as_slot_lower(ref, lane, position);
 		if (deadline != AS_NO_DEADLINE)
 			as_urgent_note(ref, deadline);
-		if (as_offer_covers(ref, lane))
+		else if (as_offer_covers(ref, lane))
 			return ref;
 		if (as_slot_schedule(ref, &gone))
 			as_sched_queue(home, ref);

@@ -135,7 +135,7 @@ finish(AsTurn *turn, bool last)
 	}
 	as_slot_put_back(turn->ref, &turn->left);
 	keep_deadline(turn);
-	if (turn->outside_type != 0 && as_outside_offer(my_home, turn))
+	if (as_outside_keep(my_home, turn))
 		return;
 	if (!as_slot_done(turn->ref, turn->more, turn->empty) ||
 		(turn->parked && as_flow_park(my_home, turn->type, turn->ref)))
@@ -275,9 +275,9 @@ run_turn(AsMailbox *mailbox, Oid *owner, int *nmessages, bool *busy)
 		as_turn_unread(turn);
 		turn->nmessages = 0;	/* none of them can be to blame */
 		turn->nrequests = 0;
-		*busy = *busy || result == AS_TURN_BUSY || result == AS_TURN_LEASED;
+		*busy = *busy || result == AS_TURN_BUSY;
 		turn->parked = (result == AS_TURN_PARKED);
-		turn->more = (result != AS_TURN_LEASED);
+		turn->leased = (result == AS_TURN_LEASED);
 		return result != AS_TURN_OTHER_OWNER;
 	}
 	return !careful;

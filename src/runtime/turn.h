@@ -80,6 +80,7 @@ typedef struct AsTurn
 	bool		parked;			/* till there is room for it (flow.h) */
 	uint64		outside_type;	/* a client is to handle it (checkout.h) */
 	int			outside_lane;
+	bool		leased;			/* one is at it (lease.h) */
 
 	/* while it runs */
 	AsType	   *type;

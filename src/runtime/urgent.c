@@ -102,6 +102,12 @@ as_urgent_take(AsSlotRef ref)
 	return pg_atomic_exchange_u64(word, AS_NO_DEADLINE);
 }
 
+uint64
+as_urgent_deadline(AsSlotRef ref)
+{
+	return pg_atomic_read_u64(&deadlines[as_ref_number(ref)]);
+}
+
 /* ---- The heap; the caller holds the lock ---- */
 
 static void

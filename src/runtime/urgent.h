@@ -49,6 +49,9 @@ extern void as_urgent_raise(uint32 home, AsSlotRef ref);
 /* A worker runs the slot: take the deadline out. */
 extern uint64 as_urgent_take(AsSlotRef ref);
 
+/* What it is now, or AS_NO_DEADLINE. */
+extern uint64 as_urgent_deadline(AsSlotRef ref);
+
 /* Queue a slot that has a deadline; false if it has none, or the heap is full. */
 extern bool as_urgent_push(uint32 home, AsSlotRef ref);
 

@@ -427,7 +427,9 @@ as_type_drop(text *name, bool events)
 					 "  WHERE t.actor_type = $1 AND pg_has_role(s.owner::oid, t.owner::oid, 'USAGE'))",
 					 SPI_OK_UPDATE, 1, types, values, NULL);
 
-	/* its mail and its timers go with its actors */
+	/* its open turns, its mail and its timers go with its actors */
+	as_admin_execute("DELETE FROM actorstore.lease WHERE actor_type = $1",
+					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_execute("DELETE FROM actorstore.timer WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_execute("DELETE FROM actorstore.message WHERE actor_type = $1",
