@@ -1,7 +1,7 @@
 # actorstore: build, install, test.
 #
 # To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
-# To try it:    make demo, make orders, make demo-stop         (install what is missing; touch no server of the system)
+# To try it:    make demo, make orders, make board, make demo-stop         (install what is missing; touch no server of the system)
 # To change it: make check, make bench            (likewise)
 #               make floors, make checkver, make WERROR=1
 
@@ -10,7 +10,7 @@ export PG_CONFIG
 
 # ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
 
-NEWCOMER = demo demo-stop orders check bench
+NEWCOMER = demo demo-stop orders board check bench
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
@@ -26,9 +26,12 @@ demo:
 demo-stop:
 	@scripts/throwaway demo stop
 
-orders: EXTRA = clients
+orders board: EXTRA = node
 orders:
 	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user --owner examples/orders/run $(ORDERS)
+
+board:
+	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user --owner examples/board/run $(PORT)
 
 check: EXTRA = clients
 check:
