@@ -461,6 +461,22 @@ as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 	ExecClearTuple(mailbox->slot);
 }
 
+void
+as_mailbox_scan_all(AsMailbox *mailbox, AsMessageCallback callback, void *arg)
+{
+	AsMessage	message;
+	bool		go_on = true;
+
+	begin_scan(mailbox, NULL, 0);
+	while (go_on && next_of_scan(mailbox))
+	{
+		take_row(mailbox, ExecFetchSlotHeapTuple(mailbox->slot, false, NULL),
+				 &message);
+		go_on = callback(&message, arg);
+	}
+	end_scan(mailbox);
+}
+
 /* ---- Changing ---- */
 
 bool

@@ -139,6 +139,14 @@ extern void as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 								AsMessageCallback callback, void *arg);
 
 /*
+ * Call back for each message, key by key.  That is what the index by key
+ * still has, which workers keep small, while the table has room for millions
+ * that were handled.  The message is valid until the callback returns.
+ */
+extern void as_mailbox_scan_all(AsMailbox *mailbox,
+								AsMessageCallback callback, void *arg);
+
+/*
  * The first message of the first key that has any, from a key on (keys are
  * ordered as signed numbers); false if there is none.  If it is delayed, all
  * of the key's messages are.

@@ -1,0 +1,177 @@
+#!/bin/bash
+# Claim: to be watched costs nearly nothing: all views read once a second, and messages followed or not.
+: "${DURATION:=5}"
+: "${PAIRS:=9}"
+. "$(dirname "$0")/lib.sh"
+FULL_DURATION=5 FULL_PAIRS=9
+actors=1000 messages=2000
+estimate $((PAIRS * 5)) $((DURATION + 4))
+
+begin 'What it costs to be watched' <<END
+$(thousands $messages) messages go from actor to actor, of which there are $(thousands $actors): each turn's handler, in PL/pgSQL, adds 1 to a counter in the state and sends
+one message to another actor by chance. Nobody else uses the server: its two workers have all $cores cores. Counted is what stat_types
+says was handled between two looks, $DURATION s apart, a second after the start; in the end the counters in the states must be
+what was handled. Before each run the server is started again.
+
+- bare: a library built without the hooks of \`trace_messages\` (-DAS_WITHOUT_TRACE)
+- off: as it is installed, \`trace_messages = off\`; nobody looks
+- 1 %, all: \`trace_messages\` = 0.01 and on
+- watched: off, and one session reads all of these once a second: stat_types, stat_queues, stat_actors, stat_latency, stat_workers, stat_scheduler,
+  stat_requests, stat_subscriptions, trace, and the queries of metrics/queries.yaml but for the doctor's
+END
+
+work=$(cd "$BENCH_WORK" && pwd -P)/watch
+library=$(sql -c "SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR'")/actorstore.so
+data=$(sql -c 'SHOW data_directory')
+case $library in
+	"$(cd "$bench/.." && pwd -P)"/tmp/*) ;;
+	*) say "not the private server's: $library"; exit 2 ;;
+esac
+
+# ---- the libraries ---------------------------------------------------------------------------------------------------
+
+rm -rf "$work"
+mkdir -p "$work/source"
+cp "$library" "$work/hooks.so"
+cp -r "$bench/../Makefile" "$bench/../actorstore.control" "$bench/../src" "$bench/../sql" "$work/source"
+find "$work/source" -name '*.[od]' -delete
+make -s -C "$work/source" PG_CPPFLAGS="-Isrc -DAS_WITHOUT_TRACE" actorstore.so >"$work/make.log" 2>&1 || { cat "$work/make.log" >&2; exit 1; }
+cp "$work/source/actorstore.so" "$work/bare.so"
+if cmp -s "$work/bare.so" "$work/hooks.so"; then say 'both libraries are the same'; exit 1; fi
+
+trap 'cp --remove-destination "$work/hooks.so" "$library"' EXIT
+
+# How long a look takes while nobody else does anything: the mean of nine.
+look_ms() {
+	local i
+	for ((i = 0; i < 9; i++)); do
+		cat "$work/views.sql"
+	done | { echo '\timing on'; cat; } | sql | awk '/^Time:/ {n++; ms += $2} END {printf "%.0f", ms / 9}'
+}
+
+# ---- the work --------------------------------------------------------------------------------------------------------
+
+sql >/dev/null <<SQL
+DROP FUNCTION IF EXISTS hop;
+CREATE FUNCTION hop(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
+BEGIN
+	PERFORM actorstore.send((actorstore.context()).actor_type, (floor(random() * $actors) + 1)::int::text, 'hop', body);
+	RETURN jsonb_build_object('count', coalesce((state->>'count')::bigint, 0) + 1);
+END \$\$;
+SQL
+
+# What a watcher asks: a psql script that goes on until it is ended.
+{
+	sed -n '/query: |/,/metrics:/p' "$bench/../metrics/queries.yaml" | awk '
+		/query: \|/ {query = ""; next}
+		/cache_seconds:/ {next}
+		/metrics:/ {if (query !~ /doctor/) print query ";"; next}
+		{query = query " " $0}'
+	for view in stat_types stat_queues stat_actors stat_latency stat_workers stat_scheduler stat_requests stat_subscriptions trace; do
+		echo "TABLE actorstore.$view;"
+	done
+} >"$work/views.sql"
+
+watch() {
+	touch "$work/watching"
+	while [ -e "$work/watching" ]; do
+		cat "$work/views.sql"
+		echo 'INSERT INTO looks DEFAULT VALUES;'
+		sleep 1
+	done | sql >/dev/null 2>"$work/watch.log"
+}
+
+end_watch() {
+	rm "$work/watching"
+	if ! wait "$1" || [ -s "$work/watch.log" ]; then
+		cat "$work/watch.log" >&2
+		return 1
+	fi
+	if [ "$(sql -c 'SELECT count(*) FROM looks')" -lt "$DURATION" ]; then
+		say 'nobody has looked'
+		return 1
+	fi
+}
+
+start_again() {
+	cp --remove-destination "$1" "$library"
+	if ! "$bench/../scripts/as-user" "$(command -v pg_ctl)" -D "$data" -s -w -m fast restart >"$work/restart.log" 2>&1 </dev/null; then
+		cat "$work/restart.log" >&2
+		return 1
+	fi
+}
+
+# one_run SIDE: messages handled a second.
+type='' runs=0
+one_run() {
+	local trace=off so=$work/hooks.so watcher='' rate
+	case $1 in
+		bare) so=$work/bare.so ;;
+		sampled) trace=0.01 ;;
+		all) trace=on ;;
+	esac
+	sql -c "SELECT actorstore.drop_type(actor_type, events => false) FROM actorstore.type" -c 'DROP TABLE IF EXISTS looks' \
+		-c 'CREATE TABLE looks (at timestamptz DEFAULT clock_timestamp())' -c "ALTER SYSTEM SET actorstore.trace_messages = '$trace'" >/dev/null
+	start_again "$so"
+	runs=$((runs + 1))
+	type=watch_${runs}_$$
+	sql -c CHECKPOINT -c "SELECT actorstore.create_type('$type')" -c "SELECT actorstore.set_handler('$type', 'hop', 'hop(jsonb, jsonb)')" \
+		-c "SELECT actorstore.insert_many('$type', array_agg(i::text), array_agg('{\"count\": 0}'::jsonb)) FROM generate_series(1, $actors) AS i" \
+		-c "SELECT actorstore.send_many('$type', array_agg((i % $actors + 1)::text), 'hop', array_agg('{\"lorem\": \"ipsum dolor sit amet\"}'::jsonb))
+			FROM generate_series(1, $messages) AS i" >/dev/null
+	if [ "$1" = watched ]; then
+		watch &
+		watcher=$!
+	fi
+	sleep 1
+	rate=$(sql <<-END | tail -n 1
+		SELECT handled, extract(epoch FROM clock_timestamp()) AS at FROM actorstore.stat_types WHERE actor_type = '$type' \gset
+		SELECT FROM pg_sleep($DURATION);
+		SELECT (handled - :handled) / (extract(epoch FROM clock_timestamp()) - :at) FROM actorstore.stat_types WHERE actor_type = '$type';
+	END
+	)
+	if [ "$watcher" ]; then
+		end_watch "$watcher"
+	fi
+	check "$1"
+	echo "$rate"
+}
+
+# check SIDE: nothing was lost or doubled, and followed was what was to be.
+check() {
+	local traced tries
+	sql -c "SELECT actorstore.pause('$type')" >/dev/null
+	for ((tries = 0; tries < 100; tries++)); do
+		[ "$(sql -c 'SELECT queued + running FROM actorstore.stat_scheduler')" != 0 ] || break
+		sleep 0.1
+	done
+	if [ "$(sql -c "SELECT sum((value->>'count')::bigint) = (SELECT handled FROM actorstore.stat_types WHERE actor_type = '$type')
+		AND (SELECT count(*) = $messages FROM actorstore.message) FROM actorstore.actor_$type")" != t ]; then
+		say "$1: the counters are not what was handled"
+		return 1
+	fi
+	traced=$(sql -c 'SELECT count(*) > 0 FROM actorstore.trace')
+	case $1$traced in
+		sampledt | allt | baref | offf | watchedf) ;;
+		*) say "$1: messages were followed: $traced"; return 1 ;;
+	esac
+}
+
+run_is() {
+	echo 'messages handled a second'
+}
+
+load() { :; }
+
+sides='bare off sampled all watched'
+rounds - 0 $sides
+table 'what' 'messages/s'
+row 'watched: all views read once a second' watched off 'nobody looks' 0.98
+row 'trace_messages = off' off bare 'a library without its hooks' 0.99
+row 'trace_messages = 0.01' sampled off 'off' 0.98
+row 'trace_messages = on' all off 'off' -
+write ''
+write "A look at all of it takes $(look_ms) ms, with $messages messages waiting."
+sql -c 'ALTER SYSTEM RESET actorstore.trace_messages' -c 'DROP TABLE IF EXISTS looks' >/dev/null
+start_again "$work/hooks.so"
+finish
