@@ -58,6 +58,7 @@ PGFILEDESC = "actorstore - durable actors"
 # Bottom floor first: a file includes only what lies below it (make floors).
 OBJS = \
 	src/lib/key_hash.o \
+	src/lib/slot_map.o \
 	src/lib/table_name.o \
 	src/lib/sequence.o \
 	src/lib/histogram.o \
@@ -138,6 +139,8 @@ OBJS = \
 	src/runtime/steward.o \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
+	src/cluster/node.o \
+	src/cluster/epoch.o \
 	src/api/args.o \
 	src/api/state.o \
 	src/api/state_sets.o \
@@ -153,6 +156,7 @@ OBJS = \
 	src/api/outside_json.o \
 	src/api/outside.o \
 	src/api/operate.o \
+	src/api/placement.o \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \

@@ -1089,6 +1089,72 @@ $$;
 COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
 
 --
+-- Nodes, and where actors live
+--
+
+-- None is carried by pg_dump: what is restored elsewhere is another database, and no node.
+CREATE TABLE actorstore.node (
+	node_number smallint PRIMARY KEY CHECK (node_number > 0),
+	node_name text COLLATE "C" UNIQUE NOT NULL,
+	conninfo text,
+	weight int NOT NULL CHECK (weight BETWEEN 0 AND 1000000),
+	node_uuid uuid UNIQUE NOT NULL,
+	incarnation bigint NOT NULL,
+	is_self boolean NOT NULL DEFAULT false
+);
+CREATE UNIQUE INDEX node_self ON actorstore.node (is_self) WHERE is_self;
+COMMENT ON TABLE actorstore.node IS 'the databases that share the actors; how they are reached is for superusers to read';
+
+CREATE TABLE actorstore.epoch (
+	epoch bigint PRIMARY KEY,
+	node_numbers smallint[] NOT NULL,
+	weights int[] NOT NULL,
+	owners smallint[] NOT NULL CHECK (cardinality(owners) = 4096),
+	decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE actorstore.epoch IS 'maps of slots: which node owns each of the 4,096; the highest number is in force';
+
+CREATE FUNCTION actorstore.cluster_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'actorstore_cluster_changed' LANGUAGE C;
+COMMENT ON FUNCTION actorstore.cluster_changed() IS 'internal: makes every backend read the nodes anew';
+REVOKE ALL ON FUNCTION actorstore.cluster_changed() FROM PUBLIC;
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.node
+	EXECUTE FUNCTION actorstore.cluster_changed();
+ALTER TABLE actorstore.node ENABLE ALWAYS TRIGGER cluster_changed;
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.epoch
+	EXECUTE FUNCTION actorstore.cluster_changed();
+ALTER TABLE actorstore.epoch ENABLE ALWAYS TRIGGER cluster_changed;
+
+CREATE FUNCTION actorstore.init_node(node_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_init_node' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.init_node(text)
+	IS 'make this database a node, the only one so far, which owns all actors';
+
+CREATE FUNCTION actorstore.locate(actor_type text, actor_id text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'actorstore_locate' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.locate(text, text)
+	IS 'the name of the node that an actor lives on, whether it exists or not';
+
+CREATE FUNCTION actorstore.replicas(actor_type text, actor_id text, count int)
+RETURNS text[]
+AS 'MODULE_PATHNAME', 'actorstore_replicas' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.replicas(text, text, int)
+	IS 'the names of the node that an actor lives on and of those that would be next, at most so many';
+
+CREATE VIEW actorstore.placement AS
+SELECT (o.place - 1)::int AS slot, n.node_name, e.epoch
+FROM (SELECT epoch, owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e,
+	unnest(e.owners) WITH ORDINALITY AS o (node_number, place)
+	LEFT JOIN actorstore.node AS n USING (node_number);
+COMMENT ON VIEW actorstore.placement IS 'which node owns each slot, and since which epoch this map is in force';
+
+GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self) ON actorstore.node TO PUBLIC;
+GRANT SELECT ON actorstore.placement TO PUBLIC;
+REVOKE ALL ON FUNCTION actorstore.init_node(text) FROM PUBLIC;
+
+--
 -- What pg_dump carries beside the partitions made at run time.  A grantee
 -- that no longer exists would be dumped as a number.
 --

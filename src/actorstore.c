@@ -15,6 +15,7 @@
 #include "cdc/commit_signal.h"
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
+#include "cluster/node.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
@@ -379,5 +380,6 @@ _PG_init(void)
 	as_flow_init();
 	as_trace_init();
 	as_deeds_init();
+	as_node_init();
 	start_workers();
 }

@@ -12,6 +12,7 @@
 #include "access/xlog.h"
 #include "api/args.h"
 #include "catalog/pg_type.h"
+#include "cluster/node.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/halt.h"
@@ -114,6 +115,17 @@ actorstore_purge_dead_letters(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n);
 }
 
+/* Other nodes shall see that this is not the database that they knew. */
+static void
+raise_incarnation(void)
+{
+	Oid			types[1] = {INT8OID};
+	Datum		values[1] = {Int64GetDatum((int64) as_node_timeline())};
+
+	as_admin_execute("UPDATE actorstore.node SET incarnation = (((incarnation >> 32) + 1) << 32) | $1 WHERE is_self",
+					 SPI_OK_UPDATE, 1, types, values, NULL);
+}
+
 /* Let this copy of a database live as one of its own. */
 Datum
 actorstore_unfence(PG_FUNCTION_ARGS)
@@ -133,10 +145,13 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 					 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
 					 SPI_OK_INSERT, 2, types, values, NULL);
 
-	/* what was checked out there is not ours */
 	if (fenced)
+	{
+		/* what was checked out there is not ours */
 		as_admin_execute("DELETE FROM actorstore.lease", SPI_OK_DELETE, 0, NULL,
 						 NULL, NULL);
+		raise_incarnation();
+	}
 	as_admin_leave(&admin);
 	as_outgoing_note_database();
 	PG_RETURN_BOOL(fenced);

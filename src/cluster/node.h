@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * node.h
+ *	  Which nodes there are, which one this is, and who owns an actor.
+ *
+ * A database becomes a node by init_node().  actorstore.node has a row for
+ * each node, actorstore.epoch one for each map of slots (lib/slot_map.h): the
+ * one with the highest number is in force.  Every backend keeps both in
+ * memory; whoever changes the tables makes all of them read anew, by a trigger
+ * and the relation cache's own messages.
+ *
+ * A node is known by its uuid, which no other database ever has, and its
+ * incarnation, which rises whenever the database is another copy of itself
+ * than before: its lower 32 bits are the server's timeline, which rises at
+ * every promotion and recovery to a point in time; unfence() raises the upper
+ * ones.  A copy that is fenced is no node.
+ *
+ * What these functions return stays valid until the transaction ends.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_NODE_H
+#define AS_NODE_H
+
+#include "actorstore.h"
+
+#include "lib/slot_map.h"
+#include "utils/uuid.h"
+
+typedef struct AsNode
+{
+	int16		number;
+	const char *name;
+	const char *conninfo;		/* how to reach it; may be NULL for this one */
+	int32		weight;
+	pg_uuid_t	uuid;
+	int64		incarnation;
+} AsNode;
+
+/* To be called once, when the library is loaded. */
+extern void as_node_init(void);
+
+/* This node; NULL if this database is none, or is fenced. */
+extern const AsNode *as_node_self(void);
+
+/* The same; raises 55000 instead. */
+extern const AsNode *as_node_need_self(void);
+
+/* Another one, or this one, or NULL. */
+extern const AsNode *as_node_by_number(int number);
+extern const AsNode *as_node_by_name(const char *name);
+
+/* All of them, by number. */
+extern int	as_node_count(void);
+extern const AsNode *as_node_nth(int n);
+
+/* The node that owns an actor; NULL where there are no nodes. */
+extern const AsNode *as_node_owner(uint64 key_hash);
+
+/*
+ * The first max nodes for an actor: its owner, then those that would own it
+ * next.  Returns how many there are.
+ */
+extern int	as_node_replicas(uint64 key_hash, const AsNode **replicas, int max);
+
+/* The number of the map in force; 0 where there is none. */
+extern int64 as_node_epoch(void);
+
+/* The server's timeline, where it writes or replays. */
+extern uint32 as_node_timeline(void);
+
+#endif							/* AS_NODE_H */
