@@ -77,14 +77,17 @@ as_outside_only(AsType *type)
 }
 
 bool
-as_outside_keep(uint32 home, const AsTurn *turn)
+as_outside_keep(uint32 home, AsTurn *turn)
 {
 	/* who ends the lease asks for a turn */
 	if (turn->leased)
 		return as_slot_rest(turn->ref);
-	return turn->outside_type != 0 &&
-		as_offer_put(home, turn->outside_type, turn->ref, turn->outside_lane) &&
-		as_slot_rest(turn->ref);
+	if (turn->outside_type != 0)
+		return as_offer_put(home, turn->outside_type, turn->ref,
+							turn->outside_lane) && as_slot_rest(turn->ref);
+	if (as_offer_withdraw(turn->ref) && as_slot_has_mail(turn->ref))
+		turn->more = true;
+	return false;
 }
 
 /* ---- Checking out ---- */

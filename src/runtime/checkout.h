@@ -40,9 +40,10 @@ extern uint64 as_outside_only(AsType *type);
 /*
  * A worker has put the turn's positions back into its slot.  If the turn is a
  * client's, offer it; or leave it to the one who has checked it out.  Returns
- * whether that is all; else the worker goes on with the slot.
+ * whether that is all; else the worker goes on with the slot, which is offered
+ * to nobody any more.
  */
-extern bool as_outside_keep(uint32 home, const AsTurn *turn);
+extern bool as_outside_keep(uint32 home, AsTurn *turn);
 
 typedef struct AsCheckout
 {

@@ -295,18 +295,21 @@ note_dedup_keys(AsCompletion *completion, const AsLeaseRow *row, AsTurn *turn)
 	for (int i = 0; i < turn->nmessages; i++)
 	{
 		AsMessage  *message = &turn->messages[i];
-		AsReply    *reply = find_reply(completion, message->message_id);
+		int64		id = message->message_id;
+		AsReply    *reply = find_reply(completion, id);
 		Datum		value = reply != NULL ? reply->value : (Datum) 0;
+		Datum		earlier;
 
 		if (message->dedup_key == NULL)
 			continue;
 		if (message->cell != 0)
 		{
-			if (!as_dedup_claim_request(message, &value))
+			value = answer_of(completion, row, message);
+			if (!as_dedup_claim_request(message, &earlier))
 				return false;
-			value = answer_of(completion, row, &turn->messages[i]);
 		}
 		as_dedup_handled(message, value);
+		message->message_id = id;
 	}
 	return true;
 }

@@ -346,10 +346,13 @@ first_lane(AsSlotRef ref)
  * next, unless it may be the system's.
  */
 static bool
-offer_again(uint32 home, AsSlotRef ref, uint64 type, bool more)
+offer_again(uint32 home, AsSlotRef ref, uint64 type, bool *more)
 {
-	if (!more && !as_slot_is_called(ref))
+	if (!*more && !as_slot_is_called(ref))
 		return false;
+
+	/* as_slot_rest() forgets that somebody has called */
+	*more = true;
 	for (;;)
 	{
 		int			lane = first_lane(ref);
@@ -395,7 +398,7 @@ release_slot(uint32 home, AsLeaseShared *lease, AsLeaseEnd *end)
 {
 	settle_slot(lease, end);
 	if (end->outside != 0 &&
-		offer_again(home, lease->ref, end->outside, lease->more))
+		offer_again(home, lease->ref, end->outside, &lease->more))
 		return;
 	if (!as_slot_done(lease->ref, lease->more, lease->empty) ||
 		(end->park != NULL && as_flow_park(home, end->park, lease->ref)))

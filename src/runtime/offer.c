@@ -345,6 +345,22 @@ as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 }
 
 bool
+as_offer_withdraw(AsSlotRef ref)
+{
+	uint32		slot = as_ref_number(ref);
+
+	/* only who runs the slot offers it, so it is not about to be */
+	if (pg_atomic_read_u64(&places[slot].word) == 0)
+		return false;
+	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
+	if (places[slot].queue > 0)
+		unlink_slot(slot);
+	pg_atomic_exchange_u64(&places[slot].word, 0);
+	LWLockRelease(offers->lock);
+	return true;
+}
+
+bool
 as_offer_covers(AsSlotRef ref, int lane)
 {
 	uint64		word;

@@ -17,9 +17,11 @@
  *
  *		Sender:  position into the slot;  barrier;  word says so?  nothing more
  *		Client:  word := 0;  slot RUNNING;  positions out
+ *		Worker:  slot RUNNING;  positions out;  looks;  word := 0;  looks whether
+ *				 there are positions again
  *
  * A sender who has seen the word put its position in before the client took
- * them out.
+ * them out, or the worker looked again.
  *
  * A slot that is offered may be given up (slot.h) for another actor, as any IDLE
  * one.  Then its offer is of another generation, and who takes it, or puts
@@ -79,6 +81,13 @@ extern bool as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane);
 
 /* Need nobody look at the slot for what has arrived in the lane? */
 extern bool as_offer_covers(AsSlotRef ref, int lane);
+
+/*
+ * Who runs the slot has something else to do with it: it is offered no more.
+ * Returns whether it was; then what has arrived meanwhile is in the slot, and
+ * nobody has asked for a look at it.
+ */
+extern bool as_offer_withdraw(AsSlotRef ref);
 
 /*
  * Is there anything for us?  Who has called this calls as_offer_leave() in the

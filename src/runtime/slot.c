@@ -167,6 +167,13 @@ as_slot_find(uint32 home, uint64 key_hash)
 					   PG_UINT32_MAX, &busy);
 }
 
+/* For all but who runs the slot, or has CLAIMED it, this is a guess. */
+static bool
+has_requests(AsSlotShared *slot)
+{
+	return slot->pending != 0 || pg_atomic_read_u32(&slot->requests) != 0;
+}
+
 /*
  * Take a slot of the set that has that status; AS_NO_SLOT if there is none.
  * It is CLAIMED then, and holds what it held.
@@ -183,18 +190,12 @@ take_in_set(uint32 first, uint64 key_hash, AsSlotStatus status)
 		uint32		generation = GENERATION(state) + 1;
 
 		if (STATUS(state) == status && PINS(state) == 0 &&
+			(status != AS_IDLE || !has_requests(slot)) &&
 			pg_atomic_compare_exchange_u64(&slot->state, &state,
 										   STATE(generation, AS_CLAIMED)))
 			return as_slot_ref(number, generation);
 	}
 	return AS_NO_SLOT;
-}
-
-/* Only who runs a slot may look, or who has CLAIMED it. */
-static bool
-has_requests(AsSlotShared *slot)
-{
-	return slot->pending != 0 || pg_atomic_read_u32(&slot->requests) != 0;
 }
 
 /* Take the slot of an actor that does not need it now. */
@@ -425,6 +426,12 @@ as_slot_rest(AsSlotRef ref)
 		else if (change(ref, &state, AS_IDLE))
 			return true;
 	}
+}
+
+bool
+as_slot_has_mail(AsSlotRef ref)
+{
+	return pg_atomic_read_u32(&as_slot(ref)->lanes) != 0;
 }
 
 bool

@@ -252,6 +252,9 @@ extern bool as_slot_rest(AsSlotRef ref);
 /* Has anybody called, while we run it? */
 extern bool as_slot_is_called(AsSlotRef ref);
 
+/* Has it any positions? */
+extern bool as_slot_has_mail(AsSlotRef ref);
+
 /* The position of a lane as it is in the slot now. */
 extern uint64 as_slot_low(AsSlotRef ref, int lane);
 

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $node = new_node('outside_crash', settings => "restart_after_crash = on\nactorstore.workers = 2\nmax_worker_processes = 16\nactorstore.log_limit = 1000000");
+my $node = new_node('outside_crash', settings => "restart_after_crash = on\nactorstore.workers = 2\nmax_worker_processes = 16\nactorstore.max_active_actors = 16");
 new_database_with_actors($node, 'd');
 my $outside = "'actorstore.outside(jsonb, jsonb)'";
 my $wait = patience() . ' s';
