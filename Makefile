@@ -113,6 +113,7 @@ OBJS = \
 	src/runtime/turn_actor.o \
 	src/runtime/turn_answer.o \
 	src/runtime/turn_run.o \
+	src/runtime/turn_handle.o \
 	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \
 	src/runtime/system.o \

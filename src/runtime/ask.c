@@ -20,6 +20,9 @@
  * GOING AWAY.  A request that is given up, by an error, a cancel, a time-out
  * or the end of the process, is left to whoever finds it.
  *
+ * One file of more than 500 lines: whose the request is by now shows only in
+ * the whole way of an asker.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

@@ -3,6 +3,8 @@
  * flow.c
  *	  See flow.h.
  *
+ * One file of more than 500 lines: all that its lock protects stands together.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

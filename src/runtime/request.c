@@ -3,6 +3,9 @@
  * request.c
  *	  See request.h.
  *
+ * One file of more than 500 lines: all that changes the status of a cell
+ * stands together.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

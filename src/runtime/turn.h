@@ -235,6 +235,32 @@ typedef enum AsTurnResult
  */
 extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
 
+/* ---- turn_handle.c ---- */
+
+/*
+ * Handle the message at hand, or see that nobody can.  What must outlive it
+ * goes into the context given.
+ */
+extern void as_turn_handle(AsTurn *turn, AsMessage *message,
+						   MemoryContext context);
+
+/*
+ * The same of a request.  One with a dedup_key that was handled before gets
+ * the answer of that time.
+ */
+extern void as_turn_handle_request(AsTurn *turn, AsMessage *message,
+								   MemoryContext context);
+
+/*
+ * Nobody will ever handle the message: it goes to the dead letters, or raises
+ * an error for who waits for it.
+ */
+extern void as_turn_bury(AsTurn *turn, AsMessage *message, const char *reason,
+						 int sqlerrcode, const char *error);
+
+/* An error context callback: says which message of the turn is at hand. */
+extern void as_turn_describe_message(void *turn);
+
 /*
  * Call a handler for the message at hand, in two steps: the first one
  * prepares for it what must not be undone with it.  What the call returns is
