@@ -446,6 +446,26 @@ as_slot_low(AsSlotRef ref, int lane)
 	return pg_atomic_read_u64(&as_slot(ref)->low[lane]);
 }
 
+bool
+as_slot_is_alone(AsSlotRef ref)
+{
+	AsSlotShared *mine = as_slot(ref);
+	AsSlotShared *first = &table->slots[as_ref_number(ref) / SLOTS_PER_SET *
+										SLOTS_PER_SET];
+	uint64		key_hash = pg_atomic_read_u64(&mine->key_hash);
+
+	/* one that is CLAIMED may be about to be SCHEDULED again */
+	for (AsSlotShared *slot = first; slot < first + SLOTS_PER_SET; slot++)
+	{
+		if (slot != mine &&
+			STATUS(pg_atomic_read_u64(&slot->state)) != AS_FREE &&
+			pg_atomic_read_u64(&slot->key_hash) == key_hash &&
+			pg_atomic_read_u32(&slot->home) == pg_atomic_read_u32(&mine->home))
+			return false;
+	}
+	return true;
+}
+
 void
 as_slot_put_back(AsSlotRef ref, const AsPositions *positions)
 {

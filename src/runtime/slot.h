@@ -68,7 +68,13 @@
  *
  * Such a slot starts unknown: all positions from 0 on, in all lanes.  Two
  * slots of one actor are harmless otherwise: the lock on the actor's row
- * decides, and the worker whose messages were taken meanwhile finds none.
+ * decides, and the worker whose messages were taken meanwhile finds none.  But
+ * each knows of some messages only, and a later one of those must not overtake
+ * an earlier one of the other's.  So a worker that has its snapshot looks
+ * whether its slot is the only one, and else reads from the beginning.  (The
+ * other one was published before any message that it knows of was committed.
+ * If it has been given up by then, so have all these messages, or their
+ * senders have said so again here.)
  *
  * GIVING UP SLOTS.  An actor whose mailbox is not empty keeps its slot, IDLE,
  * while it is paused, waits for the time of a next attempt, or has delayed
@@ -257,6 +263,9 @@ extern bool as_slot_has_mail(AsSlotRef ref);
 
 /* The position of a lane as it is in the slot now. */
 extern uint64 as_slot_low(AsSlotRef ref, int lane);
+
+/* Is it the only slot of its actor? */
+extern bool as_slot_is_alone(AsSlotRef ref);
 
 /* Put positions back. */
 extern void as_slot_put_back(AsSlotRef ref, const AsPositions *positions);

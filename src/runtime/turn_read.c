@@ -237,6 +237,9 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 	uint64		floor = as_sched_commit_floor(as_sched_home());
 	int			nread = 0;
 
+	if (!as_slot_is_alone(turn->ref))
+		floor = 0;
+
 	for (uint32 rest = turn->taken.lanes; rest != 0; rest &= rest - 1)
 	{
 		int			lane = pg_rightmost_one_pos32(rest);

@@ -1,6 +1,7 @@
-# A request whose home has become another database's, by test/stray, which is
-# built into a module of its own: the other one's workers return what is
-# asked, and drop and count what is told.
+# Moments that are too short to be met, by test/stray, which is built into a
+# module of its own.  A request whose home has become another database's: the
+# other one's workers return what is asked, and drop and count what is told.
+# An actor that has got two slots: its messages keep their order.
 
 use strict;
 use warnings;
@@ -55,6 +56,21 @@ $_->quit foreach @session;
 is($node->safe_psql('mine', q{SELECT actor_id, value FROM actorstore.actor ORDER BY 1}), "first|[0]\nhome|[1]", 'mine: nothing else has been handled');
 is($node->safe_psql('other', q{SELECT actor_id, jsonb_array_length(value) FROM actorstore.actor ORDER BY 1}), 'first|301', 'other: nothing of mine');
 ok(comes_true($node, 'mine', '(SELECT used_cells = 0 AND lost = 1 FROM actorstore.stat_requests)'), 'all cells are back');
+
+# ---- Two slots of an actor ----
+
+# Messages that nobody has been told of: those of an actor that is paused, made those of another one
+$node->safe_psql('mine', q{
+	CREATE FUNCTION stray_key(actor_type text, actor_id text) RETURNS bigint LANGUAGE C STRICT AS 'actorstore_stray', 'stray_key';
+	CREATE FUNCTION stray_hints(home int, actor_type text, actor_id text, rival bigint, own bigint) RETURNS void LANGUAGE C STRICT AS 'actorstore_stray', 'stray_hints';
+	SELECT actorstore.pause('t', 'one'), actorstore.send_many('t', ARRAY['one', 'one', 'one', 'one'], 'm', ARRAY['1', '2', '3', '4']::jsonb[]);
+	CREATE TABLE mail AS SELECT * FROM actorstore.message;
+	SELECT count(actorstore.cancel(message_id)) FROM mail;
+	UPDATE mail SET actor_id = 'two', key_hash = stray_key('t', 'two');
+	INSERT INTO actorstore.message SELECT * FROM mail});
+$node->safe_psql('mine', sprintf(q{SELECT stray_hints(%s, 't', 'two', min(position), min(position) + 1) FROM mail}, sprintf $home, 'mine'));
+ok(comes_true($node, 'mine', q{(SELECT count(*) < 4 FROM actorstore.message)}), 'two slots: a turn');
+is($node->safe_psql('mine', q{SELECT value FROM actorstore.get('t', 'two')}), '[1, 2, 3, 4]', 'two slots: no message overtakes an earlier one');
 
 $node->stop;
 done_testing();
