@@ -93,10 +93,21 @@ actorstore_type_table(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(as_type_get(as_arg_type(fcinfo, 0))->relation);
 }
 
+/* Are any messages of the type handled outside? */
+static bool
+has_outside(text *name)
+{
+	AsType	   *type = as_type_get(name);
+
+	(void) as_handler_find(type, name);
+	return type->noutside > 0;
+}
+
 Datum
 actorstore_set_handler(PG_FUNCTION_ARGS)
 {
 	text	   *name = as_arg_type(fcinfo, 0);
+	bool		was_outside;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -109,8 +120,13 @@ actorstore_set_handler(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("handler does not exist"),
 				 errhint("To remove a handler, set it to NULL.")));
+	was_outside = has_outside(name);
 	as_type_set_handler(name, PG_GETARG_TEXT_PP(1),
 						PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2));
+
+	/* what waits for a client may be a worker's now */
+	if (was_outside)
+		as_outgoing_note_sweep();
 	PG_RETURN_VOID();
 }
 

@@ -72,8 +72,11 @@ type_name(const AsType *type)
 uint64
 as_outside_only(AsType *type)
 {
+	text	   *name = type_name(type);
+
+	(void) as_handler_find(type, name); /* has them read, if need be */
 	return type->noutside > 0 && type->noutside == type->nhandlers ?
-		as_offer_type(type_name(type)) : 0;
+		as_offer_type(name) : 0;
 }
 
 bool

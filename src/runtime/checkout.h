@@ -34,7 +34,7 @@ extern bool as_is_outside(AsType *type, const AsMessage *message,
 /* How many of the turn's messages are, from the first one on, or are not? */
 extern int	as_outside_run(AsType *type, const AsTurn *turn, bool outside);
 
-/* Is all of the type's mail handled outside?  Then what it is called in offer.h. */
+/* Is all of the type's mail handled outside?  Then what it is called in offer.h; else 0. */
 extern uint64 as_outside_only(AsType *type);
 
 /*

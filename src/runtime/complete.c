@@ -7,6 +7,8 @@
  * for, and find nothing behind.  What follows may fail: then the row is there
  * again.
  *
+ * One file of more than 500 lines: all that takes a turn by its token.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -18,6 +20,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
+#include "runtime/sched.h"
 #include "runtime/send.h"
 #include "runtime/stat.h"
 #include "runtime/trace.h"
@@ -380,6 +383,8 @@ carry_out(AsCompletion *completion, const AsLeaseRow *row, AsTurn *turn,
 	make_answers(completion, row, turn, end);
 	end->handled = true;
 	end->nmail = turn->nmessages - turn->nrequests;
+	if (as_sched_home() >= 0)
+		end->lost = pg_atomic_read_u64(&as_home(as_sched_home())->lost);
 	end->outside = as_outside_only(turn->type);
 	(void) as_stat_of(turn->type);
 	count_delayed(turn);

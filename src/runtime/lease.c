@@ -3,6 +3,8 @@
  * lease.c
  *	  See lease.h.
  *
+ * One file of more than 500 lines: all that is done under the lock.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -364,6 +366,16 @@ offer_again(uint32 home, AsSlotRef ref, uint64 type, bool *more)
 	}
 }
 
+/*
+ * Whoever changes handlers has all mailboxes looked through when he has
+ * committed: if that is over, what we know of them may be old.
+ */
+static uint64
+lost_hints(uint32 home)
+{
+	return pg_atomic_read_u64(&as_home(home)->lost);
+}
+
 /* What was in the slot has been handled, or not. */
 static void
 settle_slot(AsLeaseShared *lease, AsLeaseEnd *end)
@@ -397,7 +409,7 @@ static void
 release_slot(uint32 home, AsLeaseShared *lease, AsLeaseEnd *end)
 {
 	settle_slot(lease, end);
-	if (end->outside != 0 &&
+	if (end->outside != 0 && end->lost == lost_hints(home) &&
 		offer_again(home, lease->ref, end->outside, &lease->more))
 		return;
 	if (!as_slot_done(lease->ref, lease->more, lease->empty) ||

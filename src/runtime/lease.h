@@ -148,6 +148,7 @@ typedef struct AsLeaseEnd
 	int			nmail;			/* messages that have left the mailbox */
 	int			careful;		/* so many are to be run one a turn */
 	uint64		outside;		/* type that is only served outside, or 0 */
+	uint64		lost;			/* of sched.h, when that was looked up */
 	const AsType *park;			/* it has no room for the actor (flow.h) */
 } AsLeaseEnd;
 

@@ -3,6 +3,8 @@
  * offer.c
  *	  See offer.h.
  *
+ * One file of more than 500 lines: all that is done under the lock.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

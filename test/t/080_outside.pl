@@ -193,5 +193,18 @@ becomes_true(q{(SELECT used_slots > 0 AND scheduled = 0 AND running = 0 FROM act
 is(sql(q{SELECT actorstore.ask('both', 'z', 'in', '8')}), '[8]', 'who asks does not wait for a client');
 complete(turn('both'));
 
+# ---- Handlers change ----
+
+sql(q{SELECT actorstore.send('out', 'h' || n, 'm', to_jsonb(n)) FROM generate_series(1, 3) AS n});
+$turn = turn('out');
+sql(q{SELECT actorstore.send('out', $$} . $turn->{actor_id} . q{$$, 'm', '9')});
+sql(q{SELECT actorstore.set_handler('out', '*', 'collect(jsonb, jsonb)')});
+becomes_true(q{(SELECT count(*) = 2 FROM actorstore.get_all('out') WHERE actor_id LIKE 'h%')}, 'what waited for a client is handled inside, by who is set to');
+complete($turn, '["done"]');
+becomes_true(q{(SELECT count(*) = 0 FROM actorstore.message)}, 'what was open is completed, and what came after it is handled inside');
+is(sql("SELECT value FROM actorstore.get('out', '$turn->{actor_id}')"), '["done", 9]', 'in this order');
+sql(qq{SELECT actorstore.send('out', 'h1', 'm', '5'), actorstore.set_handler('out', '*', $outside)});
+is(names(turn('out')), 'm', 'and outside again');
+
 $node->stop;
 done_testing();
