@@ -92,7 +92,11 @@ const server = createServer((request, response) => {
 const following = followForEver(store);
 const timer = setInterval(tellAll, every);
 
+let stopping = false;
+
 async function stop() {
+  if (stopping) return;
+  stopping = true;
   clearInterval(timer);
   server.close();
   for (const page of pages) page.end();
@@ -101,7 +105,7 @@ async function stop() {
   await store.end();
 }
 
-process.once('SIGTERM', stop);
-process.once('SIGINT', stop);
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/`));
 await following;
