@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience);
+our @EXPORT = qw(new_node set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -87,6 +87,21 @@ sub comes_true
 {
 	my ($node, $database, $condition) = @_;
 	return $node->safe_psql($database, "SELECT public.until(\$until\$$condition\$until\$)") eq 't';
+}
+
+# A process has been killed: wait until the server, which has to start anew, is there without it.  Until the process has
+# gone, the server does not know of it, and still answers.
+sub is_up_without
+{
+	my ($node, $database, $pid) = @_;
+
+	foreach (1 .. patience() * 10)
+	{
+		my ($status, $stdout) = eval { $node->psql($database, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") };
+		return 1 if defined $status && $status == 0 && $stdout eq '0';
+		select(undef, undef, undef, 0.1);
+	}
+	return 0;
 }
 
 # Wait until no mail of a type is left.

@@ -43,7 +43,7 @@ $old->quit;
 
 # A copy of the database has the rows, not the slots.
 $node->safe_psql('d', q{SELECT actorstore.put('t', 'a', '1')});
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'd'});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'd' AND backend_type = 'client backend'}), 'all sessions have gone');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE d');
 is(sqlstate($node, 'copy', q{SELECT * FROM actorstore.fetch('victim')}), '55000', 'a copy cannot go on');
 $node->safe_psql('copy', q{SELECT actorstore.unsubscribe('victim'), actorstore.unsubscribe('other')});

@@ -20,20 +20,6 @@ sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condi
 sub steward { return sql(q{SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datname = 'd'}); }
 sub there_is_a_steward { becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datname = 'd')}, shift); return; }
 
-# A session that comes while the server goes down and up may fail in any way.
-sub is_up_without
-{
-	my ($pid) = @_;
-
-	foreach (1 .. patience() * 10)
-	{
-		my ($status, $stdout) = eval { $node->psql('d', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") };
-		return 1 if defined $status && $status == 0 && $stdout eq '0';
-		select(undef, undef, undef, 0.1);
-	}
-	return 0;
-}
-
 # count() counts messages, without a limit on the size of the state
 sql(q{
 CREATE FUNCTION count(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN to_jsonb(coalesce(state::bigint, 0) + 1);
@@ -223,7 +209,7 @@ storm('terminated', sub { sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_ac
 there_is_a_steward('another steward comes');
 storm('killed', sub {
 	my $pid = steward();
-	ok(!$pid || (kill('KILL', $pid) && is_up_without($pid)), 'the server is there again');
+	ok(!$pid || (kill('KILL', $pid) && is_up_without($node, 'd', $pid)), 'the server is there again');
 });
 storm('crashed', sub { $node->stop('immediate'); $node->start; });
 
