@@ -1,7 +1,9 @@
 // queues.js SIDE VERB: graphile-worker and pg-boss in the benchmarks of queues.
 //
 //   prepare   makes its tables
-//   work      handles messages until SIGTERM; with MARK=1 in the environment it marks commits (bench/plugin/handler.c)
+//   work      handles messages until SIGTERM; with MARK=1 in the environment it marks commits (bench/plugin/handler.c),
+//             with MARK=start (graphile-worker only) that is the first that it does with a message, by itself
+//   fill MESSAGES     (pg-boss only) sends so many, for all 1,000 actors in turn
 //   produce SECONDS   (pg-boss only) sends messages in batches of 100, prints how many
 //
 // The connection is in PGHOST and so on.
@@ -53,13 +55,18 @@ const graphile = {
     const { run } = require('graphile-worker');
     const pgPool = graphilePool();
     const mark = process.env.MARK === '1';
+    const start = process.env.MARK === 'start';
+    const countJob = ({ id, body }) => (mark
+      ? pgPool.query({ name: 'count', text: countAndMark, values: [id, body.number] })
+      : pgPool.query({ name: 'count', text: count, values: [id] }));
     const runner = await run({
-      preset: graphilePreset(pgPool, mark ? { concurrentJobs: 4 } : perfTest),
+      preset: graphilePreset(pgPool, mark || start ? { concurrentJobs: 4 } : perfTest),
       noHandleSignals: true,
       taskList: {
-        count: ({ id, body }) => (mark
-          ? pgPool.query({ name: 'count', text: countAndMark, values: [id, body.number] })
-          : pgPool.query({ name: 'count', text: count, values: [id] })),
+        async count(job) {
+          if (start) await pgPool.query('SELECT bench_mark($1)', [job.body.number]);
+          await countJob(job);
+        },
       },
     });
 
@@ -104,6 +111,17 @@ const pgboss = {
       sent += BATCH;
     }
     process.stdout.write(`${sent}\n`);
+    await boss.stop({ graceful: false, wait: true });
+  },
+
+  async fill(messages) {
+    const boss = await startBoss();
+    const note = 'leave at the door';
+
+    for (let sent = 0; sent < messages; sent += 1000) {
+      await boss.insert(Array.from({ length: 1000 }, (_, i) => (
+        { name: 'bench', data: { id: String(1 + (sent + i) % 1000), body: { number: sent + i, customer: `${sent + i}`.padStart(32, '0'), note } } })));
+    }
     await boss.stop({ graceful: false, wait: true });
   },
 
