@@ -14,7 +14,7 @@ export interface ConnectOptions {
   ssl?: boolean | object;
   /** Several servers, of which one is the primary: 'host', 'host:port' or { host, port }. */
   hosts?: (string | { host: string; port?: number })[];
-  /** Connections at most; 10. A follower has one more. */
+  /** Connections at most; 10. Each worker and each consumer holds one of them; a follower has one more. */
   max?: number;
   /** How long a call waits for the server to be there, in milliseconds; 60,000. */
   reconnectTimeout?: number;
@@ -196,7 +196,7 @@ export interface WorkerOptions {
   lease?: number;
   /** Of a message, in milliseconds; 60,000. Infinity: none. */
   handlerTimeout?: number;
-  /** Of a checkout that finds nothing, in milliseconds; 20,000. */
+  /** Of a checkout that finds nothing, in milliseconds; 5,000. */
   maxWait?: number;
 }
 

@@ -37,8 +37,8 @@ export class Consumer {
     } finally {
       client.release();
     }
-    this.#database.running.add(this);
-    this.#running = this.#run().finally(() => this.#database.running.delete(this));
+    this.#database.enter(this);
+    this.#running = this.#run().finally(() => this.#database.leave(this));
     return this;
   }
 

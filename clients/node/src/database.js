@@ -6,6 +6,7 @@
 // and not answered is repeated only if its caller says that this does no harm
 // (`repeat`); otherwise the caller gets an OutcomeUnknownError.
 
+import { setMaxListeners } from 'node:events';
 import pg from 'pg';
 import { OutcomeUnknownError, backoff, isConnectionError, isLostRace } from './errors.js';
 import { checkVersion } from './version.js';
@@ -25,7 +26,9 @@ export class Database {
   #retries;
   #closing = new AbortController();
   #clientOptions;
-  running = new Set();   // workers and the like: each has stop(), and is here while it needs connections
+  #max;
+  #holders = new Set();  // workers and consumers: each holds a connection
+  #followers = new Set();
 
   constructor(given) {
     const options = { ...defaults, ...(typeof given === 'string' ? { connectionString: given } : given) };
@@ -38,8 +41,11 @@ export class Database {
     this.#reconnectTimeout = reconnectTimeout;
     this.#retries = retries;
     const { max, ...clientOptions } = poolOptions;
+    this.#max = max;
     this.#clientOptions = clientOptions;
 
+    // each call that waits for the server listens
+    setMaxListeners(0, this.#closing.signal);
     const target = () => this.#target();
     this.#pool = new pg.Pool({
       application_name: 'actorstore',
@@ -64,6 +70,21 @@ export class Database {
 
   get closing() {
     return this.#closing.signal;
+  }
+
+  // One that has stop() needs connections from now on, until it leaves. Those that hold one must leave one for the others.
+  enter(one, { holds = true } = {}) {
+    if (!holds) {
+      this.#followers.add(one);
+      return;
+    }
+    if (this.#holders.size + 1 >= this.#max) throw new RangeError(`max, ${this.#max}, is too low: each worker and each consumer holds a connection`);
+    this.#holders.add(one);
+  }
+
+  leave(one) {
+    this.#holders.delete(one);
+    this.#followers.delete(one);
   }
 
   #target() {
@@ -155,7 +176,7 @@ export class Database {
   }
 
   async end() {
-    await Promise.allSettled([...this.running].map((one) => one.stop()));
+    await Promise.allSettled([...this.#holders, ...this.#followers].map((one) => one.stop()));
     this.#closing.abort();
     await this.#pool.end();
   }

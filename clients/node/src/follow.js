@@ -110,7 +110,7 @@ export class Follower {
   }
 
   async #run() {
-    this.#database.running.add(this);
+    this.#database.enter(this, { holds: false });
     for (let attempt = 0; !this.#stop.signal.aborted;) {
       try {
         await this.#prepare(this.#position > 0n);
@@ -125,7 +125,7 @@ export class Follower {
       }
       await backoff(attempt++, 50, 2000, this.#stop.signal);
     }
-    this.#database.running.delete(this);
+    this.#database.leave(this);
   }
 
   // Makes the slot if it is not there, and learns where it stands.
@@ -163,9 +163,11 @@ export class Follower {
       { acknowledge: { auto: false, timeoutSeconds: 0 }, flowControl: { enabled: true } });
     let arrived = 0;
     let taken = 0;
+    let stopped;
     const broken = new Promise((resolve, reject) => {
+      stopped = resolve;
       service.on('error', reject);
-      this.#stop.signal.addEventListener('abort', resolve);
+      this.#stop.signal.addEventListener('abort', stopped);
     });
 
     this.#open = this.#queue.map(({ sequence }) => ({ sequence }));
@@ -192,6 +194,7 @@ export class Follower {
       await this.#status(service);
     } finally {
       clearInterval(timer);
+      this.#stop.signal.removeEventListener('abort', stopped);
       await quietly(service);
     }
   }

@@ -20,7 +20,7 @@ const defaults = {
   concurrency: 100,               // turns in hand
   lease: 30_000,                  // of a turn; extended while it runs
   handlerTimeout: 60_000,         // of a message
-  maxWait: 20_000,                // of a checkout that finds nothing
+  maxWait: 5_000,                 // of a checkout that finds nothing
 };
 // With some turns in hand and little room, a checkout waits so long for more room: larger checkouts are cheaper.
 const gather = 2;
@@ -58,8 +58,8 @@ export class Worker extends EventEmitter {
 
   start() {
     if (this.#running !== null) throw new Error('the worker has been started');
+    this.#database.enter(this);
     this.#heartbeat = setInterval(() => this.#extend(), this.#options.lease / 6);
-    this.#database.running.add(this);
     this.#running = this.#run();
     return this;
   }
@@ -81,7 +81,7 @@ export class Worker extends EventEmitter {
     while (this.#turns.size > 0) await this.#anyEnd(1000);
     await this.#running?.catch(() => {});
     clearInterval(this.#heartbeat);
-    this.#database.running.delete(this);
+    this.#database.leave(this);
   }
 
   // Waits for the end of a turn, or so long.

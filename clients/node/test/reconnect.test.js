@@ -7,12 +7,16 @@ import { promote, restart, stopServer, storeFor, until } from './helper.js';
 
 test('a client outlives restarts and crashes of the server', async (t) => {
   const store = await storeFor(t);
+  const warnings = [];
+  const warned = (warning) => warnings.push(warning);
 
+  process.on('warning', warned);
+  t.after(() => process.off('warning', warned));
   await store.createType('kept');
   for (const mode of ['fast', 'immediate']) {
     let answers = 0;
     let running = true;
-    const readers = Array.from({ length: 4 }, async () => {
+    const readers = Array.from({ length: 30 }, async () => {
       while (running) {
         await store.get('kept', 'k');
         answers++;
@@ -26,6 +30,7 @@ test('a client outlives restarts and crashes of the server', async (t) => {
     running = false;
     await Promise.all(readers);
   }
+  assert.deepEqual(warnings, []);
 
   // what was sent and not answered is the caller's to decide
   const asleep = store.query('SELECT pg_sleep(600)');

@@ -239,6 +239,8 @@ test('what cannot work is told', async (t) => {
   assert.throws(() => store.worker({}), TypeError);
   assert.throws(() => store.worker({ a: { m: 'text' } }), TypeError);
   assert.throws(() => store.worker({ a: { m() {} } }, { lease: 0 }), RangeError);
+  const small = await storeFor(t, { max: 1 });
+  assert.throws(() => small.worker({ a: { m() {} } }).start(), /max, 1, is too low/);
   await assert.rejects(store.worker({ 'no such type': { m() {} } }).start().done, { code: '42704' });
   await assert.rejects(store.query('SELECT actorstore.complete(1, 1)'), { code: codes.leaseLost });
 });
