@@ -63,12 +63,28 @@
 
 /* The request whose answer this process waits for, or AS_POOL_NONE. */
 static uint32 mine = AS_POOL_NONE;
+static uint64 my_actor;			/* its key */
 static bool asking = false;		/* and counted as such */
 
 static TimeoutId ask_timeout = MAX_TIMEOUTS;	/* not registered yet */
 static volatile sig_atomic_t timed_out = false;
 
 /* ---- Going away ---- */
+
+/*
+ * Nobody may look at our actor's slot for long, if it is offered to clients that
+ * do not come (offer.h): let a worker do so.
+ */
+static void
+have_it_found(void)
+{
+	int			home = as_sched_home();
+	AsSlotRef	ref = home < 0 ? AS_NO_SLOT : as_slot_find(home, my_actor);
+	bool		gone;
+
+	if (ref != AS_NO_SLOT && as_slot_schedule(ref, &gone))
+		as_sched_queue(home, ref);
+}
 
 static void
 give_up(void)
@@ -77,7 +93,10 @@ give_up(void)
 
 	mine = AS_POOL_NONE;
 	if (number != AS_POOL_NONE)
+	{
 		as_request_abandon(number);
+		have_it_found();
+	}
 	if (asking)
 		as_sched_count_asking(-1);
 	asking = false;
@@ -477,6 +496,7 @@ ask(AsType *type, const AsMessage *message, TimestampTz deadline)
 	{
 		uint32		number;
 
+		my_actor = message->key_hash;
 		mine = post(message, true, deadline);
 		if (mine == AS_POOL_NONE ||
 			wait_for_answer(type, message, deadline) == AS_REQUEST_ANSWERED)

@@ -175,6 +175,8 @@ $turn = turn('out');
 is($asker->finish, 'ERROR:  VA002', 'nobody answers in time');
 complete($turn, '{"q": 2}');
 becomes_true('(SELECT used_cells = 0 FROM actorstore.stat_requests)', 'no cell is left');
+is(code(q{SELECT actorstore.ask('out', 'q', 'm', NULL, '100 ms')}), 'VA002', 'no client comes');
+becomes_true('(SELECT used_cells = 0 FROM actorstore.stat_requests)', 'nor is a cell left by who does not wait for one any longer');
 is(code(q{SELECT actorstore.call('out', 'q', 'm')}), 'VA004', 'nobody answers call()');
 
 # ---- Inside and outside, by the message's name ----

@@ -1,6 +1,9 @@
 # Turns that are handled outside the database, while clients, backends, workers and
-# the server are killed: at the end each message has had its effect once.  What
-# is checked out before a crash is open after it, and nobody else gets it.
+# the server are killed: at the end each message has had its effect once, and what
+# was asked at most once, or exactly once if it was answered.  What is checked out
+# before a crash is open after it, and nobody else gets it.
+#
+# ACTORSTORE_STORM_ROUNDS says how long.
 
 use strict;
 use warnings;
@@ -72,6 +75,26 @@ sql(qq{SELECT actorstore.create_type('storm', max_attempts => 1000000, backoff =
 		RETURN to_jsonb(coalesce(state::int, 0) + 1);
 	END \$\$;
 	SELECT actorstore.set_handler('storm', 'inside', 'inside(jsonb, jsonb)');
+	CREATE TABLE answered (body int);
+	CREATE SEQUENCE question;
+	CREATE PROCEDURE asker() LANGUAGE plpgsql AS \$\$
+	DECLARE
+		n int;
+		answered boolean;
+	BEGIN
+		LOOP
+			n = - nextval('question');
+			BEGIN
+				PERFORM actorstore.ask('storm', 'a' || -n % 23, CASE WHEN random() < 0.2 THEN 'inside' ELSE 'm' END, to_jsonb(n), '1 s');
+				answered = true;
+			EXCEPTION
+				WHEN SQLSTATE 'VA001' OR SQLSTATE 'VA002' OR SQLSTATE 'VA006' OR SQLSTATE '38000' OR admin_shutdown THEN answered = false;
+				WHEN OTHERS THEN answered = false; INSERT INTO surprise VALUES (SQLSTATE, SQLERRM);
+			END;
+			IF answered THEN INSERT INTO answered VALUES (n); END IF;
+			COMMIT;
+		END LOOP;
+	END \$\$;
 	CREATE PROCEDURE client(worker text) LANGUAGE plpgsql AS \$\$
 	DECLARE
 		turns jsonb[];
@@ -132,7 +155,7 @@ sub start_client
 	my ($n) = @_;
 	my ($in, $out, $err) = ('', '', '');
 
-	$clients[$n] = IPC::Run::start([ 'psql', '-XAtq', '-c', "CALL client('c$n')", $node->connstr('d') ], '<', \$in, '>', \$out, '2>', \$err);
+	$clients[$n] = IPC::Run::start([ 'psql', '-XAtq', '-c', $n < 4 ? "CALL client('c$n')" : 'CALL asker()', $node->connstr('d') ], '<', \$in, '>', \$out, '2>', \$err);
 	return;
 }
 
@@ -141,7 +164,7 @@ sub client_pid { my ($n) = @_; return $clients[$n]->{KIDS}[0]{PID}; }
 
 sub revive
 {
-	foreach my $n (0 .. 3)
+	foreach my $n (0 .. 5)
 	{
 		eval { $clients[$n]->pump_nb } if defined $clients[$n];
 		next if defined $clients[$n] && $clients[$n]->pumpable;
@@ -152,7 +175,7 @@ sub revive
 }
 
 my @blows = (
-	[ 'a client'  => sub { kill 'KILL', client_pid(int rand 4) } ],
+	[ 'a client'  => sub { kill 'KILL', client_pid(int rand 6) } ],
 	[ 'a session' => sub { $node->psql('d', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%' ORDER BY random() LIMIT 1}) } ],
 	[ 'a worker'  => sub { $node->psql('d', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore worker' ORDER BY random() LIMIT 1}) } ],
 	[ 'a backend with -9' => sub {
@@ -172,7 +195,7 @@ my @blows = (
 		until ($node->start(fail_ok => 1)) { die 'the server does not start' if time > $end; sleep 0.2; $node->{_pid} = undef; }
 	} ]);
 
-foreach my $round (1 .. 12)
+foreach my $round (1 .. ($ENV{ACTORSTORE_STORM_ROUNDS} || 12))
 {
 	my $blow = $blows[ $round % @blows ];
 
@@ -197,13 +220,19 @@ foreach my $client (@clients)
 	kill 'KILL', $client->{KIDS}[0]{PID};
 	eval { $client->finish };
 }
-is(sql(q{SELECT count(*), count(DISTINCT body), min(body), max(body) FROM effect}), "$sent|$sent|1|$sent", 'each has had its effect, and once');
-is(sql(q{SELECT sum(value::int) FROM actorstore.get_all('storm')}), $sent, 'so say the states');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'});
+becomes_true(q{NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'CALL%')}, 'the others are gone');
+becomes_true(q{NOT EXISTS (SELECT FROM actorstore.lease)}, 'no turn is open');
+becomes_true(q{(SELECT used_slots = 0 FROM actorstore.stat_scheduler)}, 'no slot is kept');
+becomes_true(q{(SELECT used_cells = 0 FROM actorstore.stat_requests)}, 'no question is kept');
+is(sql(q{SELECT count(*), count(DISTINCT body), min(body), max(body) FROM effect WHERE body > 0}), "$sent|$sent|1|$sent", 'each message has had its effect, and once');
+is(sql(q{SELECT count(*) - count(DISTINCT body) FROM effect WHERE body < 0}), '0', 'what was asked, at most once');
+is(sql(q{SELECT count(*) FROM answered WHERE body NOT IN (SELECT body FROM effect)}), '0', 'what was answered, once');
+is(sql(q{SELECT sum(value::int) - (SELECT count(*) FROM effect) FROM actorstore.get_all('storm')}), '0', 'so say the states');
+cmp_ok(sql(q{SELECT count(*) FROM answered}), '>', 10, 'many were answered');
 is(sql(q{SELECT count(*) FROM actorstore.dead_letter}), '0', 'nothing is lost');
 is(sql(q{SELECT string_agg(DISTINCT sqlstate || ' ' || message, ', ') FROM surprise}), '', 'and nothing else went wrong');
 cmp_ok(sql(q{SELECT count(DISTINCT worker) FROM effect}), '>', 2, 'clients and workers were at it');
-becomes_true(q{NOT EXISTS (SELECT FROM actorstore.lease)}, 'no turn is open');
-becomes_true(q{(SELECT used_slots = 0 FROM actorstore.stat_scheduler)}, 'no slot is kept');
 
 $node->stop;
 done_testing();
