@@ -288,25 +288,6 @@ stop_for_good(AsTurn *turn)
 }
 
 bool
-as_supervise_handle_shutdown(AsTurn *turn, AsMessage *message)
-{
-	AsExit		how = {.reason = "shutdown", .ordered = true,
-		.step = as_json_get_int(message->body, "step"),
-	.final = as_json_get_bool(message->body, "final")};
-
-	if (turn->halt == AS_NOT_HALTED)
-	{
-		as_life_exit(turn, &how);
-		return true;
-	}
-	if (turn->halt == AS_DOWN && how.final)
-		stop_for_good(turn);
-	answer_when_done(turn, as_child_find(as_turn_type_name(turn), as_turn_id(turn)),
-					 "$terminated", how.step);
-	return true;
-}
-
-bool
 as_supervise_handle_released(AsTurn *turn, AsMessage *message)
 {
 	if (turn->halt == AS_DOWN)
@@ -314,6 +295,28 @@ as_supervise_handle_released(AsTurn *turn, AsMessage *message)
 		stop_for_good(turn);
 		as_steps_advance(turn);
 	}
+	return true;
+}
+
+bool
+as_supervise_handle_shutdown(AsTurn *turn, AsMessage *message)
+{
+	AsExit		how = {.reason = "shutdown", .ordered = true,
+		.step = as_json_get_int(message->body, "step"),
+	.final = as_json_get_bool(message->body, "final")};
+	AsChild    *child = as_child_find(as_turn_type_name(turn), as_turn_id(turn));
+
+	/* it has become nobody's while this was under way: nobody waits */
+	if (child == NULL)
+		return as_supervise_handle_released(turn, message);
+	if (turn->halt == AS_NOT_HALTED)
+	{
+		as_life_exit(turn, &how);
+		return true;
+	}
+	if (turn->halt == AS_DOWN && how.final)
+		stop_for_good(turn);
+	answer_when_done(turn, child, "$terminated", how.step);
 	return true;
 }
 

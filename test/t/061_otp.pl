@@ -417,6 +417,22 @@ sub crash_unseen
 	return comes_true($node, 'd', "EXISTS (SELECT FROM actorstore.halted_actor WHERE actor_id = '$id' AND state = 'restarting')");
 }
 
+# It is a child no more by the time that it hears of the order to stop for a restart: nobody would restart it.
+supervise('u', 2, q{, strategy => 'one_for_all'});
+sql(q{CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NULL; END';
+	CREATE CONSTRAINT TRIGGER hold AFTER UPDATE ON actorstore.supervision_step DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()});
+my $holder = ActorstoreTest::Session->new($node, 'd');
+$holder->query('SELECT pg_advisory_lock(77)');
+sql(q{SELECT actorstore.send('w', 'u1', 'do', '{"sql": "SELECT 1/0"}') \g /dev/null});
+ok(comes_true($node, 'd', q{EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)}), 'the order is under way');
+is(sql(q{SELECT actorstore.unsupervise('w', 'u2')}), 't', 'its child is a child no more');
+ok(comes_true($node, 'd', q{NOT EXISTS (SELECT FROM actorstore.message WHERE actor_id = 'u2')}), 'and has heard of it');
+$holder->query('SELECT pg_advisory_unlock(77)');
+$holder->quit;
+quiet();
+sql(q{DROP TRIGGER hold ON actorstore.supervision_step});
+is(gone('u'), '', 'it goes on, as does the one that is restarted');
+
 is(sql(q{SELECT (SELECT count(*) FROM actorstore.supervision_step), (SELECT count(*) FROM actorstore.message)}), '0|0', 'nothing is left to do');
 
 # ---- The table in the documentation ----
