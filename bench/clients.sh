@@ -2,7 +2,7 @@
 # Claim: handlers in Node.js get several times as much done as jobs of graphile-worker and pg-boss, and begin sooner.
 . "$(dirname "$0")/queue_lib.sh"
 
-knob MESSAGES 600000
+knob MESSAGES 600000		# a multiple of 60,000
 knob EVENTS 1000
 rate=50
 rounds_are="$PAIRS rounds, each side once a round, for $DURATION s or until all is handled, the order reversed every other round (ABBA)"
@@ -19,11 +19,11 @@ Messages wait; how fast does one process of Node.js handle them, with the server
 message adds 1 to the counter of one of $(thousands $actors) actors; its body has some 100 bytes. actorstore: the client of clients/node, a
 handler in JavaScript that returns the new state, up to \`batch_size\` messages in a turn, or one. The peers update a row of a table of
 $(thousands $actors) integers for each job: graphile-worker with the preset of its own performance test, pg-boss fetching and completing 100 at a
-time. Counted from the first to the last look at the counters, every 0.2 s.
+time. $(thousands "$MESSAGES") messages wait for actorstore, $(thousands $((MESSAGES / 10))) for graphile-worker and $(thousands $((MESSAGES / 60))) for pg-boss, which is slower with more. Counted from the first to the last look at the counters, every 0.2 s.
 
-From waiting to started: $rate messages a second are sent by one client, each in a transaction of its own; the first thing that a handler does is
-to have the server write down the time (bench/plugin/handler.c), a round trip for either side. graphile-worker with its defaults
-and 4 jobs at a time. $EVENTS messages a round, of which the first $rate do not count.
+From waiting to started: $rate messages a second are sent by one client, each in a transaction of its own; from its COMMIT, as the server's
+process sees it (bench/plugin/handler.c), to the handler's first line, by one clock. graphile-worker with its defaults and 4
+jobs at a time. $EVENTS messages a round, of which the first $rate do not count.
 $counted
 $(peers_are)
 END
@@ -90,7 +90,10 @@ looks() {
 
 one_run() {
 	local side=$1 messages=$MESSAGES
-	if [[ $side != actorstore* ]]; then messages=$((MESSAGES / 3000 * 1000)); fi
+	case $side in
+		graphile) messages=$((MESSAGES / 10)) ;;
+		pgboss) messages=$((MESSAGES / 60)) ;;
+	esac
 	prepare_side "$side"
 	fill_side "$side" "$messages"
 	start_worker "$side"

@@ -93,6 +93,7 @@ build_handler() {
 	sql <<'SQL'
 CREATE FUNCTION count_c(state jsonb, body jsonb) RETURNS jsonb AS 'actorstore_bench', 'bench_count' LANGUAGE C;
 CREATE FUNCTION bench_mark(n bigint) RETURNS void AS 'actorstore_bench' LANGUAGE C VOLATILE STRICT;
+CREATE FUNCTION bench_mark_at(n bigint, us bigint) RETURNS void AS 'actorstore_bench' LANGUAGE C VOLATILE STRICT;
 CREATE FUNCTION bench_marks(n int) RETURNS bigint[] AS 'actorstore_bench' LANGUAGE C VOLATILE STRICT;
 CREATE FUNCTION bench_forget_marks() RETURNS void AS 'actorstore_bench' LANGUAGE C VOLATILE STRICT;
 SQL

@@ -1,7 +1,7 @@
 // actorstore.mjs TYPE [MESSAGES]: the client for Node.js in the benchmark of
 // clients: counts the messages of a type, at most so many a turn, until
-// SIGTERM. With MARK=1 in the environment each handler's first act is to mark
-// its message (bench/plugin/handler.c).
+// SIGTERM. With MARK=1 in the environment it marks the time when each handler
+// begins (bench/plugin/handler.c).
 
 import { connect } from 'actorstore';
 
@@ -11,7 +11,7 @@ const mark = process.env.MARK === '1';
 const store = await connect();
 
 async function count(state, { number }) {
-  await store.query('SELECT bench_mark($1)', [number]);
+  await store.query('SELECT bench_mark_at($1, $2)', [number, process.hrtime.bigint() / 1000n]);
   return { count: (state?.count ?? 0) + 1 };
 }
 

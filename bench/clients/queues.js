@@ -2,7 +2,7 @@
 //
 //   prepare   makes its tables
 //   work      handles messages until SIGTERM; with MARK=1 in the environment it marks commits (bench/plugin/handler.c),
-//             with MARK=start (graphile-worker only) that is the first that it does with a message, by itself
+//             with MARK=start (graphile-worker only) the time when each handler begins
 //   fill MESSAGES     (pg-boss only) sends so many, for all 1,000 actors in turn
 //   produce SECONDS   (pg-boss only) sends messages in batches of 100, prints how many
 //
@@ -64,7 +64,7 @@ const graphile = {
       noHandleSignals: true,
       taskList: {
         async count(job) {
-          if (start) await pgPool.query('SELECT bench_mark($1)', [job.body.number]);
+          if (start) await pgPool.query('SELECT bench_mark_at($1, $2)', [job.body.number, process.hrtime.bigint() / 1000n]);
           await countJob(job);
         },
       },

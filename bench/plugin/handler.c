@@ -12,6 +12,8 @@
  * pays for being watched more than another.  The marks stand in a file of
  * the data directory: bench_marks(n) returns the first n of them, in
  * microseconds, 0 where there is none, and bench_forget_marks() empties it.
+ * bench_mark_at(n, us) writes down a time that somebody else has taken from
+ * the same clock.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -36,6 +38,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(bench_nothing);
 PG_FUNCTION_INFO_V1(bench_count);
 PG_FUNCTION_INFO_V1(bench_mark);
+PG_FUNCTION_INFO_V1(bench_mark_at);
 PG_FUNCTION_INFO_V1(bench_marks);
 PG_FUNCTION_INFO_V1(bench_forget_marks);
 
@@ -123,6 +126,17 @@ bench_mark(PG_FUNCTION_ARGS)
 	if (npending == MAX_PENDING)
 		elog(ERROR, "too many marks in a transaction");
 	pending[npending++] = PG_GETARG_INT64(0);
+	PG_RETURN_VOID();
+}
+
+Datum
+bench_mark_at(PG_FUNCTION_ARGS)
+{
+	int64		us = PG_GETARG_INT64(1);
+
+	open_marks();
+	if (pwrite(marks, &us, sizeof(us), PG_GETARG_INT64(0) * sizeof(us)) != sizeof(us))
+		elog(ERROR, "could not write a mark: %m");
 	PG_RETURN_VOID();
 }
 
