@@ -35,7 +35,7 @@ board:
 
 check: EXTRA = clients
 check:
-	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
+	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) -s fault-server && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
 
 bench: EXTRA = clients peers
 bench:
@@ -142,6 +142,19 @@ OBJS = \
 	src/runtime/guard.o \
 	src/cluster/node.o \
 	src/cluster/epoch.o \
+	src/cluster/peer_stat.o \
+	src/cluster/peer_io.o \
+	src/cluster/peer_settings.o \
+	src/cluster/peer.o \
+	src/cluster/identity.o \
+	src/cluster/fault.o \
+	src/cluster/decision.o \
+	src/cluster/life.o \
+	src/cluster/global_guard.o \
+	src/cluster/global_commit.o \
+	src/cluster/global.o \
+	src/cluster/resolve.o \
+	src/cluster/resolver.o \
 	src/api/args.o \
 	src/api/state.o \
 	src/api/state_sets.o \
@@ -161,6 +174,8 @@ OBJS = \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \
+	src/api/nodes.o \
+	src/api/execute.o \
 	src/actorstore.o
 
 # Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,
@@ -169,7 +184,8 @@ OBJS = \
 # The server's flags and pg_config.h were made for the compiler that built it, mostly gcc: clang does not know all of
 # the flags, nor the attribute gnu_printf.
 CLANG_NOISE = -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DAS_VERSION='"$(EXTVERSION)"'
+SHLIB_LINK  = $(libpq)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter
 PG_CFLAGS  += $(if $(findstring clang,$(shell $(CC) --version)),$(CLANG_NOISE))
 PG_CFLAGS  += $(if $(filter 1,$(WERROR)),-Werror)
@@ -185,7 +201,7 @@ ISOLATION      = $(patsubst $(srcdir)/test/specs/%.spec,%,$(sort $(wildcard $(sr
 ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=actorstore
 TAP_TESTS      = 1
 PROVE_TESTS    = test/t/*.pl
-EXTRA_CLEAN    = examples/flights/replay tmp/check
+EXTRA_CLEAN    = examples/flights/replay tmp/check tmp/faults
 
 .DEFAULT_GOAL := all
 
@@ -208,6 +224,23 @@ private-server:
 	@echo "actorstore: building"
 	@$(MAKE) -s all
 	@tree=$$(scripts/private-server) && $(MAKE) -s install DESTDIR="$$tree"
+
+# For tests: the same library with places where a transaction over several nodes can be stopped (src/cluster/fault.h),
+# in a copy of the private server.
+FAULT_OBJS = $(patsubst src/cluster/%.o,tmp/faults/%.o,$(filter src/cluster/%.o,$(OBJS)))
+
+$(FAULT_OBJS): tmp/faults/%.o: $(srcdir)/src/cluster/%.c $(srcdir)/Makefile $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+	@mkdir -p tmp/faults
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DACTORSTORE_FAULTS -c -o $@ $<
+
+tmp/faults/actorstore.so: $(OBJS) $(FAULT_OBJS)
+	$(CC) $(CFLAGS) -shared -o $@ $(filter-out src/cluster/%.o,$(OBJS)) $(FAULT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
+
+.PHONY: fault-server
+fault-server: tmp/faults/actorstore.so
+	@tree=$$(scripts/private-server) && rm -rf "$$tree-faults" && cp -al "$$tree" "$$tree-faults" && \
+		rm -f "$$tree-faults$(pkglibdir)/actorstore.so" && \
+		cp tmp/faults/actorstore.so "$$tree-faults$(pkglibdir)" && chmod 755 "$$tree-faults$(pkglibdir)/actorstore.so"
 
 # The demo's client program.
 examples/flights/replay: examples/flights/replay.c

@@ -1018,76 +1018,6 @@ GRANT SELECT ON actorstore.trace TO PUBLIC;
 GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
 	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 
-CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
-RETURNS SETOF record
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	WITH slots AS (
-		SELECT r.slot_name, r.restart_lsn, s.subscription
-		FROM pg_replication_slots AS r FULL JOIN actorstore.subscription AS s ON s.slot = r.slot_name
-		WHERE s.subscription IS NOT NULL OR
-			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
-	), checks (number, item, ok, detail, hint) AS (
-		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''])actorstore($|[ ,"''])', setting,
-			'Put actorstore into shared_preload_libraries in postgresql.conf and restart.'
-		FROM pg_settings WHERE name = 'shared_preload_libraries'
-		UNION ALL
-		SELECT 2, 'wal_level', setting = 'logical', setting,
-			'Subscriptions need ALTER SYSTEM SET wal_level = logical and a restart.'
-		FROM pg_settings WHERE name = 'wal_level'
-		UNION ALL
-		SELECT 3, 'output_plugin_libraries', setting ~ '(^|[ ,])actorstore($|[ ,])', setting,
-			'Subscriptions need ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, actorstore and a reload.'
-		FROM pg_settings WHERE name = 'output_plugin_libraries'
-		UNION ALL
-		SELECT 4, 'max_replication_slots', (SELECT count(*) FROM pg_replication_slots) < setting::int,
-			format('%s of %s are in use', (SELECT count(*) FROM pg_replication_slots), setting),
-			'Raise max_replication_slots and restart, or drop slots that nobody uses.'
-		FROM pg_settings WHERE name = 'max_replication_slots'
-		UNION ALL
-		SELECT 5, 'max_slot_wal_keep_size', setting <> '-1' OR NOT EXISTS (SELECT FROM slots), setting,
-			'A subscription that nobody reads can fill the disk: set max_slot_wal_keep_size.'
-		FROM pg_settings WHERE name = 'max_slot_wal_keep_size'
-		UNION ALL
-		SELECT 6, 'keeper launcher', count(*) > 0, format('%s running', count(*)),
-			'Raise max_worker_processes and restart, or look into the server log.'
-		FROM pg_stat_activity WHERE backend_type = 'actorstore keeper launcher'
-		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
-		UNION ALL
-		SELECT 7, 'lost subscriptions', count(*) = 0, format('%s have lost events', count(*)),
-			'See stat_subscriptions; unsubscribe, and subscribe from the beginning.'
-		FROM slots WHERE subscription IS NOT NULL AND restart_lsn IS NULL
-		UNION ALL
-		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
-			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
-		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
-		UNION ALL
-		SELECT 9, 'fence', count(*) = 0, CASE WHEN count(*) = 0 THEN 'this database is the original' ELSE 'this database is a copy: its actors stand still' END,
-			'Once the original runs no more, SELECT actorstore.unfence().'
-		FROM actorstore.identity AS i, pg_control_system() AS c, pg_database AS d
-		WHERE d.datname = current_database() AND (i.system_identifier, i.database) <> (c.system_identifier, d.oid)
-		UNION ALL
-		SELECT 10, 'launcher', count(*) > 0, format('%s running, which shares %s workers among the databases', count(*),
-			(SELECT count(*) FROM actorstore.workers_now())),
-			'Raise max_worker_processes and restart, or look into the server log.'
-		FROM pg_stat_activity WHERE backend_type = 'actorstore launcher'
-		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
-		UNION ALL
-		SELECT 11, 'waiting mail', count(*) = 0, format('%s messages have waited for more than a minute for actors that may run', count(*)),
-			'See actorstore.stat_actors and actorstore.stat_workers.'
-		FROM actorstore.message AS m
-		WHERE greatest(sent_at, due) < clock_timestamp() - interval '1 minute'
-			AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.actor_type = m.actor_type AND h.actor_id IN ('', m.actor_id))
-		UNION ALL
-		SELECT 12, 'steward', count(*) > 0 OR NOT EXISTS (SELECT FROM actorstore.timer),
-			format('%s running, which fires timers', count(*)),
-			'Workers fire timers meanwhile. Raise max_worker_processes and restart, or look into the server log.'
-		FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
-		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
-	)
-	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
-$$;
-COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
-
 --
 -- Nodes, and where actors live
 --
@@ -1153,6 +1083,248 @@ COMMENT ON VIEW actorstore.placement IS 'which node owns each slot, and since wh
 GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self) ON actorstore.node TO PUBLIC;
 GRANT SELECT ON actorstore.placement TO PUBLIC;
 REVOKE ALL ON FUNCTION actorstore.init_node(text) FROM PUBLIC;
+
+--
+-- Transactions over several nodes
+--
+
+CREATE FUNCTION actorstore.local_identity(OUT node_uuid uuid, OUT node_name text, OUT incarnation bigint,
+	OUT extension_version text, OUT in_recovery boolean, OUT max_prepared_transactions int)
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_local_identity' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_identity() IS 'for other nodes: which node this is';
+
+CREATE FUNCTION actorstore.node_check(node_name text, OUT ok boolean, OUT round_trip interval, OUT detail text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_node_check' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.node_check(text)
+	IS 'whether this node can speak to another one, how long question and answer take, and what is wrong';
+
+CREATE FUNCTION actorstore.peers_now(OUT node_number smallint, OUT connections bigint, OUT connected bigint, OUT refused bigint,
+	OUT lost bigint, OUT round_trips bigint, OUT one_phase bigint, OUT prepared bigint, OUT committed bigint,
+	OUT rolled_back bigint, OUT resolved bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_peers_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.peers_now() IS 'internal: see stat_peers';
+
+CREATE VIEW actorstore.stat_peers AS
+SELECT n.node_name, coalesce(p.connections, 0) AS connections, coalesce(p.connected, 0) AS connected,
+	coalesce(p.refused, 0) AS refused, coalesce(p.lost, 0) AS lost, coalesce(p.round_trips, 0) AS round_trips,
+	coalesce(p.one_phase, 0) AS one_phase, coalesce(p.prepared, 0) AS prepared, coalesce(p.committed, 0) AS committed,
+	coalesce(p.rolled_back, 0) AS rolled_back, coalesce(p.resolved, 0) AS resolved
+FROM actorstore.node AS n LEFT JOIN actorstore.peers_now() AS p USING (node_number)
+WHERE NOT n.is_self;
+COMMENT ON VIEW actorstore.stat_peers
+	IS 'connections of this database''s sessions to each other node, and what became of transactions there, since the server started';
+
+-- A visible row says: this transaction is committed, on all nodes named.
+CREATE TABLE actorstore.decision (
+	full_xid xid8 PRIMARY KEY,
+	incarnation bigint NOT NULL,
+	decided_at timestamptz NOT NULL,
+	nodes smallint[] NOT NULL,
+	gids text[] NOT NULL,
+	lost smallint[]
+);
+COMMENT ON TABLE actorstore.decision IS 'transactions over several nodes that this node has committed and whose participants have not all confirmed';
+
+-- After a crash a server may use a transaction's number again: the number of the start makes it another one.
+CREATE TABLE actorstore.boot (
+	boot bigint PRIMARY KEY,
+	started_at timestamptz NOT NULL
+);
+COMMENT ON TABLE actorstore.boot IS 'starts of the server under which transactions over several nodes were begun';
+
+-- Inserted in a participant's part of a transaction: visible, it proves that the part is committed.
+CREATE TABLE actorstore.receipt (
+	coordinator uuid NOT NULL,
+	incarnation bigint NOT NULL,
+	full_xid xid8 NOT NULL,
+	gid text NOT NULL,
+	received_at timestamptz NOT NULL,
+	PRIMARY KEY (coordinator, full_xid, gid)
+);
+COMMENT ON TABLE actorstore.receipt IS 'parts of other nodes'' transactions that were committed here, till their coordinators know';
+
+CREATE FUNCTION actorstore.local_receipt(gid text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_receipt' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_receipt(text) IS 'for other nodes: note that this transaction is part of one of theirs, before it is prepared';
+
+CREATE FUNCTION actorstore.local_prepared(coordinator uuid)
+RETURNS SETOF text
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT gid FROM pg_prepared_xacts
+	WHERE database = current_database() AND starts_with(gid, 'actorstore_' || coordinator || '_')
+$$;
+COMMENT ON FUNCTION actorstore.local_prepared(uuid) IS 'for other nodes: parts of their transactions that are prepared here';
+
+CREATE FUNCTION actorstore.local_receipts(coordinator uuid, gids text[])
+RETURNS SETOF text
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT r.gid FROM actorstore.receipt AS r WHERE r.coordinator = $1 AND r.gid = ANY ($2)
+$$;
+COMMENT ON FUNCTION actorstore.local_receipts(uuid, text[]) IS 'for other nodes: which of these parts of their transactions are committed here';
+
+CREATE FUNCTION actorstore.local_forget(coordinator uuid, incarnation bigint, before xid8)
+RETURNS bigint
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH gone AS (
+		DELETE FROM actorstore.receipt AS r WHERE r.coordinator = $1 AND r.incarnation <= $2 AND r.full_xid < $3
+		RETURNING 1
+	)
+	SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION actorstore.local_forget(uuid, bigint, xid8) IS 'for other nodes: delete receipts that they need no more';
+
+CREATE FUNCTION actorstore.local_acknowledged()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_sync_acknowledged' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_acknowledged()
+	IS 'for other nodes: whether the synchronous standbys, if there are any, have all that can be seen here';
+
+CREATE FUNCTION actorstore.execute_on_nodes(statement text, params text[] DEFAULT '{}', node_names text[] DEFAULT NULL,
+	OUT node_name text, OUT row_count bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_execute_on_nodes' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.execute_on_nodes(text, text[], text[])
+	IS 'execute a statement on the nodes named, or on all, in parallel and in this transaction: on all or on none';
+
+CREATE FUNCTION actorstore.resolve_in_doubt()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_resolve_in_doubt' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.resolve_in_doubt()
+	IS 'let the resolver look at all nodes now and wait for it; returns how many prepared transactions it has ended meanwhile';
+
+CREATE VIEW actorstore.in_doubt AS
+SELECT 'coordinator' AS role, d.full_xid, n.node_name, u.gid,
+	CASE WHEN u.node = ANY (d.lost) THEN 'lost' ELSE 'committed' END AS state, d.decided_at AS since
+FROM actorstore.decision AS d CROSS JOIN unnest(d.nodes, d.gids) AS u (node, gid)
+	LEFT JOIN actorstore.node AS n ON n.node_number = u.node
+UNION ALL
+SELECT 'participant', split_part(p.gid, '_', 5)::xid8, n.node_name, p.gid, 'prepared', p.prepared
+FROM pg_catalog.pg_prepared_xacts AS p LEFT JOIN actorstore.node AS n ON n.node_uuid::text = split_part(p.gid, '_', 2)
+WHERE p.database = current_database() AND p.gid ~ '^actorstore_[-0-9a-f]{36}_[0-9]+_[0-9]+_[0-9]+_[0-9]+$';
+COMMENT ON VIEW actorstore.in_doubt
+	IS 'transactions over several nodes that are not over: decided here and not confirmed by a node, or prepared here for a node';
+
+CREATE FUNCTION actorstore.global_transactions_now(OUT pid int, OUT full_xid xid8, OUT state text, OUT began_at timestamptz,
+	OUT since timestamptz, OUT nodes smallint[])
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_global_transactions_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.global_transactions_now() IS 'internal: see global_transaction';
+
+CREATE VIEW actorstore.global_transaction AS
+SELECT g.pid, g.full_xid, g.state, g.began_at, g.since,
+	ARRAY(SELECT n.node_name FROM actorstore.node AS n WHERE n.node_number = ANY (g.nodes) ORDER BY n.node_number) AS node_names
+FROM actorstore.global_transactions_now() AS g;
+COMMENT ON VIEW actorstore.global_transaction
+	IS 'the last transaction over several nodes of each session: begin, active, preparing, prepared, committing, committed, aborting, aborted';
+
+REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(text), actorstore.local_prepared(uuid),
+	actorstore.local_receipts(uuid, text[]), actorstore.local_forget(uuid, bigint, xid8), actorstore.local_acknowledged(),
+	actorstore.node_check(text), actorstore.peers_now(), actorstore.execute_on_nodes(text, text[], text[]),
+	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
+
+--
+-- What is wrong
+--
+
+CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH slots AS (
+		SELECT r.slot_name, r.restart_lsn, s.subscription
+		FROM pg_replication_slots AS r FULL JOIN actorstore.subscription AS s ON s.slot = r.slot_name
+		WHERE s.subscription IS NOT NULL OR
+			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
+	), checks (number, item, ok, detail, hint) AS (
+		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''])actorstore($|[ ,"''])', setting,
+			'Put actorstore into shared_preload_libraries in postgresql.conf and restart.'
+		FROM pg_settings WHERE name = 'shared_preload_libraries'
+		UNION ALL
+		SELECT 2, 'wal_level', setting = 'logical', setting,
+			'Subscriptions need ALTER SYSTEM SET wal_level = logical and a restart.'
+		FROM pg_settings WHERE name = 'wal_level'
+		UNION ALL
+		SELECT 3, 'output_plugin_libraries', setting ~ '(^|[ ,])actorstore($|[ ,])', setting,
+			'Subscriptions need ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, actorstore and a reload.'
+		FROM pg_settings WHERE name = 'output_plugin_libraries'
+		UNION ALL
+		SELECT 4, 'max_replication_slots', (SELECT count(*) FROM pg_replication_slots) < setting::int,
+			format('%s of %s are in use', (SELECT count(*) FROM pg_replication_slots), setting),
+			'Raise max_replication_slots and restart, or drop slots that nobody uses.'
+		FROM pg_settings WHERE name = 'max_replication_slots'
+		UNION ALL
+		SELECT 5, 'max_slot_wal_keep_size', setting <> '-1' OR NOT EXISTS (SELECT FROM slots), setting,
+			'A subscription that nobody reads can fill the disk: set max_slot_wal_keep_size.'
+		FROM pg_settings WHERE name = 'max_slot_wal_keep_size'
+		UNION ALL
+		SELECT 6, 'keeper launcher', count(*) > 0, format('%s running', count(*)),
+			'Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore keeper launcher'
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 7, 'lost subscriptions', count(*) = 0, format('%s have lost events', count(*)),
+			'See stat_subscriptions; unsubscribe, and subscribe from the beginning.'
+		FROM slots WHERE subscription IS NOT NULL AND restart_lsn IS NULL
+		UNION ALL
+		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
+			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
+		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
+		UNION ALL
+		SELECT 9, 'fence', count(*) = 0, CASE WHEN count(*) = 0 THEN 'this database is the original' ELSE 'this database is a copy: its actors stand still' END,
+			'Once the original runs no more, SELECT actorstore.unfence().'
+		FROM actorstore.identity AS i, pg_control_system() AS c, pg_database AS d
+		WHERE d.datname = current_database() AND (i.system_identifier, i.database) <> (c.system_identifier, d.oid)
+		UNION ALL
+		SELECT 10, 'launcher', count(*) > 0, format('%s running, which shares %s workers among the databases', count(*),
+			(SELECT count(*) FROM actorstore.workers_now())),
+			'Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore launcher'
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 11, 'waiting mail', count(*) = 0, format('%s messages have waited for more than a minute for actors that may run', count(*)),
+			'See actorstore.stat_actors and actorstore.stat_workers.'
+		FROM actorstore.message AS m
+		WHERE greatest(sent_at, due) < clock_timestamp() - interval '1 minute'
+			AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.actor_type = m.actor_type AND h.actor_id IN ('', m.actor_id))
+		UNION ALL
+		SELECT 12, 'steward', count(*) > 0 OR NOT EXISTS (SELECT FROM actorstore.timer),
+			format('%s running, which fires timers', count(*)),
+			'Workers fire timers meanwhile. Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 20, 'resolver', count(*) > 0, format('%s running, which ends transactions over several nodes', count(*)),
+			'Raise max_worker_processes and restart, or look into the server log.'
+		FROM pg_stat_activity WHERE backend_type = 'actorstore resolver' AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+		HAVING (SELECT count(*) FROM actorstore.node) > 1 AND NOT pg_is_in_recovery()
+		UNION ALL
+		SELECT 21, 'max_prepared_transactions', setting::int >= current_setting('max_connections')::int AND
+			(SELECT count(*) FROM pg_prepared_xacts) < 0.8 * setting::int,
+			format('%s, of which %s are in use', setting, (SELECT count(*) FROM pg_prepared_xacts)),
+			format('Set max_prepared_transactions = %s, or more, in postgresql.conf and restart; see actorstore.in_doubt.', current_setting('max_connections'))
+		FROM pg_settings WHERE name = 'max_prepared_transactions' AND (SELECT count(*) FROM actorstore.node) > 1
+		UNION ALL
+		SELECT 22, 'in doubt', count(*) = 0,
+			format('%s parts of transactions have been in doubt for more than a minute', count(*)),
+			'See actorstore.in_doubt and the server log: a prepared transaction keeps its locks and holds back vacuum.'
+		FROM (
+			SELECT FROM actorstore.decision WHERE decided_at < clock_timestamp() - interval '1 minute' AND lost IS NULL
+			UNION ALL
+			SELECT FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'actorstore\_%' AND prepared < clock_timestamp() - interval '1 minute'
+		) AS d
+		HAVING count(*) > 0 OR (SELECT count(*) FROM actorstore.node) > 1
+		UNION ALL
+		SELECT 23, 'lost transactions', false, format('%s transactions are committed here and lost on another node', count(*)),
+			'See actorstore.in_doubt; put right what is missing there, then delete the row from actorstore.decision.'
+		FROM actorstore.decision WHERE lost IS NOT NULL
+		HAVING count(*) > 0
+	)
+	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
+$$;
+COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
 
 --
 -- What pg_dump carries beside the partitions made at run time.  A grantee

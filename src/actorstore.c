@@ -15,7 +15,12 @@
 #include "cdc/commit_signal.h"
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
+#include "cluster/global.h"
+#include "cluster/life.h"
 #include "cluster/node.h"
+#include "cluster/peer.h"
+#include "cluster/peer_stat.h"
+#include "cluster/resolver.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
@@ -292,6 +297,8 @@ define_settings(void)
 								-1, -1, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0,
 								NULL, NULL, NULL);
+	as_peer_init();
+	as_resolver_init();
 	MarkGUCPrefixReserved("actorstore");
 }
 
@@ -315,6 +322,8 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_arena_shmem_size());
 	RequestAddinShmemSpace(as_offers_shmem_size());
 	RequestAddinShmemSpace(as_leases_shmem_size());
+	RequestAddinShmemSpace(as_peer_stat_shmem_size());
+	RequestAddinShmemSpace(as_lives_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 6);
 }
 
@@ -339,6 +348,8 @@ start_shmem(void)
 	as_arena_shmem_init();
 	as_offers_shmem_init();
 	as_leases_shmem_init();
+	as_peer_stat_shmem_init();
+	as_lives_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -369,6 +380,7 @@ start_workers(void)
 void
 _PG_init(void)
 {
+	as_global_init();			/* its callbacks come last */
 	define_settings();
 	use_shared_memory();
 	as_catalog_init();

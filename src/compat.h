@@ -102,6 +102,21 @@
 #define as_my_lxid (MyProc->lxid)
 #endif
 
+/* 18: a flag among others */
+#if PG_VERSION_NUM >= 180000
+#define as_sync_standbys_defined() \
+	((WalSndCtl->sync_standbys_status & SYNC_STANDBY_DEFINED) != 0)
+#else
+#define as_sync_standbys_defined() (WalSndCtl->sync_standbys_defined)
+#endif
+
+/* 17: belongs to a resource owner, or to none */
+#if PG_VERSION_NUM >= 170000
+#define as_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))
+#else
+#define as_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
 /* 16: a slot says why it is of no use any more */
 #if PG_VERSION_NUM >= 160000
 #define as_slot_is_lost(slot) ((slot)->data.invalidated != RS_INVAL_NONE)

@@ -140,6 +140,8 @@ as_steward_main(Datum number)
 	while (!must_leave())
 	{
 		as_worker_check_signals();
+		if (as_worker_served != NULL)
+			as_worker_served(false);
 		if (TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(),
 									   SAFETY_LOOK_MS))
 		{

@@ -138,6 +138,8 @@ as_database_is_fenced(void)
 	return fenced;
 }
 
+void		(*as_worker_served) (bool first) = NULL;
+
 AsFinding
 as_worker_look_around(void)
 {
@@ -150,6 +152,8 @@ as_worker_look_around(void)
 		finding = AS_FOUND_NO_EXTENSION;
 	else if (as_database_is_fenced())
 		finding = AS_FOUND_FENCED;
+	else if (as_worker_served != NULL)
+		as_worker_served(true);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return finding;

@@ -28,6 +28,12 @@ extern bool as_database_is_fenced(void);
 extern void as_worker_connect(Oid database);
 extern AsFinding as_worker_look_around(void);
 
+/*
+ * What higher floors want to do where a database is served: the first time in
+ * the transaction of as_worker_look_around(), then outside of one now and then.
+ */
+extern void (*as_worker_served) (bool first);
+
 /* What it does in between. */
 extern void as_worker_check_signals(void);
 

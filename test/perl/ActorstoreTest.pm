@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without);
+our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -24,7 +24,8 @@ sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
 sub new_node
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my @where = $options{faults} ? (install_path => fault_server()) : ();
+	my $node = PostgreSQL::Test::Cluster->new($name, @where);
 
 	$node->init(
 		extra => [ '--no-locale', '--encoding=UTF8' ],
@@ -42,6 +43,65 @@ sub new_node
 		$node->restart;
 	}
 	return $node;
+}
+
+# The server whose library has places where a test can stop it (make
+# fault-server).
+sub fault_server
+{
+	my $bindir = (grep { m{/tmp/pg\d+/.*/bin$} } split /:/, $ENV{PATH})[0];
+	my $path = $bindir =~ s{(/tmp/pg\d+)(/.*)/bin$}{$1-faults$2}r;
+
+	die "$path is not there: make fault-server" unless -x "$path/bin/postgres";
+	return $path;
+}
+
+# Wait until a session of the server has come to a place (fault.h).
+sub reached
+{
+	my ($node, $place) = @_;
+	my $until = time + patience();
+
+	until (-e $node->data_dir . "/fault.$place.reached")
+	{
+		die "$place is not reached" if time > $until;
+		usleep(1000);
+	}
+	return;
+}
+
+# Let it go on.
+sub release
+{
+	my ($node, $place) = @_;
+
+	append_to_file($node->data_dir . "/fault.$place.go", '');
+	return;
+}
+
+# Servers that know each other as nodes, by their database d.  The first one
+# owns all actors.
+sub new_cluster
+{
+	my (@names) = @_;
+	my %options = ref $names[-1] ? %{ pop @names } : ();
+	$options{settings} = "max_prepared_transactions = 10\n" . ($options{settings} // '');
+	my @nodes = map { new_node($_, %options) } @names;
+	my @rows;
+
+	foreach my $i (0 .. $#nodes)
+	{
+		new_database_with_actors($nodes[$i], 'd');
+		$nodes[$i]->safe_psql('d', sprintf(q{SELECT actorstore.init_node('%s'); UPDATE actorstore.node SET node_number = %d}, $names[$i], $i + 1));
+		push @rows, $nodes[$i]->safe_psql('d', sprintf(q{SELECT format('(%%s, %%L, %%L, 100, %%L, %%s)', node_number, node_name, $$%s$$, node_uuid, incarnation) FROM actorstore.node},
+			$nodes[$i]->connstr('d')));
+	}
+	foreach my $i (0 .. $#nodes)
+	{
+		my $others = join ', ', map { $rows[$_] } grep { $_ != $i } 0 .. $#nodes;
+		$nodes[$i]->safe_psql('d', "INSERT INTO actorstore.node (node_number, node_name, conninfo, weight, node_uuid, incarnation) VALUES $others");
+	}
+	return @nodes;
 }
 
 # A database with the extension in it.

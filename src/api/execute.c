@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * execute.c
+ *	  execute_on_nodes: one statement on several nodes, in one transaction.
+ *
+ * The other nodes begin first and work while this one does.  Each runs the
+ * statement with the rights of the role that its conninfo logs in as, under
+ * this session's search_path and formats; this one as the caller.  Parameters
+ * are text and take the types that the statement gives them.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "api/args.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "cluster/global.h"
+#include "cluster/life.h"
+#include "cluster/resolver.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_param.h"
+#include "parser/parser.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(actorstore_execute_on_nodes);
+PG_FUNCTION_INFO_V1(actorstore_resolve_in_doubt);
+
+/* a resolver that has not come by then does not come */
+#define RESOLVER_START_MS	30000
+
+/* What one node is to do, and has done */
+typedef struct Target
+{
+	AsNode		node;
+	AsPeer	   *peer;			/* NULL: this node */
+	int			command;
+	int			asked;			/* whether it wrote; -1: it did */
+	int64		nrows;
+} Target;
+
+typedef struct Statement
+{
+	char	   *sql;
+	Node	   *parsed;
+	int			nparams;
+	char	  **params;			/* NULL for NULL */
+} Statement;
+
+/* ---- The statement ---- */
+
+as_noreturn static void
+refuse(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("execute_on_nodes cannot execute %s", what)));
+}
+
+static void
+check_statement(Node *parsed)
+{
+	switch (nodeTag(parsed))
+	{
+		case T_TransactionStmt:
+			refuse("transaction commands");
+		case T_CreateStmt:
+			if (((CreateStmt *) parsed)->relation->relpersistence == RELPERSISTENCE_TEMP)
+				refuse("CREATE TEMPORARY TABLE");
+			break;
+		case T_CreateTableAsStmt:
+			if (((CreateTableAsStmt *) parsed)->into->rel->relpersistence == RELPERSISTENCE_TEMP)
+				refuse("CREATE TEMPORARY TABLE AS");
+			break;
+		case T_NotifyStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+			refuse("LISTEN, UNLISTEN or NOTIFY");
+		case T_DeclareCursorStmt:
+		case T_FetchStmt:
+		case T_ClosePortalStmt:
+		case T_CopyStmt:
+		case T_PrepareStmt:
+		case T_ExecuteStmt:
+		case T_DeallocateStmt:
+		case T_DiscardStmt:
+			refuse(CreateCommandName(parsed));
+		default:
+			break;
+	}
+}
+
+static void
+read_statement(FunctionCallInfo fcinfo, Statement *statement)
+{
+	List	   *parsed;
+	Datum	   *values;
+	bool	   *nulls;
+
+	as_reject_null(fcinfo, 0, "statement");
+	as_reject_null(fcinfo, 1, "params");
+	statement->sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	parsed = raw_parser(statement->sql, RAW_PARSE_DEFAULT);
+	if (list_length(parsed) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("execute_on_nodes takes one statement, not %d", list_length(parsed))));
+	statement->parsed = linitial_node(RawStmt, parsed)->stmt;
+	check_statement(statement->parsed);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &values, &nulls, &statement->nparams);
+	statement->params = palloc(sizeof(char *) * (statement->nparams + 1));
+	for (int i = 0; i < statement->nparams; i++)
+		statement->params[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+}
+
+static bool
+is_plain(Node *parsed)
+{
+	return IsA(parsed, SelectStmt) || IsA(parsed, InsertStmt) ||
+		IsA(parsed, UpdateStmt) || IsA(parsed, DeleteStmt) || IsA(parsed, MergeStmt);
+}
+
+/* ---- The nodes ---- */
+
+static void
+add_target(Target *targets, int *n, const AsNode *node)
+{
+	for (int i = 0; i < *n; i++)
+	{
+		if (targets[i].node.number == node->number)
+			return;
+	}
+	if (*n == AS_MAX_PEERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many nodes")));
+	targets[*n].node = *node;
+	targets[*n].node.name = pstrdup(node->name);
+	targets[*n].node.conninfo = node->conninfo == NULL ? NULL : pstrdup(node->conninfo);
+	(*n)++;
+}
+
+static int
+read_targets(FunctionCallInfo fcinfo, Target *targets)
+{
+	int			n = 0;
+	Datum	   *values;
+	bool	   *nulls;
+	int			nnames;
+
+	if (PG_ARGISNULL(2))
+	{
+		int			count = as_node_count();
+
+		for (int i = 0; i < count; i++)
+			add_target(targets, &n, as_node_nth(i));
+		return n;
+	}
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT,
+					  &values, &nulls, &nnames);
+	for (int i = 0; i < nnames; i++)
+	{
+		char	   *name = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+		const AsNode *node = name == NULL ? NULL : as_node_by_name(name);
+
+		if (name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("node names must not be NULL")));
+		if (node == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("node \"%s\" does not exist", name)));
+		add_target(targets, &n, node);
+	}
+	return n;
+}
+
+/* ---- There ---- */
+
+static void
+start_there(Target *target, const Statement *statement)
+{
+	AsPeer	   *peer = as_global_enlist(&target->node);
+	bool		plain = is_plain(statement->parsed);
+
+	target->peer = peer;
+	target->asked = -1;
+	as_peer_add_settings(peer);
+	target->command = as_peer_add(peer, statement->sql, statement->nparams,
+								  (const char *const *) statement->params, plain);
+	if (IsA(statement->parsed, SelectStmt))
+		target->asked = as_peer_add(peer, "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL", 0, NULL, true);
+	else
+		as_global_wrote(peer);
+
+	/* what else it may leave behind in the session is nobody's business */
+	if (!plain)
+		peer->unkept = true;
+	(void) as_peer_launch(peer);
+}
+
+static void
+finish_there(Target *target)
+{
+	PGresult   *result = as_peer_result(target->peer, target->command);
+
+	target->nrows = strtoi64(PQcmdTuples(result)[0] == '\0' ? "0" : PQcmdTuples(result), NULL, 10);
+	if (target->asked >= 0 &&
+		PQgetvalue(as_peer_result(target->peer, target->asked), 0, 0)[0] == 't')
+		as_global_wrote(target->peer);
+}
+
+/* ---- Here ---- */
+
+typedef struct ParamTypes
+{
+	Oid		   *types;
+	int			n;
+} ParamTypes;
+
+static void
+set_up_parser(ParseState *pstate, void *arg)
+{
+	ParamTypes *types = arg;
+
+	setup_parse_variable_parameters(pstate, &types->types, &types->n);
+}
+
+static ParamListInfo
+make_params(const Statement *statement, const ParamTypes *types)
+{
+	ParamListInfo params = makeParamList(statement->nparams);
+
+	for (int i = 0; i < statement->nparams; i++)
+	{
+		ParamExternData *param = &params->params[i];
+		Oid			input;
+		Oid			io_param;
+
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = i < types->n && OidIsValid(types->types[i]) &&
+			types->types[i] != UNKNOWNOID ? types->types[i] : TEXTOID;
+		param->isnull = (statement->params[i] == NULL);
+		getTypeInputInfo(param->ptype, &input, &io_param);
+		param->value = OidInputFunctionCall(input, statement->params[i], io_param, -1);
+	}
+	return params;
+}
+
+static void
+execute_here(Target *target, const Statement *statement)
+{
+	ParamTypes	types = {.types = NULL, .n = 0};
+	SPIPrepareOptions prepare = {.parserSetup = set_up_parser, .parserSetupArg = &types};
+	SPIExecuteOptions execute = {0};
+	SPIPlanPtr	plan;
+	int			result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare_extended(statement->sql, &prepare);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
+	if (types.n > statement->nparams)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_PARAMETER),
+				 errmsg("the statement has %d parameters, but %d were given",
+						types.n, statement->nparams)));
+	execute.params = make_params(statement, &types);
+	result = SPI_execute_plan_extended(plan, &execute);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+	target->nrows = (int64) SPI_processed;
+	SPI_finish();
+}
+
+Datum
+actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Target	   *targets = palloc0(sizeof(Target) * AS_MAX_PEERS);
+	AsPeer	   *peers[AS_MAX_PEERS] = {NULL};
+	Statement	statement;
+	int16		here;
+	int			n;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only superusers may execute statements on other nodes")));
+	read_statement(fcinfo, &statement);
+	here = as_node_need_self()->number;
+	n = read_targets(fcinfo, targets);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < n; i++)
+	{
+		if (targets[i].node.number == here)
+			continue;
+		start_there(&targets[i], &statement);
+		peers[i] = targets[i].peer;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (targets[i].node.number == here)
+			execute_here(&targets[i], &statement);
+	}
+	(void) as_peers_wait(peers, n, 0);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false};
+
+		if (targets[i].peer != NULL)
+			finish_there(&targets[i]);
+		values[0] = CStringGetTextDatum(targets[i].node.name);
+		values[1] = Int64GetDatum(targets[i].nrows);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* ---- The resolver ---- */
+
+Datum
+actorstore_resolve_in_doubt(PG_FUNCTION_ARGS)
+{
+	uint64		pass = 0;
+	uint64		ended = 0;
+	uint64		before = 0;
+	uint64		after = 0;
+	TimestampTz deadline = as_peer_deadline(RESOLVER_START_MS);
+
+	(void) as_node_need_self();
+	PreventCommandDuringRecovery("actorstore.resolve_in_doubt()");
+	as_resolver_start();
+	for (;;)
+	{
+		bool		runs = as_resolver_state(&ended, &after);
+
+		if (runs && pass == 0)
+		{
+			before = after;
+			pass = as_resolver_poke();
+		}
+		if (runs && pass != 0 && ended >= pass)
+			PG_RETURN_INT64((int64) (after - before));
+		if (!runs && GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the resolver does not run"),
+					 errhint("See actorstore.doctor() and the server log.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}

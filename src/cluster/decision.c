@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * decision.c
+ *	  See decision.h.
+ *
+ * Both kinds of rows are written past the executor: no trigger, no rule, no
+ * search_path has a say.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/decision.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "cluster/peer.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
+#include "storage/lwlock.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+PG_FUNCTION_INFO_V1(actorstore_local_receipt);
+PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
+
+#define PREFIX "actorstore_"
+
+/* ---- Global ids ---- */
+
+void
+as_gid_write(char *gid, const AsGid *parts)
+{
+	char	   *uuid = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&parts->uuid)));
+
+	snprintf(gid, AS_GID_SIZE, PREFIX "%s_" INT64_FORMAT "_" UINT64_FORMAT "_" UINT64_FORMAT "_%d",
+			 uuid, parts->incarnation, parts->boot, U64FromFullTransactionId(parts->xid),
+			 parts->participant);
+}
+
+static bool
+read_uuid(pg_uuid_t *uuid, const char *text)
+{
+	for (int i = 0, n = 0; i < 36; i++)
+	{
+		unsigned	byte;
+
+		if (i == 8 || i == 13 || i == 18 || i == 23)
+		{
+			if (text[i] != '-')
+				return false;
+			continue;
+		}
+		if (!isxdigit((unsigned char) text[i]) || !isxdigit((unsigned char) text[i + 1]) ||
+			sscanf(text + i, "%2x", &byte) != 1)
+			return false;
+		uuid->data[n++] = (unsigned char) byte;
+		i++;
+	}
+	return true;
+}
+
+bool
+as_gid_read(AsGid *parts, const char *gid)
+{
+	size_t		length = strlen(PREFIX);
+	uint64		xid;
+	int			end = 0;
+
+	if (strncmp(gid, PREFIX, length) != 0 || strlen(gid) < length + 36 ||
+		strlen(gid) >= AS_GID_SIZE || !read_uuid(&parts->uuid, gid + length) ||
+		sscanf(gid + length + 36, "_" INT64_FORMAT "_" UINT64_FORMAT "_" UINT64_FORMAT "_%d%n",
+			   &parts->incarnation, &parts->boot, &xid, &parts->participant, &end) != 4 ||
+		gid[length + 36 + end] != '\0')
+		return false;
+	parts->xid = FullTransactionIdFromU64(xid);
+	return true;
+}
+
+/* ---- Rows ---- */
+
+static void
+insert_row(const char *name, Datum *values, bool *nulls)
+{
+	Relation	rel = table_open(get_relname_relid(name, get_namespace_oid("actorstore", false)),
+								 RowExclusiveLock);
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, RowExclusiveLock);
+}
+
+void
+as_decision_write(FullTransactionId xid, int64 incarnation, int n,
+				  const int16 *nodes, char *const *gids)
+{
+	Datum	   *numbers = palloc(sizeof(Datum) * n);
+	Datum	   *texts = palloc(sizeof(Datum) * n);
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false};
+
+	for (int i = 0; i < n; i++)
+	{
+		numbers[i] = Int16GetDatum(nodes[i]);
+		texts[i] = CStringGetTextDatum(gids[i]);
+	}
+	values[0] = FullTransactionIdGetDatum(xid);
+	values[1] = Int64GetDatum(incarnation);
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[3] = PointerGetDatum(construct_array(numbers, n, INT2OID, 2, true, TYPALIGN_SHORT));
+	values[4] = PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+	nulls[5] = true;
+	insert_row("decision", values, nulls);
+	as_sync_require();
+	ForceSyncCommit();
+}
+
+/*
+ * In the participant's part of a transaction, just before it is prepared: when
+ * it has been committed there is a row to prove it.
+ */
+Datum
+actorstore_local_receipt(PG_FUNCTION_ARGS)
+{
+	char	   *gid = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	AsGid		parts;
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
+
+	if (!as_gid_read(&parts, gid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not the id of a transaction over several nodes", gid)));
+	values[0] = UUIDPGetDatum(&parts.uuid);
+	values[1] = Int64GetDatum(parts.incarnation);
+	values[2] = FullTransactionIdGetDatum(parts.xid);
+	values[3] = CStringGetTextDatum(gid);
+	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
+	insert_row("receipt", values, nulls);
+	as_sync_require();
+	PG_RETURN_VOID();
+}
+
+/* ---- Standbys ---- */
+
+bool
+as_sync_acknowledged(XLogRecPtr lsn)
+{
+	bool		acknowledged;
+
+	/* the setting is read by each process in its own time, the flag is shared */
+	if (max_wal_senders == 0 ||
+		(!as_sync_standbys_defined() &&
+		 (SyncRepStandbyNames == NULL || SyncRepStandbyNames[0] == '\0')))
+		return true;
+	LWLockAcquire(SyncRepLock, LW_SHARED);
+	acknowledged = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH] >= lsn;
+	LWLockRelease(SyncRepLock);
+	return acknowledged;
+}
+
+void
+as_sync_require(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * For a coordinator that has seen a receipt: is all that can be seen here on
+ * the standbys, too?
+ */
+Datum
+actorstore_sync_acknowledged(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(as_sync_acknowledged(GetFlushRecPtr(NULL)));
+}

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * fault.c
+ *	  See fault.h; empty in a release build.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "cluster/fault.h"
+
+#ifdef ACTORSTORE_FAULTS
+
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "storage/pmsignal.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+static char *fault = NULL;
+
+/* Till the test says so, in a process that nothing else can wake. */
+static void
+wait_for_test(const char *place)
+{
+	char		reached[MAXPGPATH];
+	char		go[MAXPGPATH];
+	FILE	   *file;
+
+	snprintf(reached, sizeof(reached), "fault.%s.reached", place);
+	snprintf(go, sizeof(go), "fault.%s.go", place);
+	file = fopen(reached, "w");
+	if (file == NULL)
+		return;
+	fclose(file);
+	while (access(go, F_OK) != 0)
+	{
+		pg_usleep(5000);
+		if (!PostmasterIsAlive())
+			_exit(1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	unlink(go);
+	unlink(reached);
+}
+
+void
+as_fault_reach(const char *place)
+{
+	size_t		length = strlen(place);
+
+	if (fault == NULL || strncmp(fault, place, length) != 0 || fault[length] != ':')
+		return;
+	if (strcmp(fault + length + 1, "error") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("fault: %s", place)));
+	wait_for_test(place);
+}
+
+void
+as_fault_init(void)
+{
+	DefineCustomStringVariable("actorstore.fault",
+							   "Where a test wants this session to stop.",
+							   NULL, &fault, "", PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+#endif

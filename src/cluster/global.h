@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * global.h
+ *	  The transaction over several nodes.
+ *
+ * The node of the client is the coordinator.  Each node that the transaction
+ * enlists is a member: one connection, one transaction there, at this one's
+ * isolation level, with a savepoint for each subtransaction that has work
+ * there.  When the local transaction is about to commit (XACT_EVENT_PRE_COMMIT):
+ *
+ *	- No member wrote: COMMIT is sent to all.
+ *	- One member wrote and nobody else, here neither: COMMIT there decides.  If
+ *	  its answer is lost: 08007.
+ *	- Otherwise, two phases:
+ *
+ *		K1	the decision row, of this transaction: own full xid, incarnation,
+ *			members, their global ids.  These carry the number of the server's
+ *			start, too: an xid that nobody here remembers after a crash is used
+ *			again.
+ *		K2	to each member that wrote, at once: a receipt, PREPARE TRANSACTION
+ *		K3	...
+ *		K4	all are prepared, those that only read are alive.  The local commit,
+ *			flushed and on the standbys, makes the decision row visible: that is
+ *			the decision.
+ *		K5	in XACT_EVENT_COMMIT, to each, at once: COMMIT PREPARED
+ *		K6	...
+ *		K7	all have answered, or actorstore.phase_two_timeout is over.  Nothing
+ *			here can throw.
+ *		Later, the resolver deletes the rows once all members have receipts, and
+ *		tells them to delete the receipts.
+ *
+ * What each death leads to:
+ *
+ *	- Coordinator, up to K4: its xid is aborted, no row is ever visible.  Members
+ *	  whose connection ends roll back by themselves; the resolver finds those
+ *	  that are prepared, sees neither a row nor a running transaction, and rolls
+ *	  them back.  A PREPARE that arrives later is found by a later pass.
+ *	- Coordinator, from K5 on: the row is visible; the resolver commits what is
+ *	  still prepared.
+ *	- Member before it is prepared: PREPARE fails, or its answer does not come:
+ *	  the local transaction aborts; what was prepared is rolled back, at once or
+ *	  by the resolver.
+ *	- Member after that: it still has the prepared transaction when it is back,
+ *	  and gets the decision from the resolver.
+ *	- Member that lost it (a failover to a standby that was behind): neither
+ *	  prepared nor a receipt: LOST, the row stays, doctor() and the log say so.
+ *
+ * "Does not exist" and "is busy" in answer to COMMIT PREPARED prove nothing; a
+ * receipt does, because it became visible with the transaction.
+ *
+ * A member whose savepoint or transaction could not be brought where it should
+ * be is doomed, and the transaction with it.  A connection in an unknown state
+ * is closed.
+ *
+ * What cannot be prepared is refused as early as it is seen: NOTIFY and LISTEN,
+ * temporary objects, cursors WITH HOLD, the user's own PREPARE TRANSACTION.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_GLOBAL_H
+#define AS_GLOBAL_H
+
+#include "actorstore.h"
+#include "cluster/decision.h"
+#include "cluster/peer.h"
+
+typedef enum AsPartState
+{
+	AS_PART_ACTIVE,
+	AS_PART_PREPARING,		/* PREPARE is, or may have been, sent */
+	AS_PART_PREPARED,
+	AS_PART_ENDED				/* COMMIT is sent, or nothing is left to do */
+} AsPartState;
+
+typedef struct AsPart
+{
+	AsPeer	   *peer;
+	int			level;			/* of nesting there; 0: no transaction yet */
+	bool		wrote;
+	bool		doomed;
+	AsPartState state;
+	char		gid[AS_GID_SIZE];
+} AsPart;
+
+/* settings, defined in global.c */
+extern bool actorstore_wait_for_phase_two;
+extern int	actorstore_phase_two_timeout;	/* ms */
+
+/*
+ * The connection to a node, inside this transaction: add commands, launch,
+ * wait.  Commands of ours may stand in the flight already: as_peer_add() says
+ * which number the caller's has.  0A000 where a transaction over several nodes
+ * cannot be, 55000 if the node could not prepare it, 08006 if it is lost.
+ */
+extern AsPeer *as_global_enlist(const AsNode *node);
+
+/* What the transaction does on that node is not only reading. */
+extern void as_global_wrote(AsPeer *peer);
+
+/* Does this transaction have members? */
+extern bool as_global_is_used(void);
+
+extern void as_global_init(void);
+
+/* ---- For global*.c ---- */
+
+extern AsPart as_global_members[AS_MAX_PEERS];
+extern int	as_global_nmembers;
+extern AsNode as_global_self;	/* this node; its texts are not ours */
+
+/* Before the local commit: throws if the transaction cannot commit. */
+extern void as_global_prepare(void);
+
+/* After it: what the members are told.  Throws nothing. */
+extern void as_global_finish(void);
+
+/* After an abort.  Throws nothing. */
+extern void as_global_undo(void);
+
+/*
+ * Wait for flights without being disturbed, members whose connection does not
+ * answer are doomed; giving up what a member is doing first, if told so.
+ */
+extern void as_global_settle(bool cancel, TimestampTz deadline);
+
+/* 0A000 if the local transaction has done what cannot be prepared. */
+extern void as_global_check_local(void);
+extern void as_global_guard_init(void);
+
+#endif							/* AS_GLOBAL_H */

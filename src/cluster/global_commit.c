@@ -1,0 +1,437 @@
+/*-------------------------------------------------------------------------
+ *
+ * global_commit.c
+ *	  How a transaction over several nodes ends: see global.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/global.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "cluster/fault.h"
+#include "cluster/life.h"
+#include "cluster/peer_stat.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define FOR_EACH_MEMBER(member) \
+	for (AsPart *member = as_global_members; \
+		 member < as_global_members + as_global_nmembers; member++)
+
+static int
+collect(AsPeer **peers)
+{
+	for (int i = 0; i < as_global_nmembers; i++)
+		peers[i] = as_global_members[i].peer;
+	return as_global_nmembers;
+}
+
+static int
+count_writers(void)
+{
+	int			n = 0;
+
+	FOR_EACH_MEMBER(member)
+		n += member->wrote;
+	return n;
+}
+
+as_noreturn static void
+throw_unanswered(AsPart *member, int code, const char *what)
+{
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("node \"%s\" has not answered to %s", member->peer->name, what)));
+}
+
+/* ---- One phase ---- */
+
+/*
+ * COMMIT to all members, of which at most one wrote.  Whether it did is not
+ * known without its answer: not even a cancelled wait may end as anything else.
+ */
+static void
+commit_now(bool wrote)
+{
+	AsPeer	   *peers[AS_MAX_PEERS];
+	int			n = collect(peers);
+	int			commit[AS_MAX_PEERS];
+
+	for (int i = 0; i < n; i++)
+	{
+		commit[i] = as_peer_add(peers[i], "COMMIT", 0, NULL, false);
+		as_global_members[i].state = AS_PART_ENDED;
+		(void) as_peer_launch(peers[i]);
+	}
+	AS_FAULT("one_phase");
+	(void) as_peers_wait_quietly(peers, n, as_peer_deadline(actorstore_peer_timeout));
+	for (int i = 0; i < n; i++)
+	{
+		AsPart   *member = &as_global_members[i];
+
+		if (member->wrote && as_peer_sqlstate(peers[i], commit[i]) == NULL &&
+			!as_peer_succeeded(peers[i], commit[i]))
+		{
+			peers[i]->broken = true;
+			ereport(ERROR,
+					(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+					 errmsg("node \"%s\" has not answered to COMMIT: the transaction may be committed there",
+							peers[i]->name)));
+		}
+		if (strcmp(PQcmdStatus(as_peer_result(peers[i], commit[i])), "COMMIT") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+					 errmsg("node \"%s\" has rolled back its part of the transaction",
+							peers[i]->name)));
+		if (member->wrote)
+			as_peer_stat_count(peers[i]->stat, AS_PEER_ONE_PHASE, 1);
+	}
+}
+
+/* ---- The first phase ---- */
+
+static void
+decide(FullTransactionId xid)
+{
+	int16	   *nodes = palloc(sizeof(int16) * as_global_nmembers);
+	char	  **gids = palloc(sizeof(char *) * as_global_nmembers);
+	AsGid		parts;
+	int			n = 0;
+
+	parts.uuid = as_global_self.uuid;
+	parts.incarnation = as_global_self.incarnation;
+	parts.boot = as_boot_get();
+	parts.xid = xid;
+	FOR_EACH_MEMBER(member)
+	{
+		if (!member->wrote)
+			continue;
+		parts.participant = member->peer->number;
+		as_gid_write(member->gid, &parts);
+		nodes[n] = member->peer->number;
+		gids[n++] = member->gid;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	as_decision_write(xid, parts.incarnation, n, nodes, gids);
+	PopActiveSnapshot();
+}
+
+/* Returns the number of the command whose success counts. */
+static int
+send_prepare(AsPart *member)
+{
+	char		command[AS_GID_SIZE + 32];
+	const char *values[1] = {member->gid};
+	int			last;
+
+	if (member->wrote)
+	{
+		(void) as_peer_add(member->peer, "SELECT actorstore.local_receipt($1)", 1, values, true);
+		snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
+		last = as_peer_add(member->peer, command, 0, NULL, false);
+		member->state = AS_PART_PREPARING;
+	}
+	else
+		last = as_peer_add(member->peer, "SELECT 1", 0, NULL, true);
+	(void) as_peer_launch(member->peer);
+	return last;
+}
+
+static void
+check_prepared(AsPart *member, int command)
+{
+	AsPeer	   *peer = member->peer;
+	const char *state = as_peer_sqlstate(peer, command);
+
+	if (peer->state == AS_PEER_FLYING && !peer->broken)
+		throw_unanswered(member, ERRCODE_CONNECTION_FAILURE, "PREPARE TRANSACTION in time");
+	if (state != NULL && member->wrote && strcmp(state, "53200") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("node \"%s\" has no room for another prepared transaction", peer->name),
+				 errhint("Raise max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
+	if (member->wrote &&
+		strcmp(PQcmdStatus(as_peer_result(peer, command)), "PREPARE TRANSACTION") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+				 errmsg("node \"%s\" has rolled back its part of the transaction", peer->name)));
+	(void) as_peer_result(peer, command);
+	if (member->wrote && peer->unreplicated)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+				 errmsg("node \"%s\" has not waited for its standbys", peer->name)));
+}
+
+static void
+prepare_all(void)
+{
+	AsPeer	   *peers[AS_MAX_PEERS];
+	int			n = collect(peers);
+	int			commands[AS_MAX_PEERS];
+	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
+
+	for (int i = 0; i < n; i++)
+	{
+		commands[i] = send_prepare(&as_global_members[i]);
+#ifdef ACTORSTORE_FAULTS
+		if (i == 0)
+			(void) as_peers_wait(peers, 1, deadline);
+#endif
+		if (i == 0)
+			AS_FAULT("K3");
+	}
+	(void) as_peers_wait(peers, n, deadline);
+	for (int i = 0; i < n; i++)
+	{
+		if (as_global_members[i].wrote && as_peer_succeeded(peers[i], commands[i]) &&
+			strcmp(PQcmdStatus(as_peer_result(peers[i], commands[i])), "PREPARE TRANSACTION") == 0)
+		{
+			as_global_members[i].state = AS_PART_PREPARED;
+			as_peer_stat_count(peers[i]->stat, AS_PEER_PREPARED, 1);
+		}
+	}
+	for (int i = 0; i < n; i++)
+		check_prepared(&as_global_members[i], commands[i]);
+}
+
+/* Those that only read held their locks till now: are they still there? */
+static void
+check_readers(void)
+{
+	AsPeer	   *peers[AS_MAX_PEERS] = {NULL};
+	int			n = 0;
+
+	FOR_EACH_MEMBER(member)
+	{
+		if (member->wrote)
+			continue;
+		peers[n++] = member->peer;
+		(void) as_peer_add(member->peer, "SELECT 1", 0, NULL, true);
+		(void) as_peer_launch(member->peer);
+	}
+	if (n == 0)
+		return;
+	(void) as_peers_wait(peers, n, as_peer_deadline(actorstore_peer_timeout));
+	for (int i = 0; i < n; i++)
+		(void) as_peer_result(peers[i], 0);
+}
+
+void
+as_global_prepare(void)
+{
+	int			nwriters = count_writers();
+	bool		wrote_here = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	FullTransactionId xid;
+
+	if (!wrote_here && (nwriters == 0 ||
+						(nwriters == 1 && as_global_nmembers == 1 && !IsolationIsSerializable())))
+	{
+		commit_now(nwriters > 0);
+		return;
+	}
+	as_life_set(AS_LIFE_PREPARING);
+	AS_FAULT("K1");
+	if (nwriters > 0)
+	{
+		xid = GetTopFullTransactionId();
+		decide(xid);
+		as_life_set_xid(xid);
+		AS_FAULT("K2");
+		prepare_all();
+	}
+	check_readers();
+	as_life_set(AS_LIFE_PREPARED);
+	AS_FAULT("K4");
+}
+
+/* ---- The second phase ---- */
+
+static void
+send_commit(AsPart *member)
+{
+	char		command[AS_GID_SIZE + 32];
+
+	if (member->state == AS_PART_PREPARED)
+		snprintf(command, sizeof(command), "COMMIT PREPARED '%s'", member->gid);
+	else
+		snprintf(command, sizeof(command), "COMMIT");
+	(void) as_peer_add(member->peer, command, 0, NULL, false);
+	(void) as_peer_launch(member->peer);
+#ifdef ACTORSTORE_FAULTS
+	if (member == as_global_members)
+		(void) as_peers_wait_quietly(&member->peer, 1, as_peer_deadline(actorstore_phase_two_timeout));
+#endif
+	if (member == as_global_members)
+		AS_FAULT("K6");
+}
+
+static void
+warn_of_rest(int nleft, const char *name)
+{
+	(void) as_resolver_poke();
+	ereport(WARNING,
+			(errmsg("the transaction is committed, but not yet on node \"%s\"%s", name,
+					nleft > 1 ? " and others" : ""),
+			 errdetail("It will be once the node answers.")));
+}
+
+static void
+await_commits(void)
+{
+	AsPeer	   *peers[AS_MAX_PEERS];
+	int			nleft = 0;
+	const char *name = NULL;
+
+	(void) as_peers_wait_quietly(peers, collect(peers),
+								 as_peer_deadline(actorstore_phase_two_timeout));
+	FOR_EACH_MEMBER(member)
+	{
+		if (member->state == AS_PART_PREPARED && !as_peer_succeeded(member->peer, 0))
+		{
+			nleft++;
+			name = member->peer->name;
+		}
+		else if (member->state == AS_PART_PREPARED)
+			as_peer_stat_count(member->peer->stat, AS_PEER_COMMITTED, 1);
+	}
+	if (nleft > 0)
+		warn_of_rest(nleft, name);
+}
+
+static void
+finish(void)
+{
+	bool		two_phases = false;
+
+	FOR_EACH_MEMBER(member)
+		two_phases = two_phases || member->state == AS_PART_PREPARED;
+	AS_FAULT("K5");
+	if (two_phases && !as_sync_acknowledged(XactLastCommitEnd))
+	{
+		/* not safe yet: the resolver waits till it is */
+		FOR_EACH_MEMBER(member)
+			member->doomed = member->state != AS_PART_PREPARED;
+		warn_of_rest(as_global_nmembers, as_global_members[0].peer->name);
+		return;
+	}
+	FOR_EACH_MEMBER(member)
+		send_commit(member);
+	if (actorstore_wait_for_phase_two)
+		await_commits();
+	else
+	{
+		FOR_EACH_MEMBER(member)
+			as_peer_leave(member->peer);
+	}
+	AS_FAULT("K7");
+}
+
+static bool
+all_ended(void)
+{
+	FOR_EACH_MEMBER(member)
+	{
+		if (member->state != AS_PART_ENDED)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The transaction is committed: an error would be a PANIC.  There should be
+ * none; if there is, the resolver does what was not done.
+ */
+void
+as_global_finish(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (all_ended())
+		return;
+	as_life_set(AS_LIFE_COMMITTING);
+	PG_TRY();
+	{
+		finish();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		(void) as_resolver_poke();
+		FOR_EACH_MEMBER(member)
+			member->doomed = true;
+	}
+	PG_END_TRY();
+}
+
+/* ---- Undoing ---- */
+
+/* Some PREPARE whose answer is missing may yet succeed. */
+static bool
+undo(void)
+{
+	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
+	char		command[AS_GID_SIZE + 32];
+	bool		unknown = false;
+
+	as_global_settle(true, deadline);
+	FOR_EACH_MEMBER(member)
+	{
+		as_peer_forget_settings(member->peer);
+		if (member->doomed || member->peer->broken || member->level == 0)
+			continue;
+		if (member->state == AS_PART_PREPARING || member->state == AS_PART_PREPARED)
+		{
+			/* an error if it never was: its connection has no transaction then */
+			snprintf(command, sizeof(command), "ROLLBACK PREPARED '%s'", member->gid);
+			if (member->state == AS_PART_PREPARING)
+			{
+				(void) as_peer_add(member->peer, "ROLLBACK", 0, NULL, false);
+				(void) as_peer_launch(member->peer);
+				(void) as_peers_wait_quietly(&member->peer, 1, deadline);
+			}
+		}
+		else
+			snprintf(command, sizeof(command), "ROLLBACK");
+		(void) as_peer_add(member->peer, command, 0, NULL, false);
+		(void) as_peer_launch(member->peer);
+	}
+	as_global_settle(false, deadline);
+	FOR_EACH_MEMBER(member)
+	{
+		bool		done = !member->doomed && as_peer_succeeded(member->peer, 0);
+
+		if (member->state == AS_PART_PREPARED && done)
+			as_peer_stat_count(member->peer->stat, AS_PEER_ROLLED_BACK, 1);
+		unknown = unknown || (!done && member->state >= AS_PART_PREPARING);
+		if (member->state == AS_PART_ACTIVE && !done)
+			member->doomed = true;
+	}
+	return !unknown;
+}
+
+void
+as_global_undo(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (!undo())
+			(void) as_resolver_poke();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		(void) as_resolver_poke();
+		FOR_EACH_MEMBER(member)
+			member->doomed = true;
+	}
+	PG_END_TRY();
+}

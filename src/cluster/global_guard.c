@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * global_guard.c
+ *	  What a transaction over several nodes may not do: see global.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/global.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* the transaction of this backend that has declared a cursor WITH HOLD */
+static LocalTransactionId holding = InvalidLocalTransactionId;
+
+as_noreturn static void
+refuse(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("a transaction over several nodes cannot use %s", what)));
+}
+
+/*
+ * The server keeps to itself whether something is to be notified; but it knows
+ * whether this transaction could be prepared.
+ */
+static bool
+has_notified(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool notified = false;
+
+	PG_TRY();
+	{
+		AtPrepare_Notify();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		notified = true;
+	}
+	PG_END_TRY();
+	return notified;
+}
+
+void
+as_global_check_local(void)
+{
+	if ((MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0)
+		refuse("temporary objects");
+	if (holding == as_my_lxid)
+		refuse("cursors WITH HOLD");
+	if (has_notified())
+		refuse("LISTEN, UNLISTEN or NOTIFY");
+}
+
+static void
+check_command(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_NotifyStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+			if (as_global_is_used())
+				refuse("LISTEN, UNLISTEN or NOTIFY");
+			break;
+		case T_DeclareCursorStmt:
+			if ((((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD) == 0)
+				break;
+			if (as_global_is_used())
+				refuse("cursors WITH HOLD");
+			if (IsTransactionBlock())
+				holding = as_my_lxid;
+			break;
+		case T_TransactionStmt:
+			if (((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE &&
+				as_global_is_used())
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has worked on other nodes")));
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *query_env, DestReceiver *dest,
+				QueryCompletion *qc)
+{
+	check_command(pstmt->utilityStmt);
+	if (prev_process_utility != NULL)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, qc);
+	if (as_global_is_used() && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 &&
+		!IsA(pstmt->utilityStmt, TransactionStmt))
+		refuse("temporary objects");
+}
+
+void
+as_global_guard_init(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

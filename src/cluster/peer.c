@@ -1,0 +1,424 @@
+/*-------------------------------------------------------------------------
+ *
+ * peer.c
+ *	  Opening, checking, keeping and closing connections to other nodes: see
+ *	  peer.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/peer.h"
+
+#include "cluster/peer_stat.h"
+#include "compat.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static AsPeer *kept[AS_MAX_PEERS];
+static int	nkept = 0;
+
+/* ---- Closing ---- */
+
+void
+as_peer_close(AsPeer *peer)
+{
+	for (int i = 0; i < nkept; i++)
+	{
+		if (kept[i] == peer)
+		{
+			kept[i] = kept[--nkept];
+			break;
+		}
+	}
+	for (int i = 0; i < peer->nresults; i++)
+		PQclear(peer->results[i]);
+	for (int i = 0; i < peer->nprepared; i++)
+		pfree(peer->prepared[i]);
+	if (peer->prepared != NULL)
+		pfree(peer->prepared);
+	if (peer->conn != NULL)
+	{
+		as_peer_stat_count(peer->stat, AS_PEER_OPEN, -1);
+		if (peer->broken || peer->state != AS_PEER_IDLE)
+			as_peer_stat_count(peer->stat, AS_PEER_LOST, 1);
+		PQfinish(peer->conn);
+		as_peer_stat_give_connection();
+	}
+	as_peer_forget_settings(peer);
+	pfree(peer->name);
+	pfree(peer->conninfo);
+	pfree(peer);
+}
+
+/* At the end of the process, after its transaction. */
+static void
+close_all(int code, Datum arg)
+{
+	while (nkept > 0)
+		as_peer_close(kept[0]);
+}
+
+/* Close a connection that nobody needs now; false if there is none. */
+static bool
+close_unneeded(void)
+{
+	for (int i = 0; i < nkept; i++)
+	{
+		if (!kept[i]->in_transaction)
+		{
+			as_peer_close(kept[i]);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- Opening ---- */
+
+as_noreturn static void
+throw_unreachable(AsPeer *peer, const char *why)
+{
+	char	   *detail = pchomp(why);
+
+	as_peer_stat_count(peer->stat, AS_PEER_REFUSED, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not connect to node \"%s\"", peer->name),
+			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0));
+}
+
+/* The node's own options, with ours behind; may be cut short. */
+static void
+write_options(const char *conninfo, char *options, int size)
+{
+	PQconninfoOption *all = PQconninfoParse(conninfo, NULL);
+	const char *its = "";
+
+	for (PQconninfoOption *option = all; option != NULL && option->keyword != NULL; option++)
+	{
+		if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
+			its = option->val;
+	}
+	snprintf(options, size,
+			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c actorstore.coordinator=%d",
+			 its, MyProcPid);
+	PQconninfoFree(all);
+}
+
+/*
+ * What stands before the node's own conninfo can be set there, what stands
+ * behind cannot.  The peer gives up a command whose connection is gone.
+ */
+static PGconn *
+start_connection(const AsPeer *peer)
+{
+	char		options[1024];
+	const char *keywords[16];
+	const char *values[16];
+	int			n = 0;
+
+#define PARAMETER(keyword, value) \
+	(keywords[n] = (keyword), values[n++] = (value))
+	PARAMETER("keepalives_idle", "10");
+	PARAMETER("keepalives_interval", "2");
+	PARAMETER("keepalives_count", "3");
+	PARAMETER("tcp_user_timeout", "10000");
+	if (actorstore_require_tls)
+		PARAMETER("sslmode", "verify-full");
+	PARAMETER("dbname", peer->conninfo);
+	PARAMETER("client_encoding", GetDatabaseEncodingName());
+	PARAMETER("target_session_attrs", "read-write");
+	PARAMETER("application_name", MyBgworkerEntry != NULL ? MyBgworkerEntry->bgw_type : "actorstore peer");
+	write_options(peer->conninfo, options, sizeof(options));
+	PARAMETER("options", options);
+	PARAMETER(NULL, NULL);
+	Assert(n <= (int) lengthof(values));
+#undef PARAMETER
+	return PQconnectStartParams(keywords, values, 1);
+}
+
+/* Till the connection stands, has failed, or the time is up. */
+static PostgresPollingStatusType
+poll_connection(PGconn *conn, TimestampTz deadline, bool quietly)
+{
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+
+	while (conn != NULL && PQstatus(conn) != CONNECTION_BAD)
+	{
+		AsPeerSocket wanted = {.socket = PQsocket(conn)};
+
+		if (status == PGRES_POLLING_OK || status == PGRES_POLLING_FAILED)
+			return status;
+		if (GetCurrentTimestamp() >= deadline)
+			return PGRES_POLLING_READING;
+		wanted.events = status == PGRES_POLLING_READING ?
+			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+		as_peer_wait_for_sockets(&wanted, 1, deadline, quietly);
+		if (as_peer_socket_is_ready(&wanted))
+			status = PQconnectPoll(conn);
+	}
+	return PGRES_POLLING_FAILED;
+}
+
+/* ---- Who is it? ---- */
+
+/* 1.7 and 1.8 understand each other, 1.7 and 1.9 do not. */
+static bool
+is_near(const char *version, const char *other)
+{
+	int			major,
+				minor,
+				other_major,
+				other_minor;
+
+	return sscanf(version, "%d.%d", &major, &minor) == 2 &&
+		sscanf(other, "%d.%d", &other_major, &other_minor) == 2 &&
+		major == other_major && abs(minor - other_minor) <= 1;
+}
+
+as_noreturn static void
+throw_stranger(AsPeer *peer, const char *why)
+{
+	as_peer_stat_count(peer->stat, AS_PEER_REFUSED, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("node \"%s\" cannot be spoken to", peer->name),
+			 errdetail_internal("%s", why)));
+}
+
+static void
+check_server(AsPeer *peer)
+{
+	int			major = PQserverVersion(peer->conn) / 10000;
+
+	if (actorstore_require_tls && !PQsslInUse(peer->conn))
+		throw_stranger(peer, "The connection does not use TLS, which actorstore.require_tls demands.");
+	if (abs(major - PG_VERSION_NUM / 10000) > 1)
+		throw_stranger(peer, psprintf("It runs PostgreSQL %d.", major));
+}
+
+#define IDENTITY_SQL \
+	"SELECT node_uuid, incarnation, extension_version, in_recovery, max_prepared_transactions" \
+	" FROM actorstore.local_identity()"
+
+static void
+read_identity(AsPeer *peer, const PGresult *result)
+{
+	if (PQntuples(result) != 1 || PQnfields(result) != 5)
+		throw_stranger(peer, "It does not say who it is.");
+	if (!is_near(PQgetvalue(result, 0, 2), AS_VERSION))
+		throw_stranger(peer, psprintf("It has version %s of the extension.",
+									  PQgetvalue(result, 0, 2)));
+	if (PQgetvalue(result, 0, 3)[0] == 't')
+		throw_unreachable(peer, "It is a standby.");
+	memset(&peer->uuid, 0, sizeof(peer->uuid));
+	if (!PQgetisnull(result, 0, 0))
+		memcpy(&peer->uuid,
+			   DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(PQgetvalue(result, 0, 0)))),
+			   sizeof(peer->uuid));
+	peer->incarnation = pg_strtoint64(PQgetvalue(result, 0, 1));
+	peer->max_prepared = pg_strtoint32(PQgetvalue(result, 0, 4));
+}
+
+static void
+check_identity(AsPeer *peer, const AsNode *node)
+{
+	check_server(peer);
+	as_peer_add(peer, IDENTITY_SQL, 0, NULL, false);
+	(void) as_peer_launch(peer);
+	if (!as_peers_wait(&peer, 1, as_peer_deadline(actorstore_peer_timeout)))
+		throw_unreachable(peer, peer->broken ? PQerrorMessage(peer->conn) : "It does not answer.");
+	if (!as_peer_succeeded(peer, 0))
+	{
+		const char *state = as_peer_sqlstate(peer, 0);
+
+		if (state != NULL && (strcmp(state, "42883") == 0 || strcmp(state, "3F000") == 0))
+			throw_stranger(peer, "Its database does not have the extension.");
+		(void) as_peer_result(peer, 0); /* throws */
+	}
+	read_identity(peer, as_peer_result(peer, 0));
+	if (node == NULL)
+		return;
+	if (memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) != 0)
+		throw_stranger(peer, "Its database is another node, or none.");
+	if (peer->incarnation < node->incarnation)
+		throw_stranger(peer, psprintf("It is an older incarnation (" INT64_FORMAT ") than the one known (" INT64_FORMAT ").",
+									  peer->incarnation, node->incarnation));
+}
+
+/* ---- Both ---- */
+
+/*
+ * A commit that was cancelled while it waited for standbys says so in a
+ * warning, in the server's language; the function that warns has but one name.
+ */
+static void
+receive_notice(void *arg, const PGresult *notice)
+{
+	AsPeer	   *peer = arg;
+	const char *function = PQresultErrorField(notice, PG_DIAG_SOURCE_FUNCTION);
+	const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
+		peer->unreplicated = true;
+
+	/* said to somebody who waits for nothing: farewell */
+	if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+		peer->broken = true;
+}
+
+static void
+connect_peer(AsPeer *peer, const AsNode *node)
+{
+	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
+	PostgresPollingStatusType status;
+
+	while (!as_peer_stat_take_connection())
+	{
+		if (!close_unneeded())
+			ereport(ERROR,
+					(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+					 errmsg("too many connections to other nodes"),
+					 errhint("Raise actorstore.max_peer_connections.")));
+	}
+	peer->conn = start_connection(peer);
+	if (peer->conn == NULL)
+	{
+		as_peer_stat_give_connection();
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+	as_peer_stat_count(peer->stat, AS_PEER_OPEN, 1);
+	status = poll_connection(peer->conn, deadline, false);
+	if (status != PGRES_POLLING_OK)
+		throw_unreachable(peer, status == PGRES_POLLING_FAILED ?
+						  PQerrorMessage(peer->conn) : "It does not answer.");
+	PQsetNoticeReceiver(peer->conn, receive_notice, peer);
+	if (PQsetnonblocking(peer->conn, 1) != 0 || !PQenterPipelineMode(peer->conn))
+		throw_unreachable(peer, PQerrorMessage(peer->conn));
+	check_identity(peer, node);
+	peer->opened_at = GetCurrentTimestamp();
+	as_peer_stat_count(peer->stat, AS_PEER_OPENED, 1);
+}
+
+static AsPeer *
+open_peer(const char *name, const char *conninfo, const AsNode *node)
+{
+	static bool registered = false;
+	AsPeer	   *peer = MemoryContextAllocZero(TopMemoryContext, sizeof(AsPeer));
+
+	peer->number = node == NULL ? 0 : node->number;
+	peer->stat = node == NULL ? -1 : as_peer_stat_find(node->number);
+	peer->name = MemoryContextStrdup(TopMemoryContext, name);
+	peer->conninfo = MemoryContextStrdup(TopMemoryContext, conninfo);
+	if (!registered)
+		on_shmem_exit(close_all, (Datum) 0);
+	registered = true;
+	PG_TRY();
+	{
+		connect_peer(peer, node);
+	}
+	PG_CATCH();
+	{
+		as_peer_close(peer);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return peer;
+}
+
+AsPeer *
+as_peer_open(const char *conninfo)
+{
+	return open_peer("?", conninfo, NULL);
+}
+
+/* May a connection that is kept be used once more? */
+static bool
+is_good(AsPeer *peer, const AsNode *node)
+{
+	return !peer->broken && !peer->unkept && peer->state == AS_PEER_IDLE &&
+		PQstatus(peer->conn) == CONNECTION_OK &&
+		strcmp(peer->conninfo, node->conninfo) == 0 &&
+		memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) == 0 &&
+		peer->incarnation >= node->incarnation &&
+		(!actorstore_require_tls || PQsslInUse(peer->conn)) &&
+		!TimestampDifferenceExceeds(peer->opened_at, GetCurrentTimestamp(),
+									actorstore_peer_lifetime * 1000);
+}
+
+/*
+ * The other side may have left while nobody looked.  Only what has arrived is
+ * read; answers that nobody waits for stay where they are.
+ */
+static bool
+is_there(AsPeer *peer)
+{
+	if (!PQconsumeInput(peer->conn) || PQstatus(peer->conn) != CONNECTION_OK)
+		peer->broken = true;
+	else if (peer->nskip == 0)
+		(void) PQisBusy(peer->conn);	/* shows notices */
+	return !peer->broken;
+}
+
+AsPeer *
+as_peer_get(const AsNode *node)
+{
+	if (node->conninfo == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("it is not known how to connect to node \"%s\"", node->name)));
+	for (int i = 0; i < nkept; i++)
+	{
+		if (kept[i]->number != node->number)
+			continue;
+		if (kept[i]->in_transaction ||
+			(is_good(kept[i], node) && is_there(kept[i])))
+			return kept[i];
+		as_peer_close(kept[i]);
+		break;
+	}
+	if (nkept == AS_MAX_PEERS && !close_unneeded())
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+				 errmsg("too many nodes in one transaction")));
+	kept[nkept] = open_peer(node->name, node->conninfo, node);
+	return kept[nkept++];
+}
+
+/* ---- Cancelling ---- */
+
+/*
+ * libpq's own PQcancel() waits without end for a server that stands still, so
+ * the peer is asked as any of its clients could ask it.
+ */
+void
+as_peer_cancel(AsPeer *peer, TimestampTz deadline)
+{
+	AsPeer		other = {.number = peer->number, .name = peer->name, .stat = -1};
+	AsPeer	   *pointer = &other;
+	char		pid[16];
+	const char *values[1] = {pid};
+
+	snprintf(pid, sizeof(pid), "%d", PQbackendPID(peer->conn));
+	other.conninfo = peer->conninfo;
+	other.conn = start_connection(&other);
+	if (other.conn != NULL &&
+		poll_connection(other.conn, deadline, true) == PGRES_POLLING_OK &&
+		PQsetnonblocking(other.conn, 1) == 0 && PQenterPipelineMode(other.conn))
+	{
+		as_peer_add(&other, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)",
+					1, values, false);
+		(void) as_peer_launch(&other);
+		(void) as_peers_wait_quietly(&pointer, 1, deadline);
+	}
+	for (int i = 0; i < other.nresults; i++)
+		PQclear(other.results[i]);
+	PQfinish(other.conn);
+}

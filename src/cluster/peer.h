@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ *
+ * peer.h
+ *	  Connections of this backend to the other nodes.
+ *
+ * One a backend and node, opened at the first use, kept, closed when it is
+ * older than actorstore.peer_lifetime or the node's row has changed.  Before
+ * anything else is sent the peer must show who it is: the uuid that stands in
+ * actorstore.node, an incarnation not older than the one there, a server and
+ * an extension at most one version away, no standby.
+ *
+ * Commands go in flights: as_peer_add() queues any number of them,
+ * as_peer_launch() sends them off, as_peers_wait() waits for the answers of
+ * all the peers named, as_peer_result() hands them out.  Several peers work
+ * at once if all are launched before one waits.  A command that fails takes
+ * the rest of its flight with it.
+ *
+ *		IDLE --add--> LOADING --launch--> FLYING --wait--> IDLE
+ *		any state --failure, or left while FLYING--> broken, closed
+ *
+ * An error that passes by while a flight is under way leaves the connection
+ * FLYING: nobody knows what the peer has done.  Whoever had no transaction
+ * there finds it closed and opens another; transactions (global.h) cancel,
+ * wait for the end, and roll back.
+ *
+ * Each command is one protocol message of its own with its values beside it:
+ * no value is ever written into SQL.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_PEER_H
+#define AS_PEER_H
+
+#include "actorstore.h"
+#include "cluster/node.h"
+#include "datatype/timestamp.h"
+#include "libpq-fe.h"
+#include "utils/uuid.h"
+
+/* nodes that one backend speaks to */
+#define AS_MAX_PEERS	256
+
+/* commands in one flight */
+#define AS_PEER_MAX_COMMANDS	24
+
+/* settings, defined in peer_settings.c and peer_stat.c */
+extern int	actorstore_max_peer_connections;	/* of the server */
+extern int	actorstore_peer_lifetime;	/* seconds */
+extern int	actorstore_peer_timeout;	/* ms */
+extern bool actorstore_require_tls;
+
+/* Define them. */
+extern void as_peer_init(void);
+
+typedef enum AsPeerState
+{
+	AS_PEER_IDLE,
+	AS_PEER_LOADING,
+	AS_PEER_FLYING
+} AsPeerState;
+
+typedef struct AsPeer
+{
+	int16		number;			/* the node; 0: not known yet */
+	char	   *name;
+	char	   *conninfo;
+	PGconn	   *conn;
+	AsPeerState state;
+	bool		broken;			/* of no use any more */
+	bool		unkept;			/* close it once it is not needed */
+	bool		in_transaction; /* of ours: not to be closed (global.h) */
+	TimestampTz opened_at;
+
+	/* what the peer says it is */
+	pg_uuid_t	uuid;
+	int64		incarnation;
+	int			max_prepared;	/* its max_prepared_transactions */
+
+	/* the flight */
+	int			ncommands;		/* sent */
+	int			nadded;			/* of these, the callers' */
+	int			nresults;		/* arrived */
+	PGresult   *results[AS_PEER_MAX_COMMANDS];
+	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
+													 * be noted as prepared */
+	int			nskip;			/* flights before it that nobody waits for */
+	bool		unreplicated;	/* a commit there was not waited for by its
+								 * standbys */
+
+	/* this session's settings, as the peer has them; NULL: unknown */
+	char	   *settings;
+
+	/* statements prepared there */
+	char	  **prepared;
+	int			nprepared;
+
+	int			stat;			/* of ours in shared memory */
+} AsPeer;
+
+/*
+ * The connection to a node, opened if there is none.  08006 if it cannot be
+ * reached or is a standby, 55000 if it is not what it should be.
+ */
+extern AsPeer *as_peer_get(const AsNode *node);
+
+/* A connection that is not kept, to a database that need not be a node yet. */
+extern AsPeer *as_peer_open(const char *conninfo);
+
+/* Close a connection and forget it. */
+extern void as_peer_close(AsPeer *peer);
+
+/*
+ * Queue a command; values may be NULL, as may each of them.  keep says that
+ * the same text will come again: the peer keeps it prepared.  Returns the
+ * command's number in its flight.
+ */
+extern int	as_peer_add(AsPeer *peer, const char *sql, int nvalues,
+						const char *const *values, bool keep);
+
+/* Should the flight be sent, as few more commands fit in? */
+extern bool as_peer_is_nearly_full(const AsPeer *peer);
+
+/*
+ * Queue what lets the peer read and show values as this session does, and
+ * stop when it would: search_path, formats, time-outs; if it does not already.
+ */
+extern void as_peer_add_settings(AsPeer *peer);
+
+/* They may have been undone with a transaction. */
+extern void as_peer_forget_settings(AsPeer *peer);
+
+/* Send what was queued.  Never throws; false: the connection broke. */
+extern bool as_peer_launch(AsPeer *peer);
+
+/*
+ * Wait for the flights of these peers (NULL ones are left out), at most till
+ * the deadline (0: none).  Can be cancelled.  Throws nothing else: afterwards
+ * each peer is IDLE, or broken, or still FLYING if time was up; true if all
+ * are IDLE.
+ */
+extern bool as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline);
+
+/* The same with interrupts held: ends only by answers or the deadline. */
+extern bool as_peers_wait_quietly(AsPeer *const *peers, int n,
+								  TimestampTz deadline);
+
+/* Go on without the answers of the flight: the next one will skip them. */
+extern void as_peer_leave(AsPeer *peer);
+
+/*
+ * The answer to a command of the last flight, the first being 0.  Throws what
+ * the peer threw, with its SQLSTATE, if it was an error, and 08006 if it never
+ * came.  It stays the peer's, till the next flight.
+ */
+extern PGresult *as_peer_result(AsPeer *peer, int command);
+
+/* Did the command succeed?  Never throws. */
+extern bool as_peer_succeeded(AsPeer *peer, int command);
+
+/* Its SQLSTATE, or NULL where no answer came. */
+extern const char *as_peer_sqlstate(AsPeer *peer, int command);
+
+/* A flight of one command, awaited, and its answer. */
+extern PGresult *as_peer_execute(AsPeer *peer, const char *sql, int nvalues,
+								 const char *const *values, bool keep);
+
+/*
+ * Ask the peer to give up what it is doing, over another connection.  Never
+ * throws and ends at the deadline; the flight must still be awaited.
+ */
+extern void as_peer_cancel(AsPeer *peer, TimestampTz deadline);
+
+/* Was this session opened by another node? */
+extern bool as_peer_is_own_session(void);
+
+/* Deadline after so many milliseconds. */
+extern TimestampTz as_peer_deadline(int ms);
+
+/*
+ * For peer_io.c and peer.c: wait till one of the sockets can be used, the
+ * latch is set or the deadline has come.
+ */
+typedef struct AsPeerSocket
+{
+	int			socket;
+	int			events;			/* WL_SOCKET_READABLE, ... */
+} AsPeerSocket;
+
+extern void as_peer_wait_for_sockets(const AsPeerSocket *sockets, int n,
+									 TimestampTz deadline, bool quietly);
+extern bool as_peer_socket_is_ready(const AsPeerSocket *socket);
+
+#endif							/* AS_PEER_H */

@@ -1,0 +1,473 @@
+/*-------------------------------------------------------------------------
+ *
+ * peer_io.c
+ *	  Flights of commands over connections to other nodes: see peer.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/peer.h"
+
+#include <poll.h>
+
+#include "cluster/peer_stat.h"
+#include "compat.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* so many statements are kept prepared on a peer */
+#define MAX_PREPARED	64
+
+/* look so often whether the postmaster is there, where nobody tells */
+#define SLICE_MS		1000
+
+TimestampTz
+as_peer_deadline(int ms)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}
+
+/* ---- Waiting ---- */
+
+static long
+time_left(TimestampTz deadline)
+{
+	if (deadline == 0)
+		return SLICE_MS;
+	return Min(SLICE_MS,
+			   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
+}
+
+/* Where nothing may throw: no memory, no resource owner, no latch. */
+static int
+poll_quietly(const AsPeerSocket *sockets, int n, long ms)
+{
+	struct pollfd fds[AS_MAX_PEERS];
+
+	for (int i = 0; i < n; i++)
+	{
+		fds[i].fd = sockets[i].socket;
+		fds[i].events = ((sockets[i].events & WL_SOCKET_READABLE) ? POLLIN : 0) |
+			((sockets[i].events & WL_SOCKET_WRITEABLE) ? POLLOUT : 0);
+		fds[i].revents = 0;
+	}
+	return poll(fds, n, (int) ms);
+}
+
+bool
+as_peer_socket_is_ready(const AsPeerSocket *socket)
+{
+	return poll_quietly(socket, 1, 0) > 0;
+}
+
+void
+as_peer_wait_for_sockets(const AsPeerSocket *sockets, int n,
+						 TimestampTz deadline, bool quietly)
+{
+	WaitEventSet *set;
+	WaitEvent	event;
+
+	if (quietly)
+	{
+		(void) poll_quietly(sockets, n, time_left(deadline));
+		return;
+	}
+	if (n == 1)
+		(void) WaitLatchOrSocket(MyLatch,
+								 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | sockets[0].events,
+								 sockets[0].socket, time_left(deadline),
+								 PG_WAIT_EXTENSION);
+	else
+	{
+		set = as_create_wait_event_set(n + 2);
+		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		for (int i = 0; i < n; i++)
+			AddWaitEventToSet(set, sockets[i].events, sockets[i].socket, NULL, NULL);
+		(void) WaitEventSetWait(set, time_left(deadline), &event, 1,
+								PG_WAIT_EXTENSION);
+		FreeWaitEventSet(set);
+	}
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* ---- Sending ---- */
+
+static void
+clear_results(AsPeer *peer)
+{
+	for (int i = 0; i < peer->nresults; i++)
+	{
+		PQclear(peer->results[i]);
+		peer->results[i] = NULL;
+	}
+	peer->nresults = 0;
+	peer->ncommands = 0;
+}
+
+/* The number of a statement that the peer has prepared, or -1. */
+static int
+find_prepared(AsPeer *peer, const char *sql)
+{
+	for (int i = 0; i < peer->nprepared; i++)
+	{
+		if (strcmp(peer->prepared[i], sql) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* Have it prepared, in the same flight; -1 if there is no room. */
+static int
+prepare(AsPeer *peer, const char *sql)
+{
+	char		name[32];
+	int			number = peer->nprepared;
+
+	if (number == MAX_PREPARED || peer->ncommands + 2 > AS_PEER_MAX_COMMANDS)
+		return -1;
+	snprintf(name, sizeof(name), "as_%d", number);
+	if (peer->prepared == NULL)
+		peer->prepared = MemoryContextAllocZero(TopMemoryContext,
+												MAX_PREPARED * sizeof(char *));
+	peer->prepared[number] = MemoryContextStrdup(TopMemoryContext, sql);
+	if (!PQsendPrepare(peer->conn, name, sql, 0, NULL))
+	{
+		peer->broken = true;
+		return -1;
+	}
+	peer->nprepared++;
+	peer->statement[peer->ncommands] = number;
+	return number;
+}
+
+bool
+as_peer_is_nearly_full(const AsPeer *peer)
+{
+	return peer->state == AS_PEER_LOADING &&
+		peer->ncommands > AS_PEER_MAX_COMMANDS - 8;
+}
+
+int
+as_peer_add(AsPeer *peer, const char *sql, int nvalues,
+			const char *const *values, bool keep)
+{
+	int			number = -1;
+	char		name[32];
+	bool		sent;
+
+	if (peer->state == AS_PEER_IDLE)
+	{
+		clear_results(peer);
+		peer->state = AS_PEER_LOADING;
+		peer->unreplicated = false;
+		peer->nadded = 0;
+	}
+	if (peer->broken || peer->state != AS_PEER_LOADING ||
+		peer->ncommands == AS_PEER_MAX_COMMANDS)
+	{
+		peer->broken = true;
+		return peer->nadded;
+	}
+	peer->statement[peer->ncommands] = -1;
+	if (keep)
+	{
+		number = find_prepared(peer, sql);
+		if (number < 0 && (number = prepare(peer, sql)) >= 0)
+			peer->statement[++peer->ncommands] = -1;
+	}
+	if (number >= 0)
+	{
+		snprintf(name, sizeof(name), "as_%d", number);
+		sent = PQsendQueryPrepared(peer->conn, name, nvalues, values, NULL,
+								   NULL, 0);
+	}
+	else
+		sent = PQsendQueryParams(peer->conn, sql, nvalues, NULL, values, NULL,
+								 NULL, 0);
+	if (!sent)
+		peer->broken = true;
+	peer->ncommands++;
+	return peer->nadded++;
+}
+
+bool
+as_peer_launch(AsPeer *peer)
+{
+	if (peer->broken || peer->state != AS_PEER_LOADING ||
+		!PQpipelineSync(peer->conn))
+	{
+		peer->broken = true;
+		return false;
+	}
+	peer->state = AS_PEER_FLYING;
+	as_peer_stat_count(peer->stat, AS_PEER_FLIGHTS, 1);
+	return true;
+}
+
+void
+as_peer_leave(AsPeer *peer)
+{
+	if (peer->state != AS_PEER_FLYING)
+		return;
+	for (int i = 0; i < peer->nresults; i++)
+		PQclear(peer->results[i]);
+	peer->nresults = 0;
+	peer->ncommands = 0;
+	peer->nadded = 0;
+	peer->nskip++;
+	peer->state = AS_PEER_IDLE;
+}
+
+/* ---- Receiving ---- */
+
+/*
+ * Where a statement could not be prepared it is not there; the number is not
+ * used again, a text that nothing is equal to keeps its place.
+ */
+static void
+forget_statement(AsPeer *peer, int number)
+{
+	peer->prepared[number][0] = '\0';
+}
+
+/*
+ * Keep what has arrived, without waiting; true once the flight has ended.
+ * Answers of a command come before a NULL; the end of a flight is an answer of
+ * its own.
+ */
+static bool
+take_results(AsPeer *peer)
+{
+	int			nnulls = 0;
+
+	while (!PQisBusy(peer->conn))
+	{
+		PGresult   *result = PQgetResult(peer->conn);
+
+		if (result == NULL)
+		{
+			/* two in a row: nothing is due, though something should be */
+			if (++nnulls == 2 || PQstatus(peer->conn) != CONNECTION_OK)
+			{
+				peer->broken = true;
+				return true;
+			}
+			continue;
+		}
+		nnulls = 0;
+		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+		{
+			PQclear(result);
+			if (peer->nskip-- > 0)
+				continue;
+			peer->nskip = 0;
+			peer->state = AS_PEER_IDLE;
+			return true;
+		}
+		if (PQstatus(peer->conn) != CONNECTION_OK)
+		{
+			/* the message that the connection was lost; keep it to be shown */
+			peer->broken = true;
+		}
+		if (peer->nskip > 0 || peer->nresults == peer->ncommands)
+			PQclear(result);
+		else
+		{
+			int			number = peer->statement[peer->nresults];
+
+			if (number >= 0 && PQresultStatus(result) != PGRES_COMMAND_OK)
+				forget_statement(peer, number);
+			peer->results[peer->nresults++] = result;
+		}
+		if (peer->broken)
+			return true;
+	}
+	return false;
+}
+
+/* Exchange what can be; false once there is nothing more to wait for. */
+static bool
+exchange(AsPeer *peer, AsPeerSocket *wanted)
+{
+	int			unsent;
+
+	if (peer == NULL || peer->state != AS_PEER_FLYING || peer->broken)
+		return false;
+	unsent = PQflush(peer->conn);
+	if (unsent < 0 || !PQconsumeInput(peer->conn))
+	{
+		/* what it said before it left tells why */
+		(void) take_results(peer);
+		peer->broken = true;
+		return false;
+	}
+	if (take_results(peer))
+		return false;
+	wanted->socket = PQsocket(peer->conn);
+	wanted->events = WL_SOCKET_READABLE | (unsent > 0 ? WL_SOCKET_WRITEABLE : 0);
+	return true;
+}
+
+static bool
+wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly)
+{
+	AsPeerSocket sockets[AS_MAX_PEERS];
+	bool		all = true;
+
+	Assert(n <= AS_MAX_PEERS);
+	for (;;)
+	{
+		int			nwaiting = 0;
+
+		for (int i = 0; i < n; i++)
+			nwaiting += exchange(peers[i], &sockets[nwaiting]);
+		if (nwaiting == 0)
+			break;
+		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+			break;
+		as_peer_wait_for_sockets(sockets, nwaiting, deadline, quietly);
+	}
+	for (int i = 0; i < n; i++)
+		all = all && (peers[i] == NULL ||
+					  (peers[i]->state == AS_PEER_IDLE && !peers[i]->broken));
+	return all;
+}
+
+bool
+as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline)
+{
+	return wait_for_flights(peers, n, deadline, false);
+}
+
+bool
+as_peers_wait_quietly(AsPeer *const *peers, int n, TimestampTz deadline)
+{
+	return wait_for_flights(peers, n, deadline, true);
+}
+
+/* ---- Answers ---- */
+
+/*
+ * Commands are counted as the caller added them: answers to our own PREPAREs
+ * among them are not his.
+ */
+static int
+result_index(AsPeer *peer, int command)
+{
+	for (int i = 0; i < peer->ncommands; i++)
+	{
+		if (peer->statement[i] >= 0)
+		{
+			/* a statement that could not be prepared fails for the command */
+			if (command == 0 && i < peer->nresults &&
+				PQresultStatus(peer->results[i]) != PGRES_COMMAND_OK)
+				return i;
+			continue;
+		}
+		if (command-- == 0)
+			return i;
+	}
+	return -1;
+}
+
+static PGresult *
+find_result(AsPeer *peer, int command)
+{
+	int			i = result_index(peer, command);
+
+	return i >= 0 && i < peer->nresults ? peer->results[i] : NULL;
+}
+
+bool
+as_peer_succeeded(AsPeer *peer, int command)
+{
+	PGresult   *result = find_result(peer, command);
+	ExecStatusType status = result == NULL ? PGRES_FATAL_ERROR : PQresultStatus(result);
+
+	return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+}
+
+const char *
+as_peer_sqlstate(AsPeer *peer, int command)
+{
+	PGresult   *result = find_result(peer, command);
+
+	return result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+}
+
+static char *
+copy_field(const PGresult *result, int field)
+{
+	const char *value = PQresultErrorField(result, field);
+
+	return value == NULL ? NULL : pstrdup(value);
+}
+
+as_noreturn static void
+throw_lost(AsPeer *peer)
+{
+	char	   *why = peer->conn == NULL ? NULL : pchomp(PQerrorMessage(peer->conn));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("connection to node \"%s\" was lost", peer->name),
+			 why != NULL && why[0] != '\0' ? errdetail_internal("%s", why) : 0));
+}
+
+as_noreturn static void
+throw_result(AsPeer *peer, const PGresult *result)
+{
+	char	   *state = copy_field(result, PG_DIAG_SQLSTATE);
+	char	   *message = copy_field(result, PG_DIAG_MESSAGE_PRIMARY);
+	char	   *detail = copy_field(result, PG_DIAG_MESSAGE_DETAIL);
+	char	   *hint = copy_field(result, PG_DIAG_MESSAGE_HINT);
+	char	   *context = copy_field(result, PG_DIAG_CONTEXT);
+
+	if (state == NULL || strlen(state) != 5)
+		throw_lost(peer);
+	if (strncmp(state, "57P", 3) == 0 || strncmp(state, "08", 2) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to node \"%s\" was lost", peer->name),
+				 message != NULL ? errdetail_internal("%s", message) : 0));
+	ereport(ERROR,
+			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
+			 errmsg_internal("%s", message != NULL ? message : "unknown error"),
+			 detail != NULL ? errdetail_internal("%s", detail) : 0,
+			 hint != NULL ? errhint("%s", hint) : 0,
+			 context != NULL ? errcontext("%s", context) : 0,
+			 errcontext("on node \"%s\"", peer->name)));
+}
+
+PGresult *
+as_peer_result(AsPeer *peer, int command)
+{
+	/* one that was given up shows the error that took it along */
+	for (int i = 0; i <= command; i++)
+	{
+		PGresult   *result = find_result(peer, i);
+
+		if (result != NULL && PQresultStatus(result) == PGRES_FATAL_ERROR)
+			throw_result(peer, result);
+		if (result == NULL || (i == command && !as_peer_succeeded(peer, i)))
+			throw_lost(peer);
+	}
+	return find_result(peer, command);
+}
+
+PGresult *
+as_peer_execute(AsPeer *peer, const char *sql, int nvalues,
+				const char *const *values, bool keep)
+{
+	as_peer_add(peer, sql, nvalues, values, keep);
+	(void) as_peer_launch(peer);
+	(void) as_peers_wait(&peer, 1, 0);
+	return as_peer_result(peer, 0);
+}

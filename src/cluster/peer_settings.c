@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * peer_settings.c
+ *	  Settings for connections to other nodes, and settings of the session
+ *	  that travel over them: see peer.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/peer.h"
+
+#include <limits.h>
+
+#include "lib/stringinfo.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+int			actorstore_peer_lifetime = 600;
+int			actorstore_peer_timeout = 10000;
+bool		actorstore_require_tls = false;
+static char *coordinator = NULL;
+
+#define SETTINGS_SQL \
+	"SELECT pg_catalog.set_config('search_path', $1, false), pg_catalog.set_config('datestyle', $2, false)," \
+	" pg_catalog.set_config('intervalstyle', $3, false), pg_catalog.set_config('timezone', $4, false)," \
+	" pg_catalog.set_config('statement_timeout', $5, false), pg_catalog.set_config('lock_timeout', $6, false)"
+
+static const char *const shared_settings[] = {
+	"search_path", "datestyle", "intervalstyle", "timezone", "statement_timeout",
+	"lock_timeout"
+};
+
+void
+as_peer_add_settings(AsPeer *peer)
+{
+	const char *values[lengthof(shared_settings)];
+	StringInfoData all;
+
+	initStringInfo(&all);
+	for (int i = 0; i < (int) lengthof(shared_settings); i++)
+	{
+		values[i] = pstrdup(GetConfigOption(shared_settings[i], false, false));
+		appendStringInfo(&all, "%s\n", values[i]);
+	}
+	if (peer->settings != NULL && strcmp(peer->settings, all.data) == 0)
+		return;
+	as_peer_forget_settings(peer);
+	(void) as_peer_add(peer, SETTINGS_SQL, lengthof(values), values, true);
+	peer->settings = MemoryContextStrdup(TopMemoryContext, all.data);
+}
+
+void
+as_peer_forget_settings(AsPeer *peer)
+{
+	if (peer->settings != NULL)
+		pfree(peer->settings);
+	peer->settings = NULL;
+}
+
+void
+as_peer_init(void)
+{
+	DefineCustomIntVariable("actorstore.max_peer_connections",
+							"How many connections to other nodes the server may have.",
+							"Each session keeps at most one for each node.",
+							&actorstore_max_peer_connections,
+							1000, 0, INT_MAX / 2,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.peer_lifetime",
+							"For how long a session keeps a connection to another node.",
+							NULL,
+							&actorstore_peer_lifetime,
+							600, 0, INT_MAX / 1000,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.peer_timeout",
+							"How long another node may take to be connected to, to prepare a transaction, or to undo one.",
+							NULL,
+							&actorstore_peer_timeout,
+							10000, 100, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("actorstore.require_tls",
+							 "Refuses connections to other nodes that do not use TLS.",
+							 "Where the node's conninfo says nothing else the certificate is verified in full.",
+							 &actorstore_require_tls,
+							 false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("actorstore.coordinator",
+							   "Set in a session that another node has opened.",
+							   NULL,
+							   &coordinator,
+							   "",
+							   PGC_BACKEND, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   NULL, NULL, NULL);
+}
+
+bool
+as_peer_is_own_session(void)
+{
+	return coordinator != NULL && coordinator[0] != '\0';
+}

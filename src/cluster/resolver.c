@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * resolver.c
+ *	  See resolver.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/resolver.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "cluster/decision.h"
+#include "cluster/life.h"
+#include "cluster/node.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runtime/sched.h"
+#include "runtime/worker.h"
+#include "state/text_query.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+int			actorstore_resolver_interval = 1000;
+
+/* look so often whether the database is wanted by somebody alone */
+#define NAP_MS		500
+
+static bool
+is_node(void)
+{
+	bool		is;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	is = OidIsValid(get_extension_oid("actorstore", true)) && as_node_self() != NULL;
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return is;
+}
+
+/* Let transactions be prepared under this start's number. */
+static void
+write_boot(void)
+{
+	text	   *args[1];
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	args[0] = cstring_to_text(psprintf(UINT64_FORMAT, as_boot_peek()));
+	(void) as_text_query(NULL, SPI_OK_INSERT,
+						 "INSERT INTO actorstore.boot (boot, started_at) VALUES ($1::text::bigint, clock_timestamp()) ON CONFLICT DO NOTHING",
+						 1, args);
+	as_sync_require();
+	ForceSyncCommit();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	as_boot_publish();
+}
+
+/* A pass that fails is logged; the next one begins anew. */
+static void
+pass_safely(MemoryContext context)
+{
+	uint64		number = as_resolver_begin_pass();
+	volatile uint64 nresolved = 0;
+
+	PG_TRY();
+	{
+		nresolved = as_resolve();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	as_resolver_end_pass(number, nresolved);
+	MemoryContextSwitchTo(context);
+	MemoryContextReset(context);
+}
+
+static void
+sleep_between(void)
+{
+	int			slept = 0;
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) pgstat_report_stat(false);
+	while (slept < actorstore_resolver_interval && !as_sched_is_barred(MyDatabaseId))
+	{
+		int			ms = Min(NAP_MS, actorstore_resolver_interval - slept);
+		int			events = WaitLatch(MyLatch,
+									   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									   ms, PG_WAIT_EXTENSION);
+
+		ResetLatch(MyLatch);
+		as_worker_check_signals();
+		if (events & WL_LATCH_SET)
+			break;
+		slept += ms;
+	}
+}
+
+void
+as_resolver_main(Datum database)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	as_worker_connect(DatumGetObjectId(database));
+	if (!as_resolver_register())
+		proc_exit(0);
+	if (RecoveryInProgress() || as_worker_look_around() != AS_FOUND_SERVED || !is_node())
+		proc_exit(0);
+	write_boot();
+	context = AllocSetContextCreate(TopMemoryContext, "actorstore resolver",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	while (!as_sched_is_barred(MyDatabaseId) && is_node())
+	{
+		pass_safely(context);
+		sleep_between();
+	}
+	proc_exit(0);
+}
+
+void
+as_resolver_start(void)
+{
+	BackgroundWorker registration = {
+		.bgw_name = "actorstore resolver",
+		.bgw_type = "actorstore resolver",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "actorstore",
+		.bgw_function_name = "as_resolver_main"
+	};
+	BackgroundWorkerHandle *handle;
+
+	if (!as_resolver_claim_start())
+		return;
+	registration.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	if (!RegisterDynamicBackgroundWorker(&registration, &handle))
+		ereport(LOG,
+				(errmsg("no background worker is free to resolve transactions over several nodes"),
+				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+}
+
+/* A worker or steward serves this database; the first time in a transaction. */
+static void
+on_served(bool first)
+{
+	if (first ? as_node_self() != NULL : as_resolver_is_known())
+		as_resolver_start();
+}
+
+void
+as_resolver_init(void)
+{
+	DefineCustomIntVariable("actorstore.resolver_interval",
+							"How often the resolver looks at all nodes for transactions that were left unfinished.",
+							NULL,
+							&actorstore_resolver_interval,
+							1000, 10, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	as_worker_served = on_served;
+}
