@@ -19,6 +19,7 @@
 #include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "replication/slot.h"
+#include "replication/walsender_private.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
@@ -102,8 +103,8 @@
 #define as_my_lxid (MyProc->lxid)
 #endif
 
-/* 18: a flag among others */
-#if PG_VERSION_NUM >= 180000
+/* 18, and the minor releases of the others since 2025: a flag among others */
+#ifdef SYNC_STANDBY_DEFINED
 #define as_sync_standbys_defined() \
 	((WalSndCtl->sync_standbys_status & SYNC_STANDBY_DEFINED) != 0)
 #else
