@@ -13,6 +13,9 @@
  * (turn_fail.c), unless it was in somebody's way: serialization failures and
  * deadlocks are tried again.
  *
+ * One file of more than 500 lines: what a transaction of turns may leave behind
+ * is the same few variables, whichever way it ends.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
