@@ -52,6 +52,7 @@
 #define AS_OFFER_H
 
 #include "actorstore.h"
+#include "datatype/timestamp.h"
 
 #include "runtime/slot.h"
 #include "state/type.h"
