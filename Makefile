@@ -153,6 +153,7 @@ OBJS = \
 	src/cluster/global_guard.o \
 	src/cluster/global_commit.o \
 	src/cluster/global.o \
+	src/cluster/caller.o \
 	src/cluster/resolve.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
