@@ -51,7 +51,7 @@ CREATE TEMP TABLE before AS SELECT * FROM actorstore.handler;
 -- What is no handler.
 CREATE FUNCTION regress_app.one(jsonb) RETURNS jsonb LANGUAGE sql RETURN $1;
 CREATE FUNCTION regress_app.three(jsonb, jsonb, jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE sql RETURN $1;
-CREATE FUNCTION regress_app.json(json, json) RETURNS jsonb LANGUAGE sql RETURN NULL::jsonb;
+CREATE FUNCTION regress_app.two_json(json, json) RETURNS jsonb LANGUAGE sql RETURN NULL::jsonb;
 CREATE FUNCTION regress_app.void(jsonb, jsonb) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION regress_app.text(jsonb, jsonb) RETURNS text LANGUAGE sql RETURN '';
 CREATE FUNCTION regress_app.set(jsonb, jsonb) RETURNS SETOF jsonb LANGUAGE sql AS 'SELECT $1';
@@ -64,7 +64,7 @@ CREATE FUNCTION regress_app.win(jsonb, jsonb) RETURNS jsonb LANGUAGE internal WI
 \pset format unaligned
 \pset tuples_only on
 SELECT f, regress_try(format('SELECT actorstore.set_handler(''doc'', ''m'', %L)', 'regress_app.' || f))
-FROM unnest(ARRAY['one(jsonb)', 'three(jsonb,jsonb,jsonb)', 'json(json,json)', 'void(jsonb,jsonb)', 'text(jsonb,jsonb)', 'set(jsonb,jsonb)', 'variadic(jsonb,jsonb[])',
+FROM unnest(ARRAY['one(jsonb)', 'three(jsonb,jsonb,jsonb)', 'two_json(json,json)', 'void(jsonb,jsonb)', 'text(jsonb,jsonb)', 'set(jsonb,jsonb)', 'variadic(jsonb,jsonb[])',
 				  'any(anyelement,anyelement)', 'out(jsonb,jsonb)', 'procedure(jsonb,jsonb)', 'aggregate(jsonb,jsonb)', 'win(jsonb,jsonb)']) AS f;
 SELECT regress_try($$SELECT actorstore.set_handler('doc', 'm', 'regress_app.nothing(jsonb, jsonb)')$$);
 SELECT regress_try($$SELECT actorstore.set_handler('doc', 'm', 0)$$);
