@@ -63,6 +63,7 @@ OBJS = \
 	src/lib/sequence.o \
 	src/lib/histogram.o \
 	src/lib/json_object.o \
+	src/lib/envelope.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
