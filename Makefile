@@ -143,6 +143,11 @@ OBJS = \
 	src/runtime/guard.o \
 	src/cluster/node.o \
 	src/cluster/epoch.o \
+	src/cluster/arrival.o \
+	src/cluster/ballot.o \
+	src/cluster/panel.o \
+	src/cluster/round.o \
+	src/cluster/member.o \
 	src/cluster/peer_stat.o \
 	src/cluster/peer_io.o \
 	src/cluster/peer_settings.o \
@@ -173,6 +178,7 @@ OBJS = \
 	src/api/outside.o \
 	src/api/operate.o \
 	src/api/placement.o \
+	src/api/members.o \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \

@@ -1037,6 +1037,7 @@ COMMENT ON TABLE actorstore.node IS 'the databases that share the actors; how th
 
 CREATE TABLE actorstore.epoch (
 	epoch bigint PRIMARY KEY,
+	last_number smallint NOT NULL,
 	node_numbers smallint[] NOT NULL,
 	weights int[] NOT NULL,
 	owners smallint[] NOT NULL CHECK (cardinality(owners) = 4096),
@@ -1055,10 +1056,27 @@ CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	EXECUTE FUNCTION actorstore.cluster_changed();
 ALTER TABLE actorstore.epoch ENABLE ALWAYS TRIGGER cluster_changed;
 
-CREATE FUNCTION actorstore.init_node(node_name text)
+-- What this node has promised and accepted for the epoch to come, and the slots it has given away by that.
+CREATE TABLE actorstore.ballot (
+	epoch bigint PRIMARY KEY,
+	promised bigint NOT NULL,
+	accepted bigint,
+	proposal jsonb,
+	given smallint[] NOT NULL DEFAULT '{}',
+	CHECK ((accepted IS NULL) = (proposal IS NULL))
+);
+COMMENT ON TABLE actorstore.ballot IS 'how this node has voted on the next epoch';
+
+-- A database that was asked to become a node, and is not told yet that it is one.
+CREATE TABLE actorstore.arrival (
+	node_uuid uuid PRIMARY KEY
+);
+COMMENT ON TABLE actorstore.arrival IS 'the uuid of the node that this database is about to become';
+
+CREATE FUNCTION actorstore.init_node(node_name text, conninfo text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_init_node' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION actorstore.init_node(text)
+COMMENT ON FUNCTION actorstore.init_node(text, text)
 	IS 'make this database a node, the only one so far, which owns all actors';
 
 CREATE FUNCTION actorstore.locate(actor_type text, actor_id text)
@@ -1082,7 +1100,69 @@ COMMENT ON VIEW actorstore.placement IS 'which node owns each slot, and since wh
 
 GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self) ON actorstore.node TO PUBLIC;
 GRANT SELECT ON actorstore.placement TO PUBLIC;
-REVOKE ALL ON FUNCTION actorstore.init_node(text) FROM PUBLIC;
+
+CREATE FUNCTION actorstore.add_node(node_name text, conninfo text, weight int DEFAULT 100)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_add_node' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.add_node(text, text, int)
+	IS 'take a database in as a node; it gets its share of the slots that are empty; takes effect at once';
+
+CREATE FUNCTION actorstore.remove_node(node_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_remove_node' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.remove_node(text)
+	IS 'let a node go that holds nothing; takes effect at once';
+
+CREATE FUNCTION actorstore.set_node_weight(node_name text, weight int)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_set_node_weight' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.set_node_weight(text, int)
+	IS 'how large a node''s share shall be, beside the others''; empty slots move at once';
+
+CREATE FUNCTION actorstore.local_promise(epoch bigint, ballot bigint, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
+	OUT accepted bigint, OUT proposal jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_local_promise' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_promise(bigint, bigint) IS 'for other nodes: accept no lower ballot for this epoch';
+
+CREATE FUNCTION actorstore.local_consent(epoch bigint, ballot bigint, proposed jsonb, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
+	OUT accepted bigint, OUT proposal jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_local_consent' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_consent(bigint, bigint, jsonb) IS 'for other nodes: give away the slots that a proposal takes';
+
+CREATE FUNCTION actorstore.local_accept(epoch bigint, ballot bigint, proposed jsonb, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
+	OUT accepted bigint, OUT proposal jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_local_accept' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_accept(bigint, bigint, jsonb) IS 'for other nodes: accept what is proposed for this epoch';
+
+CREATE FUNCTION actorstore.local_learn(proposal jsonb)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_learn' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_learn(jsonb) IS 'for other nodes: put an epoch in force that was decided';
+
+CREATE FUNCTION actorstore.local_in_force()
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'actorstore_local_in_force' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_in_force() IS 'for other nodes: the epoch in force here';
+
+CREATE FUNCTION actorstore.local_occupied()
+RETURNS SETOF int
+AS 'MODULE_PATHNAME', 'actorstore_local_occupied' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_occupied() IS 'for other nodes: the slots that hold something here';
+
+CREATE FUNCTION actorstore.local_join(types jsonb, OUT node_uuid uuid, OUT incarnation bigint)
+AS 'MODULE_PATHNAME', 'actorstore_local_join' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_join(jsonb) IS 'for other nodes: take their types before becoming one of them';
+
+CREATE FUNCTION actorstore.slot_of(actor_type text, actor_id text)
+RETURNS int
+AS 'MODULE_PATHNAME', 'actorstore_slot_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.slot_of(text, text) IS 'the slot of an actor';
+
+REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
+	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
+	actorstore.local_consent(bigint, bigint, jsonb), actorstore.local_accept(bigint, bigint, jsonb),
+	actorstore.local_learn(jsonb), actorstore.local_in_force(), actorstore.local_occupied(), actorstore.local_join(jsonb)
+	FROM PUBLIC;
 
 --
 -- Transactions over several nodes

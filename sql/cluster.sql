@@ -21,7 +21,7 @@ CREATE ROLE regress_cluster;
 SET ROLE regress_cluster;
 SELECT actorstore.init_node('mine');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION actorstore.init_node(text) TO regress_cluster;
+GRANT EXECUTE ON FUNCTION actorstore.init_node(text, text) TO regress_cluster;
 SET ROLE regress_cluster;
 SELECT actorstore.init_node('mine');
 RESET ROLE;
@@ -55,7 +55,21 @@ SELECT count(*), min(slot), max(slot), count(DISTINCT slot), min(node_name), max
 SELECT actorstore.locate('cart', 'a'), actorstore.locate('no such type', 'no such actor');
 SELECT actorstore.replicas('cart', 'a', 1), actorstore.replicas('cart', 'a', 3);
 SELECT actorstore.init_node('again');
-SELECT epoch, node_numbers, weights, cardinality(owners) FROM actorstore.epoch;
+SELECT epoch, last_number, node_numbers, weights, cardinality(owners) FROM actorstore.epoch;
+
+-- Slots, as docs/cluster.md has them.
+SELECT actorstore.slot_of('cart', 'a'), actorstore.slot_of('cart', 'c-42'), actorstore.slot_of('airport', 'ATL'), actorstore.slot_of('ü', '€'),
+	   actorstore.slot_of('device', repeat('0123456789', 4));
+
+-- A node whose conninfo nobody knows decides alone, in the transaction at hand.
+SELECT actorstore.set_node_weight('first', 7);
+SELECT epoch, weights FROM actorstore.epoch ORDER BY epoch;
+SELECT actorstore.set_node_weight('first', 100);
+SELECT actorstore.set_node_weight('first', 0);
+SELECT actorstore.set_node_weight('second', 1);
+SELECT actorstore.remove_node('second');
+SELECT actorstore.add_node('second', 'service=second');
+SELECT actorstore.add_node('second', 'service=second password=secret');
 
 -- Bad input.
 SELECT actorstore.locate(NULL, 'a');
@@ -75,12 +89,18 @@ SELECT owners FROM actorstore.epoch;
 INSERT INTO actorstore.node VALUES (2, 'evil', 'host=evil', 1, gen_random_uuid(), 1);
 UPDATE actorstore.epoch SET owners = array_fill(2::smallint, '{4096}');
 DELETE FROM actorstore.node;
+SELECT proposal FROM actorstore.ballot;
+SELECT actorstore.add_node('second', 'service=second');
+SELECT actorstore.remove_node('first');
+SELECT actorstore.set_node_weight('first', 1);
+SELECT actorstore.local_learn('{}');
+SELECT actorstore.local_accept(2, 1, '{}');
 RESET ROLE;
 
 -- What the tables say is what every session goes by; a place in the order of nodes depends on their weights.
 BEGIN;
 INSERT INTO actorstore.node VALUES (2, 'second', 'service=second', 100, gen_random_uuid(), 1), (3, 'third', 'service=third', 300, gen_random_uuid(), 1);
-INSERT INTO actorstore.epoch SELECT 2, '{1,2,3}', '{100,100,300}', array_agg(CASE WHEN s < 2048 THEN 1 ELSE 2 END::smallint ORDER BY s) FROM generate_series(0, 4095) AS s;
+INSERT INTO actorstore.epoch SELECT 9, 3, '{1,2,3}', '{100,100,300}', array_agg(CASE WHEN s < 2048 THEN 1 ELSE 2 END::smallint ORDER BY s) FROM generate_series(0, 4095) AS s;
 SELECT actorstore.locate('cart', 'a'), actorstore.locate('airport', 'ATL');
 SELECT actorstore.replicas('cart', 'a', 1), actorstore.replicas('cart', 'a', 3), cardinality(actorstore.replicas('cart', 'a', 9));
 SELECT node_name, count(*), min(slot), max(slot), min(epoch) FROM actorstore.placement GROUP BY 1 ORDER BY 1;

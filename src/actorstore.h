@@ -32,6 +32,8 @@
 #define AS_ERRCODE_NO_HANDLER		MAKE_SQLSTATE('V', 'A', '0', '0', '4')
 #define AS_ERRCODE_HALTED			MAKE_SQLSTATE('V', 'A', '0', '0', '5')
 #define AS_ERRCODE_LEASE_LOST		MAKE_SQLSTATE('V', 'A', '0', '0', '6')
+#define AS_ERRCODE_NOT_THE_OWNER		MAKE_SQLSTATE('V', 'A', '0', '0', '7')
+#define AS_ERRCODE_NO_MAJORITY		MAKE_SQLSTATE('V', 'A', '0', '0', '9')
 
 /* settings, defined in actorstore.c */
 extern PGDLLIMPORT int actorstore_max_value_size;	/* bytes */

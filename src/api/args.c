@@ -162,3 +162,29 @@ as_compare_ids(const text *a, const text *b)
 		return result;
 	return len_a < len_b ? -1 : len_a > len_b;
 }
+
+/* A node's name stands in logs and names of connections. */
+text *
+as_arg_node_name(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name;
+	const unsigned char *bytes;
+	int			len;
+
+	as_reject_null(fcinfo, n, "node_name");
+	name = PG_GETARG_TEXT_PP(n);
+	bytes = (const unsigned char *) VARDATA_ANY(name);
+	len = VARSIZE_ANY_EXHDR(name);
+	if (len == 0 || len >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("node_name must have 1 to %d bytes", NAMEDATALEN - 1)));
+	for (int i = 0; i < len; i++)
+	{
+		if (bytes[i] < ' ' || bytes[i] == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("node_name must not contain control characters")));
+	}
+	return name;
+}

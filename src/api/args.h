@@ -16,6 +16,9 @@
 extern text *as_arg_type(FunctionCallInfo fcinfo, int n);
 extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
 
+/* The name of a node to be: 22004 if it is NULL, 22023 if it cannot be one. */
+extern text *as_arg_node_name(FunctionCallInfo fcinfo, int n);
+
 /* The name of a message, not one of the system's: 22023. */
 extern text *as_arg_message(FunctionCallInfo fcinfo, int n);
 

@@ -35,32 +35,6 @@ only_superusers(const char *function)
 	PreventCommandIfParallelMode(function);
 }
 
-/* A node's name stands in logs and names of connections. */
-static text *
-arg_node_name(FunctionCallInfo fcinfo, int n)
-{
-	text	   *name;
-	const unsigned char *bytes;
-	int			len;
-
-	as_reject_null(fcinfo, n, "node_name");
-	name = PG_GETARG_TEXT_PP(n);
-	bytes = (const unsigned char *) VARDATA_ANY(name);
-	len = VARSIZE_ANY_EXHDR(name);
-	if (len == 0 || len >= NAMEDATALEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("node_name must have 1 to %d bytes", NAMEDATALEN - 1)));
-	for (int i = 0; i < len; i++)
-	{
-		if (bytes[i] < ' ' || bytes[i] == 0x7f)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("node_name must not contain control characters")));
-	}
-	return name;
-}
-
 /* The key hash of the actor that the first two arguments name. */
 static uint64
 arg_key_hash(FunctionCallInfo fcinfo)
@@ -78,7 +52,8 @@ Datum
 actorstore_init_node(PG_FUNCTION_ARGS)
 {
 	only_superusers("actorstore.init_node()");
-	as_epoch_begin(arg_node_name(fcinfo, 0));
+	as_epoch_begin(as_arg_node_name(fcinfo, 0),
+				   PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 	PG_RETURN_VOID();
 }
 

@@ -10,6 +10,7 @@
 #include "cluster/epoch.h"
 
 #include "catalog/pg_type.h"
+#include "cluster/member.h"
 #include "cluster/node.h"
 #include "lib/slot_map.h"
 #include "state/catalog.h"
@@ -38,15 +39,16 @@ owners_array(const int16 *owners)
 }
 
 static void
-insert_self(text *name)
+insert_self(text *name, text *conninfo)
 {
-	Oid			types[4] = {INT2OID, TEXTOID, INT4OID, INT8OID};
-	Datum		values[4] = {Int16GetDatum(FIRST_NODE), PointerGetDatum(name),
-	Int32GetDatum(FIRST_WEIGHT), Int64GetDatum(first_incarnation())};
+	Oid			types[5] = {INT2OID, TEXTOID, INT4OID, INT8OID, TEXTOID};
+	Datum		values[5] = {Int16GetDatum(FIRST_NODE), PointerGetDatum(name),
+		Int32GetDatum(FIRST_WEIGHT), Int64GetDatum(first_incarnation()),
+	PointerGetDatum(conninfo)};
 
-	as_admin_execute("INSERT INTO actorstore.node (node_number, node_name, weight, node_uuid, incarnation, is_self)"
-					 " VALUES ($1, $2, $3, gen_random_uuid(), $4, true)",
-					 SPI_OK_INSERT, 4, types, values, NULL);
+	as_admin_execute("INSERT INTO actorstore.node (node_number, node_name, weight, node_uuid, incarnation, is_self, conninfo)"
+					 " VALUES ($1, $2, $3, gen_random_uuid(), $4, true, $5)",
+					 SPI_OK_INSERT, 5, types, values, conninfo == NULL ? "    n" : NULL);
 }
 
 static void
@@ -59,16 +61,18 @@ insert_first_epoch(void)
 
 	(void) as_slot_map_next(owners, &self, 1, owners);
 	values[2] = owners_array(owners);
-	as_admin_execute("INSERT INTO actorstore.epoch (epoch, node_numbers, weights, owners)"
-					 " VALUES (1, ARRAY[$1], ARRAY[$2], $3)",
+	as_admin_execute("INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners)"
+					 " VALUES (1, $1, ARRAY[$1], ARRAY[$2], $3)",
 					 SPI_OK_INSERT, 3, types, values, NULL);
 }
 
 void
-as_epoch_begin(text *node_name)
+as_epoch_begin(text *node_name, text *conninfo)
 {
 	AsAdmin		admin;
 
+	if (conninfo != NULL)
+		as_member_check_conninfo(text_to_cstring(conninfo));
 	as_admin_begin(&admin);
 
 	/* two at once: the second one finds what the first one did */
@@ -78,7 +82,7 @@ as_epoch_begin(text *node_name)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is node \"%s\" already",
 						as_node_need_self()->name)));
-	insert_self(node_name);
+	insert_self(node_name, conninfo);
 	insert_first_epoch();
 	as_admin_leave(&admin);
 }

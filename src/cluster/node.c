@@ -34,7 +34,8 @@
 
 /* Column numbers of actorstore.epoch */
 #define Anum_epoch_epoch		1
-#define Anum_epoch_owners		4
+#define Anum_epoch_node_numbers	3
+#define Anum_epoch_owners		5
 
 /* Column numbers of actorstore.identity */
 #define Anum_identity_system	1
@@ -48,7 +49,8 @@ typedef struct Cluster
 	MemoryContext context;		/* it is in here */
 	int			count;
 	int			self;			/* -1: none */
-	bool		fenced;
+	bool		fenced;			/* a copy */
+	bool		gone;			/* was a node, is none any more */
 	int64		epoch;
 	AsNode		nodes[AS_MAX_NODES];
 	int16		owners[AS_SLOTS];	/* in nodes, -1: none */
@@ -150,6 +152,23 @@ read_owners(Cluster *into, Datum owners)
 		into->owners[slot] = (int16) find_number(into, DatumGetInt16(numbers[slot]));
 }
 
+/* A node that was removed still has its own row, but is none of the members. */
+static bool
+is_member(Datum node_numbers, int number)
+{
+	Datum	   *numbers;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(node_numbers), INT2OID, sizeof(int16),
+					  true, TYPALIGN_SHORT, &numbers, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (DatumGetInt16(numbers[i]) == number)
+			return true;
+	}
+	return false;
+}
+
 /* There are few epochs: the older ones are of no use. */
 static void
 read_epoch(Cluster *into)
@@ -169,6 +188,9 @@ read_epoch(Cluster *into)
 			continue;
 		into->epoch = epoch;
 		read_owners(into, column(tuple, rel, Anum_epoch_owners, NULL));
+		into->gone = into->self >= 0 &&
+			!is_member(column(tuple, rel, Anum_epoch_node_numbers, NULL),
+					   into->nodes[into->self].number);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -295,7 +317,7 @@ as_node_self(void)
 	Cluster    *now = get_cluster();
 	AsNode	   *self;
 
-	if (now->self < 0 || now->fenced)
+	if (now->self < 0 || now->fenced || now->gone)
 		return NULL;
 	self = &now->nodes[now->self];
 	self->incarnation = (int64) (((uint64) self->incarnation & ~UINT64CONST(0xffffffff)) |
@@ -314,6 +336,11 @@ as_node_need_self(void)
 				 errmsg("this database is a copy of node \"%s\"",
 						cluster->nodes[cluster->self].name),
 				 errhint("Call actorstore.unfence() once the original runs no more.")));
+	if (self == NULL && get_cluster()->gone)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NOT_THE_OWNER),
+				 errmsg("node \"%s\" has been removed",
+						cluster->nodes[cluster->self].name)));
 	if (self == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -389,6 +416,15 @@ as_node_replicas(uint64 key_hash, const AsNode **replicas, int max)
 	for (int i = 0; i < n; i++)
 		replicas[i] = &now->nodes[find_number(now, order[i])];
 	return n;
+}
+
+void
+as_node_owners(int16 *owners)
+{
+	Cluster    *now = get_cluster();
+
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+		owners[slot] = now->owners[slot] < 0 ? AS_NO_NODE : now->nodes[now->owners[slot]].number;
 }
 
 int64

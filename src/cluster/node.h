@@ -65,6 +65,9 @@ extern const AsNode *as_node_owner(uint64 key_hash);
  */
 extern int	as_node_replicas(uint64 key_hash, const AsNode **replicas, int max);
 
+/* The map in force: the number of each slot's owner. */
+extern void as_node_owners(int16 *owners);
+
 /* The number of the map in force; 0 where there is none. */
 extern int64 as_node_epoch(void);
 

@@ -87,19 +87,11 @@ sub new_cluster
 	my %options = ref $names[-1] ? %{ pop @names } : ();
 	$options{settings} = "max_prepared_transactions = 10\n" . ($options{settings} // '');
 	my @nodes = map { new_node($_, %options) } @names;
-	my @rows;
 
 	foreach my $i (0 .. $#nodes)
 	{
 		new_database_with_actors($nodes[$i], 'd');
-		$nodes[$i]->safe_psql('d', sprintf(q{SELECT actorstore.init_node('%s'); UPDATE actorstore.node SET node_number = %d}, $names[$i], $i + 1));
-		push @rows, $nodes[$i]->safe_psql('d', sprintf(q{SELECT format('(%%s, %%L, %%L, 100, %%L, %%s)', node_number, node_name, $$%s$$, node_uuid, incarnation) FROM actorstore.node},
-			$nodes[$i]->connstr('d')));
-	}
-	foreach my $i (0 .. $#nodes)
-	{
-		my $others = join ', ', map { $rows[$_] } grep { $_ != $i } 0 .. $#nodes;
-		$nodes[$i]->safe_psql('d', "INSERT INTO actorstore.node (node_number, node_name, conninfo, weight, node_uuid, incarnation) VALUES $others");
+		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i], $nodes[$i]->connstr('d')));
 	}
 	return @nodes;
 }

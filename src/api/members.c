@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * members.c
+ *	  The SQL functions by which nodes come and go, and those by which nodes
+ *	  decide it among themselves.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "actorstore.h"
+
+#include "access/xact.h"
+#include "api/args.h"
+#include "cluster/arrival.h"
+#include "cluster/ballot.h"
+#include "cluster/global.h"
+#include "cluster/member.h"
+#include "cluster/node.h"
+#include "funcapi.h"
+#include "lib/key_hash.h"
+#include "lib/slot_map.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(actorstore_add_node);
+PG_FUNCTION_INFO_V1(actorstore_remove_node);
+PG_FUNCTION_INFO_V1(actorstore_set_node_weight);
+PG_FUNCTION_INFO_V1(actorstore_local_promise);
+PG_FUNCTION_INFO_V1(actorstore_local_consent);
+PG_FUNCTION_INFO_V1(actorstore_local_accept);
+PG_FUNCTION_INFO_V1(actorstore_local_learn);
+PG_FUNCTION_INFO_V1(actorstore_local_in_force);
+PG_FUNCTION_INFO_V1(actorstore_local_occupied);
+PG_FUNCTION_INFO_V1(actorstore_local_join);
+PG_FUNCTION_INFO_V1(actorstore_slot_of);
+
+/* ---- For superusers ---- */
+
+/* What is decided is not undone with the transaction. */
+static void
+begin_change(const char *function)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only superusers may call %s", function)));
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	PreventInTransactionBlock(true, function);
+	if (as_global_is_used())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot be part of a transaction that works on other nodes",
+						function)));
+}
+
+static char *
+arg_text(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	as_reject_null(fcinfo, n, what);
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static int
+arg_weight(FunctionCallInfo fcinfo, int n)
+{
+	as_reject_null(fcinfo, n, "weight");
+	if (PG_GETARG_INT32(n) < 0 || PG_GETARG_INT32(n) > AS_MAX_WEIGHT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("weight must be between 0 and %d", AS_MAX_WEIGHT)));
+	return PG_GETARG_INT32(n);
+}
+
+Datum
+actorstore_add_node(PG_FUNCTION_ARGS)
+{
+	begin_change("actorstore.add_node()");
+	as_member_add(text_to_cstring(as_arg_node_name(fcinfo, 0)),
+				  arg_text(fcinfo, 1, "conninfo"), arg_weight(fcinfo, 2));
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_remove_node(PG_FUNCTION_ARGS)
+{
+	begin_change("actorstore.remove_node()");
+	as_member_remove(arg_text(fcinfo, 0, "node_name"));
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_set_node_weight(PG_FUNCTION_ARGS)
+{
+	begin_change("actorstore.set_node_weight()");
+	as_member_reweight(arg_text(fcinfo, 0, "node_name"), arg_weight(fcinfo, 1));
+	PG_RETURN_VOID();
+}
+
+/* ---- For other nodes: STRICT ---- */
+
+static text *
+arg_json(FunctionCallInfo fcinfo, int n)
+{
+	return cstring_to_text(DatumGetCString(DirectFunctionCall1(jsonb_out, PG_GETARG_DATUM(n))));
+}
+
+static Datum
+vote_row(FunctionCallInfo fcinfo, const AsVote *vote)
+{
+	TupleDesc	desc;
+	Datum		values[5] = {Int64GetDatum(vote->epoch), BoolGetDatum(vote->agreed),
+		Int64GetDatum(vote->promised), Int64GetDatum(vote->accepted)};
+	bool		nulls[5] = {false, false, false, false, vote->proposal == NULL};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (vote->proposal != NULL)
+		values[4] = DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(vote->proposal)));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+Datum
+actorstore_local_promise(PG_FUNCTION_ARGS)
+{
+	AsVote		vote;
+
+	as_ballot_promise(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &vote);
+	PG_RETURN_DATUM(vote_row(fcinfo, &vote));
+}
+
+Datum
+actorstore_local_consent(PG_FUNCTION_ARGS)
+{
+	AsVote		vote;
+
+	as_ballot_consent(PG_GETARG_INT64(0), PG_GETARG_INT64(1), arg_json(fcinfo, 2), &vote);
+	PG_RETURN_DATUM(vote_row(fcinfo, &vote));
+}
+
+Datum
+actorstore_local_accept(PG_FUNCTION_ARGS)
+{
+	AsVote		vote;
+
+	as_ballot_accept(PG_GETARG_INT64(0), PG_GETARG_INT64(1), arg_json(fcinfo, 2), &vote);
+	PG_RETURN_DATUM(vote_row(fcinfo, &vote));
+}
+
+Datum
+actorstore_local_learn(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(as_ballot_learn(arg_json(fcinfo, 0)));
+}
+
+Datum
+actorstore_local_in_force(PG_FUNCTION_ARGS)
+{
+	text	   *proposal = as_ballot_in_force();
+
+	if (proposal == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(proposal))));
+}
+
+Datum
+actorstore_local_occupied(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		occupied[AS_SLOTS];
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	as_ballot_occupied(occupied);
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+	{
+		Datum		value = Int32GetDatum(slot);
+		bool		isnull = false;
+
+		if (occupied[slot])
+			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
+}
+
+/* Get ready to be a node of somebody else's cluster: who will it be? */
+Datum
+actorstore_local_join(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	pg_uuid_t	uuid;
+
+	as_arrival_begin(arg_json(fcinfo, 0), &uuid);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = UUIDPGetDatum(&uuid);
+	values[1] = Int64GetDatum((int64) ((UINT64CONST(1) << 32) | as_node_timeline()));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+actorstore_slot_of(PG_FUNCTION_ARGS)
+{
+	text	   *type = PG_GETARG_TEXT_PP(0);
+	text	   *id = PG_GETARG_TEXT_PP(1);
+
+	if (VARSIZE_ANY_EXHDR(type) > AS_MAX_NAME_BYTES || VARSIZE_ANY_EXHDR(id) > AS_MAX_NAME_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("type or id is too long")));
+	PG_RETURN_INT32(as_slot_of(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
+										   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id))));
+}

@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * arrival.h
+ *	  A database that is about to become a node of a cluster.
+ *
+ * It is given types, handlers and rights before any slot, and chooses the uuid
+ * that it will be known by: the row in actorstore.arrival.  Should whoever adds
+ * it die once it is decided, it is told later, by the same uuid.  The row
+ * goes when it learns the epoch that makes it a member.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_ARRIVAL_H
+#define AS_ARRIVAL_H
+
+#include "actorstore.h"
+
+#include "utils/uuid.h"
+
+/* Types, handlers and rights, as JSON. */
+extern text *as_arrival_types(void);
+
+/*
+ * Take them, and choose a uuid unless that was done before.  55000 if this is
+ * a node, or holds anything of its own; 42883 for a handler that is not there.
+ */
+extern void as_arrival_begin(text *types, pg_uuid_t *uuid);
+
+/* The uuid chosen; false if there is none. */
+extern bool as_arrival_uuid(pg_uuid_t *uuid);
+
+#endif							/* AS_ARRIVAL_H */

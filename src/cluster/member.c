@@ -1,0 +1,386 @@
+/*-------------------------------------------------------------------------
+ *
+ * member.c
+ *	  See member.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/member.h"
+
+#include "cluster/arrival.h"
+#include "cluster/ballot.h"
+#include "cluster/node.h"
+#include "cluster/panel.h"
+#include "cluster/round.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "lib/slot_map.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+
+/* What is to be changed. */
+typedef struct Change
+{
+	const char *name;
+	const char *conninfo;
+	int			weight;
+	pg_uuid_t	uuid;
+	int64		incarnation;
+	bool		was_proposed;
+} Change;
+
+/* ---- Proposals ---- */
+
+static text *
+one_text(const char *sql, int nargs, text **args)
+{
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT, sql, nargs, args);
+	return as_cell(&rows, 0, 0);
+}
+
+static int
+read_members(text *proposal, AsMember *members)
+{
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT m ->> 'node_number', m ->> 'weight' FROM jsonb_array_elements($1::jsonb -> 'members') AS m",
+				  1, &proposal);
+	if (rows.nrows > AS_MAX_NODES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a cluster has at most %d nodes", AS_MAX_NODES)));
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		members[i].node = (int16) as_cell_int(&rows, i, 0);
+		members[i].weight = (int32) as_cell_int(&rows, i, 1);
+	}
+	return rows.nrows;
+}
+
+static void
+check_weights(const AsMember *members, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (members[i].weight > 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("no node would have a weight above 0")));
+}
+
+/* Which of its slots hold something; all, if it cannot be asked. */
+static void
+ask_occupied(const AsNode *node, bool *occupied)
+{
+	AsPeer	   *peer;
+	PGresult   *result;
+
+	if (node->number == as_node_need_self()->number)
+	{
+		as_ballot_occupied(occupied);
+		return;
+	}
+	memset(occupied, true, AS_SLOTS * sizeof(bool));
+	peer = as_panel_reach(node);
+	if (peer == NULL)
+		return;
+	as_peer_add(peer, "SELECT actorstore.local_occupied()", 0, NULL, false);
+	(void) as_peer_launch(peer);
+	(void) as_peers_wait(&peer, 1, as_peer_deadline(actorstore_peer_timeout));
+	if (peer->broken || peer->state != AS_PEER_IDLE || !as_peer_succeeded(peer, 0))
+		return;
+	result = as_peer_result(peer, 0);
+	memset(occupied, false, AS_SLOTS * sizeof(bool));
+	for (int i = 0; i < PQntuples(result); i++)
+		occupied[pg_strtoint32(PQgetvalue(result, i, 0)) & (AS_SLOTS - 1)] = true;
+}
+
+/* Those who would give slots away keep the ones that are not empty. */
+static void
+keep_occupied(const int16 *now, int16 *next)
+{
+	for (int i = 0; i < as_node_count(); i++)
+	{
+		const AsNode *node = as_node_nth(i);
+		bool		occupied[AS_SLOTS];
+		bool		gives = false;
+
+		for (int slot = 0; slot < AS_SLOTS; slot++)
+			gives |= now[slot] == node->number && next[slot] != node->number;
+		if (!gives)
+			continue;
+		ask_occupied(node, occupied);
+		for (int slot = 0; slot < AS_SLOTS; slot++)
+		{
+			if (now[slot] == node->number && occupied[slot])
+				next[slot] = now[slot];
+		}
+	}
+}
+
+static text *
+owners_text(const int16 *owners)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+		appendStringInfo(&json, "%c%d", slot == 0 ? '[' : ',', owners[slot]);
+	appendStringInfoChar(&json, ']');
+	return cstring_to_text_with_len(json.data, json.len);
+}
+
+/* Members are as they shall be: number the epoch, and give them their slots. */
+static text *
+complete(text *proposal, int16 *next)
+{
+	AsMember	members[AS_MAX_NODES];
+	int			n = read_members(proposal, members);
+	int16		now[AS_SLOTS];
+	text	   *args[2] = {proposal};
+
+	check_weights(members, n);
+	as_node_owners(now);
+	(void) as_slot_map_next(now, members, n, next);
+	keep_occupied(now, next);
+	args[1] = owners_text(next);
+	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'owners', $2::jsonb))::text",
+					2, args);
+}
+
+static const AsNode *
+need_node(const char *name)
+{
+	const AsNode *node = as_node_by_name(name);
+
+	if (node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("node \"%s\" does not exist", name)));
+	return node;
+}
+
+/* ---- Add ---- */
+
+/* A password would stand in tables, dumps and logs. */
+void
+as_member_check_conninfo(const char *conninfo)
+{
+	char	   *error = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &error);
+	bool		has_password = false;
+
+	if (options == NULL)
+	{
+		char	   *copy = error == NULL ? "out of memory" : pstrdup(error);
+
+		PQfreemem(error);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conninfo is not valid"),
+				 errdetail_internal("%s", copy)));
+	}
+	for (PQconninfoOption *option = options; option->keyword != NULL; option++)
+	{
+		if (option->val != NULL &&
+			(strcmp(option->keyword, "password") == 0 || strcmp(option->keyword, "sslpassword") == 0))
+			has_password = true;
+	}
+	PQconninfoFree(options);
+	if (has_password)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conninfo must not contain a password"),
+				 errhint("Let it name a service or a passfile, or use certificates.")));
+}
+
+static bool
+is_same(const pg_uuid_t *uuid, const pg_uuid_t *other)
+{
+	return memcmp(uuid, other, sizeof(pg_uuid_t)) == 0;
+}
+
+as_noreturn static void
+throw_exists(const Change *change)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("node \"%s\" exists already", change->name)));
+}
+
+static text *
+propose_add(void *arg)
+{
+	Change	   *change = arg;
+	const AsNode *known = as_node_by_name(change->name);
+	int16		next[AS_SLOTS];
+	text	   *args[6];
+
+	if (known != NULL && is_same(&known->uuid, &change->uuid))
+		return NULL;
+	if (known != NULL)
+		throw_exists(change);
+	for (int i = 0; i < as_node_count(); i++)
+	{
+		if (is_same(&as_node_nth(i)->uuid, &change->uuid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the other database is node \"%s\", or a copy of it",
+							as_node_nth(i)->name)));
+	}
+	args[0] = as_ballot_in_force();
+	args[1] = cstring_to_text(change->name);
+	args[2] = cstring_to_text(change->conninfo);
+	args[3] = as_int_text(change->weight);
+	args[4] = cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&change->uuid))));
+	args[5] = as_int_text(change->incarnation);
+	return complete(one_text("SELECT ($1::jsonb || jsonb_build_object('last_number', ($1::jsonb -> 'last_number')::int + 1,"
+							 " 'members', ($1::jsonb -> 'members') || jsonb_build_object("
+							 "'node_number', ($1::jsonb -> 'last_number')::int + 1, 'node_name', $2::text, 'conninfo', $3::text,"
+							 " 'weight', $4::int, 'node_uuid', $5::text, 'incarnation', $6::bigint)))::text",
+							 6, args), next);
+}
+
+/* The new one is told who it is, and what is in force. */
+static void
+tell_new(AsPeer *peer)
+{
+	const char *values[1] = {text_to_cstring(as_ballot_in_force())};
+
+	(void) as_peer_execute(peer, "SELECT actorstore.local_learn($1::pg_catalog.jsonb)", 1, values, false);
+}
+
+/* Types first: whoever owns slots must know what lives in them. */
+static void
+hand_over_types(AsPeer *peer, Change *change)
+{
+	const char *values[1] = {text_to_cstring(as_arrival_types())};
+	PGresult   *result = as_peer_execute(peer, "SELECT * FROM actorstore.local_join($1::pg_catalog.jsonb)",
+										 1, values, false);
+
+	change->uuid = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(PQgetvalue(result, 0, 0))));
+	change->incarnation = pg_strtoint64(PQgetvalue(result, 0, 1));
+}
+
+static void
+add(AsPeer *peer, Change *change)
+{
+	static const pg_uuid_t nobody = {{0}};
+	const AsNode *known = as_node_by_name(change->name);
+
+	if (known != NULL && (!is_same(&peer->uuid, &nobody) || known->conninfo == NULL ||
+						  strcmp(known->conninfo, change->conninfo) != 0))
+		throw_exists(change);
+	if (!is_same(&peer->uuid, &nobody))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the other database is a node already")));
+	hand_over_types(peer, change);
+
+	/* it may have been taken in before, but not told */
+	if (known == NULL || !is_same(&known->uuid, &change->uuid))
+		as_round_run(propose_add, change);
+	tell_new(peer);
+}
+
+void
+as_member_add(const char *name, const char *conninfo, int weight)
+{
+	Change		change = {.name = name, .conninfo = conninfo, .weight = weight};
+	AsPeer	   *peer;
+
+	as_member_check_conninfo(conninfo);
+	if (as_node_need_self()->conninfo == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("other nodes would not know how to reach this one"),
+				 errhint("Give init_node() the conninfo of this database.")));
+	peer = as_peer_open(conninfo);
+	PG_TRY();
+	{
+		add(peer, &change);
+	}
+	PG_FINALLY();
+	{
+		as_peer_close(peer);
+	}
+	PG_END_TRY();
+}
+
+/* ---- Remove ---- */
+
+static text *
+propose_remove(void *arg)
+{
+	Change	   *change = arg;
+	const AsNode *node = as_node_by_name(change->name);
+	int16		next[AS_SLOTS];
+	int			kept = 0;
+	int			number;
+	text	   *args[2];
+	text	   *proposal;
+
+	if (node == NULL && change->was_proposed)
+		return NULL;
+	number = need_node(change->name)->number;
+	args[0] = as_ballot_in_force();
+	args[1] = as_int_text(number);
+	proposal = complete(one_text("SELECT ($1::jsonb || jsonb_build_object('members', coalesce("
+								 "(SELECT jsonb_agg(m) FROM jsonb_array_elements($1::jsonb -> 'members') AS m"
+								 " WHERE (m -> 'node_number')::int <> $2::int), '[]')))::text",
+								 2, args), next);
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+		kept += next[slot] == number;
+	if (kept > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("node \"%s\" still owns %d slots that are not empty", change->name, kept)));
+	change->was_proposed = true;
+	return proposal;
+}
+
+void
+as_member_remove(const char *name)
+{
+	Change		change = {.name = name};
+
+	(void) need_node(name);
+	as_round_run(propose_remove, &change);
+}
+
+/* ---- Reweight ---- */
+
+static text *
+propose_reweight(void *arg)
+{
+	Change	   *change = arg;
+	const AsNode *node = need_node(change->name);
+	int16		next[AS_SLOTS];
+	text	   *args[3];
+
+	if (node->weight == change->weight)
+		return NULL;
+	args[0] = as_ballot_in_force();
+	args[1] = as_int_text(node->number);
+	args[2] = as_int_text(change->weight);
+	return complete(one_text("SELECT ($1::jsonb || jsonb_build_object('members',"
+							 " (SELECT jsonb_agg(CASE WHEN (m -> 'node_number')::int = $2::int THEN m || jsonb_build_object('weight', $3::int) ELSE m END)"
+							 " FROM jsonb_array_elements($1::jsonb -> 'members') AS m)))::text",
+							 3, args), next);
+}
+
+void
+as_member_reweight(const char *name, int weight)
+{
+	Change		change = {.name = name, .weight = weight};
+
+	(void) need_node(name);
+	as_round_run(propose_reweight, &change);
+}
