@@ -142,6 +142,7 @@ OBJS = \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
 	src/cluster/node.o \
+	src/cluster/parallel_mark.o \
 	src/cluster/epoch.o \
 	src/cluster/arrival.o \
 	src/cluster/ballot.o \
@@ -150,6 +151,7 @@ OBJS = \
 	src/cluster/member.o \
 	src/cluster/peer_stat.o \
 	src/cluster/peer_io.o \
+	src/cluster/peer_answer.o \
 	src/cluster/peer_settings.o \
 	src/cluster/peer.o \
 	src/cluster/identity.o \
@@ -160,9 +162,13 @@ OBJS = \
 	src/cluster/global_commit.o \
 	src/cluster/global.o \
 	src/cluster/caller.o \
+	src/cluster/row_wire.o \
+	src/cluster/route.o \
 	src/cluster/resolve.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
+	src/api/errand.o \
+	src/api/local_state.o \
 	src/api/state.o \
 	src/api/state_sets.o \
 	src/api/types.o \

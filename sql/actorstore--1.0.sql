@@ -1263,6 +1263,13 @@ AS 'MODULE_PATHNAME', 'actorstore_sync_acknowledged' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_acknowledged()
 	IS 'for other nodes: whether the synchronous standbys, if there are any, have all that can be seen here';
 
+CREATE FUNCTION actorstore.local_state(caller text, epoch bigint, errand "char", actor_type text, actor_id text, value jsonb,
+	expected_version bigint)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'actorstore_local_state' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint)
+	IS 'for other nodes: read or write an actor that lives here, in the name of a role; the answer is theirs to read';
+
 CREATE FUNCTION actorstore.execute_on_nodes(statement text, params text[] DEFAULT '{}', node_names text[] DEFAULT NULL,
 	OUT node_name text, OUT row_count bigint)
 RETURNS SETOF record
@@ -1303,6 +1310,7 @@ COMMENT ON VIEW actorstore.global_transaction
 
 REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(text), actorstore.local_prepared(uuid),
 	actorstore.local_receipts(uuid, text[]), actorstore.local_forget(uuid, bigint, xid8), actorstore.local_acknowledged(),
+	actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint),
 	actorstore.node_check(text), actorstore.peers_now(), actorstore.execute_on_nodes(text, text[], text[]),
 	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
 

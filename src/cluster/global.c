@@ -35,14 +35,20 @@ as_global_is_used(void)
 
 /* ---- Enlisting ---- */
 
-static void
-check_may_enlist(void)
+void
+as_global_check_nesting(void)
 {
 	if (as_peer_is_own_session())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("what another node has called cannot call other nodes"),
 				 errhint("Use send.")));
+}
+
+static void
+check_may_enlist(void)
+{
+	as_global_check_nesting();
 	PreventCommandDuringRecovery("a transaction over several nodes");
 	(void) as_node_need_self();
 	as_global_check_local();
@@ -57,6 +63,12 @@ find_member(int16 node)
 			return &as_global_members[i];
 	}
 	return NULL;
+}
+
+bool
+as_global_is_member(const AsNode *node)
+{
+	return find_member(node->number) != NULL;
 }
 
 static AsPart *

@@ -102,6 +102,12 @@ extern void as_global_wrote(AsPeer *peer);
 /* Does this transaction have members? */
 extern bool as_global_is_used(void);
 
+/* Is the node one of them? */
+extern bool as_global_is_member(const AsNode *node);
+
+/* 0A000 in a session that another node has opened. */
+extern void as_global_check_nesting(void);
+
 extern void as_global_init(void);
 
 /* ---- For global*.c ---- */

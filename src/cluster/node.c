@@ -178,8 +178,6 @@ read_epoch(Cluster *into)
 	HeapTuple	tuple;
 
 	epoch_table = RelationGetRelid(rel);
-	for (int slot = 0; slot < AS_SLOTS; slot++)
-		into->owners[slot] = -1;
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		int64		epoch = DatumGetInt64(column(tuple, rel, Anum_epoch_epoch, NULL));
@@ -226,8 +224,11 @@ read_cluster(void)
 	Cluster    *new = palloc0(sizeof(Cluster));
 
 	new->context = context;
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+		new->owners[slot] = -1;
 	read_nodes(new);
-	read_epoch(new);
+	if (new->count > 0)
+		read_epoch(new);
 	new->fenced = new->self >= 0 && is_copy();
 	MemoryContextSwitchTo(caller);
 	return new;
@@ -295,6 +296,8 @@ actorstore_cluster_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function was not called by trigger manager")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	if (TRIGGER_FIRED_BY_INSERT(((TriggerData *) fcinfo->context)->tg_event))
+		as_node_restrict_parallel();
 	return PointerGetDatum(NULL);
 }
 
@@ -347,6 +350,14 @@ as_node_need_self(void)
 				 errmsg("this database is not a node"),
 				 errhint("Call actorstore.init_node() first.")));
 	return self;
+}
+
+bool
+as_node_has_others(void)
+{
+	Cluster    *now = get_cluster();
+
+	return now->count > 1 && now->self >= 0 && !now->fenced;
 }
 
 const AsNode *

@@ -52,6 +52,9 @@ extern const AsNode *as_node_need_self(void);
 extern const AsNode *as_node_by_number(int number);
 extern const AsNode *as_node_by_name(const char *name);
 
+/* Is this database a node beside others? */
+extern bool as_node_has_others(void);
+
 /* All of them, by number. */
 extern int	as_node_count(void);
 extern const AsNode *as_node_nth(int n);
@@ -70,6 +73,9 @@ extern void as_node_owners(int16 *owners);
 
 /* The number of the map in force; 0 where there is none. */
 extern int64 as_node_epoch(void);
+
+/* What routes is no more for parallel workers (parallel_mark.c). */
+extern void as_node_restrict_parallel(void);
 
 /* The server's timeline, where it writes or replays. */
 extern uint32 as_node_timeline(void);

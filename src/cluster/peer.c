@@ -71,7 +71,7 @@ close_unneeded(void)
 {
 	for (int i = 0; i < nkept; i++)
 	{
-		if (!kept[i]->in_transaction)
+		if (!kept[i]->in_transaction && (kept[i]->state == AS_PEER_IDLE || kept[i]->broken))
 		{
 			as_peer_close(kept[i]);
 			return true;

@@ -111,11 +111,23 @@ extern AsPeer *as_peer_open(const char *conninfo);
 /* Close a connection and forget it. */
 extern void as_peer_close(AsPeer *peer);
 
-/*
- * Queue a command; values may be NULL, as may each of them.  keep says that
- * the same text will come again: the peer keeps it prepared.  Returns the
- * command's number in its flight.
- */
+/* A command, where it is more than text. */
+typedef struct AsPeerCommand
+{
+	const char *sql;
+	int			nvalues;
+	const char *const *values;	/* may be NULL, as may each of them */
+	const int  *lengths;		/* of those that are binary */
+	const int  *formats;		/* 1: binary, 0: text; NULL: all are text */
+	bool		keep;			/* the same text will come again: the peer keeps
+								 * it prepared */
+	bool		binary;			/* the answer is to be */
+} AsPeerCommand;
+
+/* Queue a command; returns its number in its flight. */
+extern int	as_peer_add_command(AsPeer *peer, const AsPeerCommand *command);
+
+/* The same where all is text. */
 extern int	as_peer_add(AsPeer *peer, const char *sql, int nvalues,
 						const char *const *values, bool keep);
 

@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.h
+ *	  Actors of other nodes.
+ *
+ * Who is asked for an actor looks up its owner.  Where that is another node, it
+ * sends one command there, a call of one local_* function, and the owner does
+ * what it would do for a client of its own:
+ *
+ *		coordinator								owner
+ *
+ *		checks the arguments, and the rights
+ *		as far as it knows the type
+ *		(BEGIN, savepoints: global.h)
+ *		SELECT actorstore.local_...(
+ *			caller's name, epoch, ...)	-->		becomes the caller (caller.h)
+ *												is the actor mine?
+ *												checks the rights, does it
+ *										<--		what became of it
+ *
+ * What became of it is a value (an outcome, the row), not an error, as far as
+ * the local function knows it: the error is raised here, and the part of the
+ * transaction there stays whole.  Other errors arrive as they were raised.
+ *
+ * If the owner says that the actor is not its own, one of the two has an older
+ * map of slots than the other: the map is read again and the command is sent
+ * once more, then VA007.
+ *
+ * Reads that lock nothing, under READ COMMITTED, see what is committed when
+ * they are carried out, wherever they stand in a transaction.  So, unless the
+ * transaction has work on that node already, which they must see, they are no
+ * part of it: one round trip on the connection as it is, nothing to begin, to
+ * keep, or to end there.  Nothing is promised that such a read would have to be
+ * alive for when the transaction commits: who needs that takes locks.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_ROUTE_H
+#define AS_ROUTE_H
+
+#include "actorstore.h"
+#include "cluster/peer.h"
+#include "compat.h"
+
+/* Are there other nodes, that actors may live on? */
+#define as_route_is_needed()	as_node_has_others()
+
+/* The node that owns the actor, if it is another one; else NULL. */
+extern const AsNode *as_route_find(const text *type, const text *id);
+
+/*
+ * For the local_* functions: may this node do something with the actor, for
+ * somebody who knows the map of that number?
+ */
+extern bool as_route_is_mine(const text *type, const text *id, int64 epoch);
+
+/* Somebody has said that an actor is not his: look whose it is. */
+extern void as_route_learn(void);
+
+/* It still is not: VA007. */
+as_noreturn extern void as_route_refuse(const AsNode *owner);
+
+/*
+ * The connection for a command, with the session's settings queued: of the
+ * transaction if it is a write, or must be part of it.  0A000 for a command
+ * that another node has called.
+ */
+extern AsPeer *as_route_begin(const AsNode *node, bool is_read);
+
+/*
+ * Send the flights of these peers (NULL ones are left out) and wait for the
+ * answers.  Or wait only: for those that have been launched.
+ */
+extern void as_route_launch(AsPeer *const *peers, int n);
+extern void as_route_wait(AsPeer *const *peers, int n);
+
+#endif							/* AS_ROUTE_H */

@@ -1,0 +1,164 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_wire.c
+ *	  See row_wire.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/row_wire.h"
+
+#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "state/partition.h"
+#include "state/type.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* ---- Writing ---- */
+
+void
+as_wire_begin(StringInfo wire)
+{
+	initStringInfo(wire);
+	wire->len = VARHDRSZ;
+}
+
+bytea *
+as_wire_end(StringInfo wire)
+{
+	SET_VARSIZE(wire->data, wire->len);
+	return (bytea *) wire->data;
+}
+
+static bool
+is_converted(void)
+{
+	return pg_get_client_encoding() != GetDatabaseEncoding();
+}
+
+/* Text that stands behind the place of its length, in the reader's encoding */
+static void
+convert_from(StringInfo wire, int start)
+{
+	char	   *text = pstrdup(wire->data + start);
+	char	   *converted = pg_server_to_client(text, wire->len - start);
+
+	if (converted != text)
+	{
+		wire->len = start;
+		appendStringInfoString(wire, converted);
+		pfree(converted);
+	}
+	pfree(text);
+}
+
+static void
+write_id(StringInfo wire, const text *id)
+{
+	int			start;
+	uint16		n;
+
+	pq_sendint16(wire, 0);
+	start = wire->len;
+	appendBinaryStringInfo(wire, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	if (is_converted())
+		convert_from(wire, start);
+	n = pg_hton16((uint16) (wire->len - start));
+	memcpy(wire->data + start - sizeof(n), &n, sizeof(n));
+}
+
+static void
+write_value(StringInfo wire, Jsonb *value)
+{
+	int			start;
+	uint32		n;
+
+	pq_sendint32(wire, 0);
+	start = wire->len;
+	(void) JsonbToCString(wire, &value->root, VARSIZE(value));
+	if (is_converted())
+		convert_from(wire, start);
+	n = pg_hton32((uint32) (wire->len - start));
+	memcpy(wire->data + start - sizeof(n), &n, sizeof(n));
+	pq_sendbyte(wire, 0);
+}
+
+void
+as_wire_write(StringInfo wire, const Datum *columns, bool with_id)
+{
+	Jsonb	   *value = DatumGetJsonbP(columns[Anum_actor_value - 1]);
+
+	if (with_id)
+		write_id(wire, DatumGetTextPP(columns[Anum_actor_id - 1]));
+	else
+		pq_sendint16(wire, 0);
+	pq_sendint64(wire, DatumGetInt64(columns[Anum_actor_version - 1]));
+	pq_sendint64(wire, DatumGetTimestampTz(columns[Anum_actor_created_at - 1]));
+	pq_sendint64(wire, DatumGetTimestampTz(columns[Anum_actor_updated_at - 1]));
+	write_value(wire, value);
+	if ((Pointer) value != DatumGetPointer(columns[Anum_actor_value - 1]))
+		pfree(value);
+}
+
+/* ---- Reading ---- */
+
+as_noreturn static void
+refuse(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("another node has sent an actor with an invalid %s", what)));
+}
+
+static Datum
+read_id(const char *bytes, int n)
+{
+	text	   *id = cstring_to_text_with_len(bytes, n);
+
+	(void) pg_verifymbstr(bytes, n, false);
+	as_check_name("actor_id", id);
+	return PointerGetDatum(id);
+}
+
+static Datum
+read_value(StringInfo wire)
+{
+	int			n = (int) pq_getmsgint(wire, 4);
+	const char *bytes;
+
+	if (n < 0 || n == PG_INT32_MAX)
+		refuse("value");
+	bytes = pq_getmsgbytes(wire, n + 1);
+	if (bytes[n] != '\0')
+		refuse("value");
+
+	/* this refuses zero bytes, too */
+	(void) pg_verifymbstr(bytes, n, false);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(bytes));
+}
+
+static Datum
+read_time(StringInfo wire)
+{
+	TimestampTz time = pq_getmsgint64(wire);
+
+	if (!IS_VALID_TIMESTAMP(time))
+		refuse("time");
+	return TimestampTzGetDatum(time);
+}
+
+void
+as_wire_read(StringInfo wire, Datum *columns)
+{
+	int			n = (int) pq_getmsgint(wire, 2);
+
+	if (n > 0)
+		columns[Anum_actor_id - 1] = read_id(pq_getmsgbytes(wire, n), n);
+	columns[Anum_actor_version - 1] = Int64GetDatum(pq_getmsgint64(wire));
+	columns[Anum_actor_created_at - 1] = read_time(wire);
+	columns[Anum_actor_updated_at - 1] = read_time(wire);
+	columns[Anum_actor_value - 1] = read_value(wire);
+}
