@@ -141,6 +141,7 @@ OBJS = \
 	src/runtime/steward.o \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
+	src/runtime/prepared.o \
 	src/cluster/node.o \
 	src/cluster/parallel_mark.o \
 	src/cluster/epoch.o \

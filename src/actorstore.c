@@ -28,6 +28,7 @@
 #include "runtime/lease.h"
 #include "runtime/offer.h"
 #include "runtime/outgoing.h"
+#include "runtime/prepared.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
 #include "runtime/slot.h"
@@ -324,7 +325,8 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_leases_shmem_size());
 	RequestAddinShmemSpace(as_peer_stat_shmem_size());
 	RequestAddinShmemSpace(as_lives_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 6);
+	RequestAddinShmemSpace(as_prepared_shmem_size());
+	RequestNamedLWLockTranche("actorstore", 7);
 }
 
 static void
@@ -350,6 +352,7 @@ start_shmem(void)
 	as_leases_shmem_init();
 	as_peer_stat_shmem_init();
 	as_lives_shmem_init();
+	as_prepared_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -392,6 +395,7 @@ _PG_init(void)
 	as_flow_init();
 	as_trace_init();
 	as_deeds_init();
+	as_prepared_init();
 	as_node_init();
 	start_workers();
 }

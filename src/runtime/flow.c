@@ -579,6 +579,12 @@ as_flow_note_change(void)
 	has_changed = true;
 }
 
+bool
+as_flow_is_silent(void)
+{
+	return !has_changed;
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {

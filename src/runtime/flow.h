@@ -92,6 +92,9 @@ extern void as_flow_serve(uint32 home);
 /* At commit, put all slots of this database back: a type has changed. */
 extern void as_flow_note_change(void);
 
+/* Has it changed none? */
+extern bool as_flow_is_silent(void);
+
 /* A home is taken from the database: no slot is left. */
 extern void as_flow_forget(uint32 home, Oid database);
 

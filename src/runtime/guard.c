@@ -8,8 +8,8 @@
  *	- Whoever drops, renames, moves or copies a database needs it for
  *	  himself: its workers leave first.
  *	- COMMIT PREPARED runs no callback of the transaction that it commits:
- *	  the mailboxes are looked through.  So are the timers, then and after
- *	  ROLLBACK PREPARED.
+ *	  unless that is known to have nothing to tell (prepared.h), the mailboxes
+ *	  are looked through.  So are the timers, then and after ROLLBACK PREPARED.
  *	- Where the extension comes or goes, the launcher looks.
  *
  * Copyright (c) 2026, the actorstore developers
@@ -29,6 +29,7 @@
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "runtime/outgoing.h"
+#include "runtime/prepared.h"
 #include "runtime/sched.h"
 #include "runtime/turn.h"
 #include "runtime/timing.h"
@@ -220,10 +221,20 @@ call_next(HOOK_PARAMS)
 		standard_ProcessUtility(HOOK_ARGS);
 }
 
-/* Nobody knows what the prepared transaction has sent: it may be anything. */
+/* What was sent is not taken note of till everything has been looked at. */
 static void
 commit_prepared(HOOK_PARAMS)
 {
+	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
+	TransactionId silent = as_prepared_silent(gid);
+
+	if (TransactionIdIsValid(silent))
+	{
+		call_next(HOOK_ARGS);
+		if (!as_prepared_end(gid, silent))
+			after_commit_prepared();
+		return;
+	}
 	as_sched_begin_commit(as_sched_home(), 0);
 	begin_cleanup();
 	PG_TRY();
@@ -236,6 +247,44 @@ commit_prepared(HOOK_PARAMS)
 		as_sched_end_commit();
 	}
 	PG_END_TRY();
+}
+
+static void
+roll_back_prepared(HOOK_PARAMS)
+{
+	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
+	TransactionId silent = as_prepared_silent(gid);
+
+	call_next(HOOK_ARGS);
+	if (!as_prepared_end(gid, silent))
+		as_timing_doubt();
+}
+
+/* PREPARE TRANSACTION and what may come after it; false: it is none of these. */
+static bool
+run_prepared_command(HOOK_PARAMS)
+{
+	Node	   *statement = pstmt->utilityStmt;
+
+	if (!IsA(statement, TransactionStmt))
+		return false;
+	switch (((TransactionStmt *) statement)->kind)
+	{
+		case TRANS_STMT_PREPARE:
+			as_prepared_begin(((TransactionStmt *) statement)->gid);
+			call_next(HOOK_ARGS);
+			return true;
+		case TRANS_STMT_COMMIT_PREPARED:
+			if (as_sched_home() < 0)
+				return false;
+			commit_prepared(HOOK_ARGS);
+			return true;
+		case TRANS_STMT_ROLLBACK_PREPARED:
+			roll_back_prepared(HOOK_ARGS);
+			return true;
+		default:
+			return false;
+	}
 }
 
 /* Run a command while no worker is in the database, which is barred. */
@@ -257,35 +306,21 @@ run_alone(Oid database, HOOK_PARAMS)
 	PG_END_TRY();
 }
 
-static bool
-ends_prepared(Node *statement, TransactionStmtKind how)
-{
-	return IsA(statement, TransactionStmt) &&
-		((TransactionStmt *) statement)->kind == how;
-}
-
 static void
 process_utility(HOOK_PARAMS)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	bool		is_rollback_prepared = ends_prepared(statement,
-													 TRANS_STMT_ROLLBACK_PREPARED);
 	Oid			database;
 
 	if (as_sched_self >= 0 || as_turn_current != NULL)
 		check_handler_command(statement);
-	if (as_sched_home() >= 0 && ends_prepared(statement, TRANS_STMT_COMMIT_PREPARED))
-	{
-		commit_prepared(HOOK_ARGS);
+	if (run_prepared_command(HOOK_ARGS))
 		return;
-	}
 	database = wanted_alone(statement);
 	if (OidIsValid(database) && as_sched_active() && as_sched_bar(database))
 		run_alone(database, HOOK_ARGS);
 	else
 		call_next(HOOK_ARGS);
-	if (is_rollback_prepared)
-		as_timing_doubt();
 }
 
 static void

@@ -324,6 +324,13 @@ lowest_position(void)
 	return lowest;
 }
 
+bool
+as_outgoing_is_silent(void)
+{
+	return nentries == 0 && next_due == 0 && !want_sweep && !want_doubt &&
+		!changed_database;
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {

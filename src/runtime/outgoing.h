@@ -61,4 +61,7 @@ extern void as_outgoing_note_doubt(void);
 /* At commit, the launcher is to look at this database. */
 extern void as_outgoing_note_database(void);
 
+/* Has the current transaction nothing of all that to tell at commit? */
+extern bool as_outgoing_is_silent(void);
+
 #endif							/* AS_OUTGOING_H */

@@ -111,6 +111,12 @@ as_timing_note(TimestampTz set, TimestampTz taken)
 	lowest_taken = Min(lowest_taken, taken);
 }
 
+bool
+as_timing_is_silent(void)
+{
+	return lowest_set == DT_NOEND && lowest_taken == DT_NOEND;
+}
+
 void
 as_timing_doubt(void)
 {

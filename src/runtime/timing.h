@@ -88,6 +88,9 @@ extern void as_timing_wake(uint32 home);
  */
 extern void as_timing_note(TimestampTz set, TimestampTz taken);
 
+/* Has it done nothing of the kind? */
+extern bool as_timing_is_silent(void);
+
 /* A prepared transaction has ended. */
 extern void as_timing_doubt(void);
 

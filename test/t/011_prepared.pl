@@ -11,7 +11,7 @@ use ActorstoreTest;
 use Test::More;
 
 my $node = new_node('prepared', settings => 'max_prepared_transactions = 10');
-new_database($node, 'd');
+new_database_with_actors($node, 'd');
 $node->safe_psql('d', q{
 	SELECT actorstore.create_type('acct');
 	SELECT actorstore.put_many('acct', '{a,b,c}', '{0,0,0}'), actorstore.put_many('loose', '{a,b}', '{0,0}')});
@@ -63,6 +63,43 @@ foreach my $who ($session, $other)
 }
 is($session->query(q{SELECT tableoid::regclass, count(*) FROM actorstore.actor GROUP BY 1 ORDER BY 1::text DESC}) =~ tr/\n//, 2, 'three partitions with actors');
 
+# Messages: where nothing was sent nobody has to look; an id that is used
+# again may stand for anything.
+$other->query($_) foreach q{SELECT actorstore.create_type('told')}, q{CREATE FUNCTION count_up(state jsonb, body jsonb) RETURNS jsonb RETURN to_jsonb(coalesce(state::int, 0) + 1)},
+  q{SELECT actorstore.set_handler('told', '*', 'count_up(jsonb, jsonb)')};
+is($other->query(q{SELECT actorstore.ask('told', 'a', 'm')}), '1', 'actors are served');
+ok(comes_true($node, 'd', '(SELECT sweeps > 0 FROM actorstore.stat_scheduler)'), 'everything was looked through once');
+sub sweeps { return $other->query('SELECT sweeps FROM actorstore.stat_scheduler'); }
+sub in_prepared { my ($gid, @sql) = @_; return grep { /ERROR/ } map { $session->query($_) } 'BEGIN', @sql, "PREPARE TRANSACTION '$gid'"; }
+my $told = 1;
+my $quiet = 0;	# now and then everything is looked through anyway
+foreach my $gid ('again', 'again', 'other')
+{
+	my $sweeps = sweeps();
+	in_prepared($gid, q{SELECT actorstore.put('acct', 'a', '5')});
+	is($other->query("COMMIT PREPARED '$gid'"), '', 'without a message');
+	in_prepared($gid, q{SELECT actorstore.put('acct', 'a', '6')});
+	is($other->query("ROLLBACK PREPARED '$gid'"), '', 'undone');
+	is($other->query(q{SELECT actorstore.ask('told', 'a', 'm')}), ++$told, 'workers were awake');
+	$quiet++ if sweeps() == $sweeps;
+	in_prepared($gid, q{SELECT actorstore.put('acct', 'a', '7')}, q{SAVEPOINT s}, q{SELECT actorstore.send('told', 'a', 'm')}, q{RELEASE s});
+	is($other->query("COMMIT PREPARED '$gid'"), '', 'with one, under the same id');
+	$told++;
+	ok(comes_true($node, 'd', "(SELECT value = '$told' FROM actorstore.get('told', 'a'))") && sweeps() > $sweeps, 'which is found');
+}
+ok($quiet > 0, 'nothing was looked through where nothing was sent');
+is(join('', in_prepared('taken', q{SELECT actorstore.send('told', 'a', 'm')}), in_prepared('taken', 'SELECT 1')), 'ERROR:  42710', 'an id that is taken');
+is($other->query(q{COMMIT PREPARED 'taken'}), '', 'stays what it was');
+$told++;
+ok(comes_true($node, 'd', "(SELECT value = '$told' FROM actorstore.get('told', 'a'))"), 'handled');
+in_prepared('silent', q{SELECT actorstore.put('acct', 'a', '8')});
+in_prepared('sending', q{SELECT actorstore.send('told', 'a', 'm')});
 $_->quit foreach $session, $other;
+$node->stop('immediate');
+$node->start;
+$node->safe_psql('d', "COMMIT PREPARED '$_'") foreach 'silent', 'sending';
+$told++;
+ok(comes_true($node, 'd', "(SELECT value = '$told' FROM actorstore.get('told', 'a'))"), 'after a crash nothing is known, and nothing lost');
+
 $node->stop;
 done_testing();
