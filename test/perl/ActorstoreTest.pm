@@ -6,6 +6,7 @@ package ActorstoreTest;
 use strict;
 use warnings;
 
+use ActorstoreTLS;
 use Exporter 'import';
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
@@ -13,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_cluster spread reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without);
+our @EXPORT = qw(new_node new_cluster spread reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -35,6 +36,7 @@ sub new_node
 	$node->append_conf('postgresql.conf', "max_connections = 50");
 	$node->append_conf('postgresql.conf', "autovacuum = off");
 	$node->append_conf('postgresql.conf', $options{settings}) if $options{settings};
+	tls_settings($node) if $options{tls};
 	$node->start;
 	if ($options{plugins}
 		&& $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}))
@@ -80,18 +82,20 @@ sub release
 }
 
 # Servers that know each other as nodes, by their database d.  The first one
-# owns all actors.
+# owns all actors.  In the environment ACTORSTORE_TLS=1 has them speak TLS.
 sub new_cluster
 {
 	my (@names) = @_;
 	my %options = ref $names[-1] ? %{ pop @names } : ();
 	$options{settings} = "max_prepared_transactions = 10\n" . ($options{settings} // '');
+	$options{tls} = with_tls();
 	my @nodes = map { new_node($_, %options) } @names;
 
 	foreach my $i (0 .. $#nodes)
 	{
 		new_database_with_actors($nodes[$i], 'd');
-		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i], $nodes[$i]->connstr('d')));
+		admit_peers($nodes[$i], 'd');
+		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i], peer_conninfo($nodes[$i], 'd')));
 	}
 	return @nodes;
 }

@@ -53,30 +53,32 @@ is($other->query($check), 't|t|', 'and makes room');
 is($one->safe_psql('d', q{SELECT connections FROM actorstore.stat_peers}), '2', 'counted');
 $one->append_conf('postgresql.conf', 'actorstore.max_peer_connections = 100');
 
-# TLS is asked for, and these servers have none.
-$one->append_conf('postgresql.conf', 'actorstore.require_tls = on');
-$one->reload;
-ok(comes_true($one, 'd', q{current_setting('actorstore.require_tls') = 'on'}), 'TLS required');
-my $new = ActorstoreTest::Session->new($one, 'd');
-like($new->query($check), qr/^f\|f\|node "two" cannot be spoken to: .*TLS/, 'without TLS: refused');
-$one->append_conf('postgresql.conf', 'actorstore.require_tls = off');
-$one->reload;
-ok(comes_true($one, 'd', q{current_setting('actorstore.require_tls') = 'off'}), 'TLS not required');
-
-# Whom it must not be.
+# TLS is asked for, and this connection has none.
 my $conninfo = $one->safe_psql('d', q{SELECT conninfo FROM actorstore.node WHERE node_name = 'two'});
+my $required = $one->safe_psql('d', 'SHOW actorstore.require_tls');
+my $new = ActorstoreTest::Session->new($one, 'd');
 sub elsewhere
 {
 	my ($what) = @_;
 	$one->safe_psql('d', "UPDATE actorstore.node SET conninfo = \$\$$what\$\$ WHERE node_name = 'two'");
 	return $new->query($check);
 }
+$one->safe_psql('d', 'ALTER SYSTEM SET actorstore.require_tls = on');
+$one->reload;
+ok(comes_true($one, 'd', q{current_setting('actorstore.require_tls') = 'on'}), 'TLS required');
+like(elsewhere("$conninfo sslmode=disable"), qr/^f\|f\|node "two" cannot be spoken to: .*TLS/, 'without TLS: refused');
+$one->safe_psql('d', 'ALTER SYSTEM RESET actorstore.require_tls');
+$one->reload;
+ok(comes_true($one, 'd', "current_setting('actorstore.require_tls') = '$required'"), 'TLS as it was');
+
+# Whom it must not be.
 $two->safe_psql('postgres', 'CREATE DATABASE empty');
 like(elsewhere("$conninfo dbname=empty"), qr/^f\|f\|node "two" cannot be spoken to: .*does not have the extension/, 'no extension');
 new_database($two, 'stranger');
+admit_peers($two, 'stranger');
 like(elsewhere("$conninfo dbname=stranger"), qr/^f\|f\|node "two" cannot be spoken to: .*another node, or none/, 'no node');
 like(elsewhere("$conninfo dbname=nowhere"), qr/^f\|f\|could not connect to node "two": .*"nowhere" does not exist/s, 'no database');
-like(elsewhere($one->connstr('d')), qr/^f\|f\|node "two" cannot be spoken to: .*another node, or none/, 'this node under that name');
+like(elsewhere(peer_conninfo($one, 'd')), qr/^f\|f\|node "two" cannot be spoken to: .*another node, or none/, 'this node under that name');
 is(elsewhere($conninfo), 't|t|', 'as it was');
 $two->safe_psql('d', q{UPDATE actorstore.node SET incarnation = 5::bigint << 32 WHERE node_name = 'two'});
 $one->safe_psql('d', q{UPDATE actorstore.node SET incarnation = (6::bigint << 32) + 1 WHERE node_name = 'two'});
@@ -85,7 +87,7 @@ $one->safe_psql('d', q{UPDATE actorstore.node SET incarnation = (5::bigint << 32
 is($new->query($check), 't|t|', 'the same');
 
 # A role that may execute these functions only.
-$two->safe_psql('d', q{CREATE ROLE peer LOGIN});
+$two->safe_psql('d', sprintf q{SET log_statement = none; CREATE ROLE peer LOGIN PASSWORD '%s'}, ActorstoreTLS::peer_password());
 like(elsewhere("$conninfo user=peer"), qr/^f\|f\|permission denied/, 'a role that may not ask');
 $two->safe_psql('d', q{GRANT EXECUTE ON FUNCTION actorstore.local_identity() TO peer});
 is(elsewhere("$conninfo user=peer"), 't|t|', 'that may');

@@ -102,7 +102,8 @@ my $over = $one->safe_psql('d', 'BEGIN; SELECT pg_current_xact_id(); ROLLBACK');
 sub orphan
 {
 	my ($gid, $database) = @_;
-	$two->safe_psql($database // 'd', "BEGIN; CREATE TABLE orphan (); PREPARE TRANSACTION '$gid'");
+	my $as = with_tls() && !$database ? 'SET ROLE node_role;' : '';
+	$two->safe_psql($database // 'd', "$as BEGIN; CREATE TABLE orphan (); PREPARE TRANSACTION '$gid'");
 	return $gid;
 }
 orphan("actorstore_${uuid}_${incarnation}_${boot}_${over}_2");
