@@ -10,9 +10,13 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use Test::More;
 
-my ($a, $b, $c) = map { new_node($_) } qw(a b c);
-my %conninfo = map { $_->name => $_->connstr('d') =~ s/'//gr } ($a, $b, $c);
-new_database($_, 'd') foreach ($a, $b, $c);
+my ($a, $b, $c) = map { new_node($_, tls => with_tls()) } qw(a b c);
+my %conninfo = map { $_->name => peer_conninfo($_, 'd') =~ s/'//gr } ($a, $b, $c);
+foreach my $node ($a, $b, $c)
+{
+	new_database($node, 'd');
+	admit_peers($node, 'd');
+}
 
 sub epoch { return $_[0]->safe_psql('d', 'SELECT max(epoch) FROM actorstore.epoch') }
 sub map_of { return $_[0]->safe_psql('d', q{SELECT md5(string_agg(coalesce(node_name, '?') || slot, ',' ORDER BY slot)) FROM actorstore.placement}) }
@@ -34,11 +38,12 @@ is(sqlstate($a, 'd', qq{SELECT actorstore.add_node('b', '$conninfo{b}')}), '5500
 $a->safe_psql('d', q{SELECT actorstore.set_node_weight('a', 50)});
 is(epoch($a), '2', 'a node alone decides alone');
 $a->safe_psql('d', 'DROP EXTENSION actorstore; CREATE EXTENSION actorstore');
+admit_peers($a, 'd');
 $a->safe_psql('d', qq{SELECT actorstore.init_node('a', '$conninfo{a}')});
 foreach my $bad ([ q{'b', 'host=x password=secret'}, '22023', 'a password' ], [ q{'b', 'postgresql://u:secret@x/d'}, '22023', 'a password in a URI' ],
 	[ q{'b', 'nonsense'}, '22023', 'no conninfo' ], [ qq{'a', '$conninfo{b}'}, '42710', 'a name that is taken' ],
 	[ qq{'a2', '$conninfo{a}'}, '55000', 'a node already' ], [ q{'b', 'host=/nowhere dbname=d'}, '08006', 'out of reach' ],
-	[ qq{'b', '} . ($b->connstr('postgres') =~ s/'//gr) . q{'}, '55000', 'no extension' ], [ qq{'b', '$conninfo{b}', -1}, '22023', 'a negative weight' ],
+	[ qq{'b', '} . (peer_conninfo($b, 'postgres') =~ s/'//gr) . q{'}, '55000', 'no extension' ], [ qq{'b', '$conninfo{b}', -1}, '22023', 'a negative weight' ],
 	[ qq{'b', '$conninfo{b}', 1000001}, '22023', 'too large a weight' ], [ q{NULL, 'dbname=d'}, '22004', 'no name' ], [ q{'b', NULL}, '22004', 'no conninfo given' ])
 {
 	is(sqlstate($a, 'd', "SELECT actorstore.add_node($bad->[0])"), $bad->[1], $bad->[2]);
@@ -143,6 +148,7 @@ $c->start;
 
 # Its number is not used again.
 $b->safe_psql('d', 'DROP EXTENSION actorstore; CREATE EXTENSION actorstore');
+admit_peers($b, 'd');
 $a->safe_psql('d', qq{SELECT actorstore.add_node('b', '$conninfo{b}')});
 is($b->safe_psql('d', 'SELECT node_number FROM actorstore.node WHERE is_self'), '4', 'it comes back with another number');
 agree('three again', $a, $b, $c);
@@ -157,6 +163,7 @@ is($c->safe_psql('d', q{SELECT string_agg(node_name || weight, ',' ORDER BY node
 
 # Types of its own.
 $b->safe_psql('d', q{DROP EXTENSION actorstore; CREATE EXTENSION actorstore; SELECT actorstore.create_type('own')});
+admit_peers($b, 'd');
 is(sqlstate($a, 'd', qq{SELECT actorstore.add_node('b', '$conninfo{b}')}), '55000', 'a new one must not have types that the others do not know');
 $_->stop foreach ($a, $b, $c);
 done_testing();

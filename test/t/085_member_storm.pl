@@ -18,9 +18,13 @@ my $seed = $ENV{ACTORSTORE_STORM_SEED} || 1 + int rand 1e9;
 srand $seed;
 diag "seed $seed";
 
-my @nodes = map { new_node($_) } qw(one two three);
-my @conninfo = map { $_->connstr('d') =~ s/'//gr } @nodes;
-new_database($_, 'd') foreach @nodes;
+my @nodes = map { new_node($_, tls => with_tls()) } qw(one two three);
+my @conninfo = map { peer_conninfo($_, 'd') =~ s/'//gr } @nodes;
+foreach my $node (@nodes)
+{
+	new_database($node, 'd');
+	admit_peers($node, 'd');
+}
 $nodes[0]->safe_psql('d', "SELECT actorstore.init_node('one', '$conninfo[0]')");
 $nodes[0]->safe_psql('d', "SELECT actorstore.add_node('$nodes[$_]{_name}', '$conninfo[$_]')") foreach 1, 2;
 
