@@ -164,7 +164,7 @@ foreach my $variable (grep { $ENV{$_} } qw(TESTDIR TESTDATADIR TESTLOGDIR))
 	$ENV{$variable} .= "/tls";
 	make_path($ENV{$variable});
 }
-foreach my $test (qw(091_peers 092_global 095_routing))
+foreach my $test (qw(091_peers 092_global))
 {
 	my $parser = TAP::Parser->new({ exec => [ $^X, "$FindBin::RealBin/$test.pl" ] });
 	while (my $result = $parser->next)
