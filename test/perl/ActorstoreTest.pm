@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_cluster spread reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo);
+our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo);
 
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
@@ -81,8 +81,8 @@ sub release
 	return;
 }
 
-# Servers that know each other as nodes, by their database d.  The first one
-# owns all actors.  In the environment ACTORSTORE_TLS=1 has them speak TLS.
+# Servers that know each other as nodes, by their database d, each
+# with its share of the slots. In the environment ACTORSTORE_TLS=1 has them speak TLS.
 sub new_cluster
 {
 	my (@names) = @_;
@@ -98,17 +98,6 @@ sub new_cluster
 		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i], peer_conninfo($nodes[$i], 'd')));
 	}
 	return @nodes;
-}
-
-# Give each node of such a cluster every nth slot.
-sub spread
-{
-	my (@nodes) = @_;
-	my $n = @nodes;
-
-	$_->safe_psql('d', qq{INSERT INTO actorstore.epoch (epoch, node_numbers, weights, owners)
-		SELECT 2, array_agg(DISTINCT i % $n + 1), array_fill(100, ARRAY[$n]), array_agg(i % $n + 1 ORDER BY i) FROM generate_series(0, 4095) AS i}) foreach @nodes;
-	return;
 }
 
 # A database with the extension in it.

@@ -12,7 +12,6 @@ use Test::More;
 
 my @nodes = new_cluster('one', 'two', 'three');
 my ($one, $two, $three) = @nodes;
-spread(@nodes);
 foreach my $node (@nodes)
 {
 	$node->safe_psql('d', q{
@@ -82,6 +81,7 @@ $two->safe_psql('d', q{SELECT actorstore.revoke_type('t', 'alice', '{write}')});
 like(as_role('alice', "SELECT actorstore.put('t', '$there', '10')"), qr/^42501\|/, 'the owner checks again');
 $two->safe_psql('d', q{DROP OWNED BY alice; DROP ROLE alice});
 like(as_role('alice', "SELECT actorstore.get('t', '$there')"), qr/^42704\|role "alice" does not exist/, 'a role that is not there');
+$of{three}[1] = $one->safe_psql('d', q{SELECT id FROM (SELECT 'a' || i AS id FROM generate_series(10, 99) AS i) AS x WHERE actorstore.locate('implicit', id) = 'three' AND actorstore.locate('other', id) = 'three' LIMIT 1});
 is(as_role('alice', "SELECT (actorstore.put('implicit', '$of{three}[1]', '1')).version"), '0', 'declared at the first insert');
 is($three->safe_psql('d', q{SELECT owner::regrole FROM actorstore.type WHERE actor_type = 'implicit'}), 'alice', 'there, by who called');
 like(as_role('bob', "SELECT actorstore.put('other', '$of{three}[1]', '1')"), qr/^42704\|/, 'who may not declare it');
@@ -165,15 +165,17 @@ like(q1(q{EXPLAIN (COSTS off) SELECT id FROM ids WHERE length(id) > 2}), qr/Gath
 unlike(q1(q{EXPLAIN (COSTS off) SELECT id FROM ids WHERE (actorstore.get('t', id)).version > 2}), qr/Gather/, 'reads are left to the leader');
 is(q1(q{SELECT count((actorstore.get('t', id)).value) FROM ids WHERE id IN ('} . join(q{', '}, $here, $there, $far) . q{')}), $one->safe_psql('d', "SELECT count(*) FROM ids WHERE id IN ('$here', '$there', '$far')"), 'which finds them all');
 
+my $next_epoch = q{INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners) SELECT epoch + 1, last_number, node_numbers, weights, owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1};
+
 # A map that others do not have yet, or no longer: refused.
-$one->safe_psql('d', q{INSERT INTO actorstore.epoch (epoch, node_numbers, weights, owners) SELECT 3, node_numbers, weights, owners FROM actorstore.epoch WHERE epoch = 2});
+$one->safe_psql('d', $next_epoch);
 is(q1("SELECT actorstore.get('t', '$there')"), 'ERROR:  VA007', 'an epoch that the owner does not know');
 q1('BEGIN'); q1("SELECT actorstore.update('t', '$here', '70')"); q1('SAVEPOINT a');
 is(q1("SELECT actorstore.update('t', '$there', '70')"), 'ERROR:  VA007', 'in a transaction'); q1('ROLLBACK TO a');
 is(q1('COMMIT'), '', 'which survives');
 is($one->safe_psql('d', "SELECT value FROM actorstore.get('t', '$here')"), '70', 'and commits');
 is($two->safe_psql('d', "SELECT value FROM actorstore.get('t', '$here')"), '70', 'an older one that names the same owner is served');
-$two->safe_psql('d', q{INSERT INTO actorstore.epoch (epoch, node_numbers, weights, owners) SELECT 3, node_numbers, weights, owners FROM actorstore.epoch WHERE epoch = 2});
+$two->safe_psql('d', $next_epoch);
 is(q1("SELECT value FROM actorstore.get('t', '$there')"), '60', 'now it does');
 
 $_->quit foreach $session, $blocker;
