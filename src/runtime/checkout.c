@@ -20,6 +20,7 @@
 #include "runtime/trace.h"
 #include "runtime/urgent.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -77,6 +78,27 @@ as_outside_only(AsType *type)
 	(void) as_handler_find(type, name); /* has them read, if need be */
 	return type->noutside > 0 && type->noutside == type->nhandlers ?
 		as_offer_type(name) : 0;
+}
+
+bool
+as_outside_find(AsType *type, AsOutside *outside)
+{
+	int			home = as_sched_home();
+
+	if (home < 0 || (type->has_handlers && type->noutside == 0))
+		return false;
+	outside->lost = pg_atomic_read_u64(&as_home(home)->lost);
+	AcceptInvalidationMessages();
+	outside->type = as_outside_only(type);
+	return outside->type != 0;
+}
+
+bool
+as_outside_takes(AsType *type, const AsMessage *message)
+{
+	return !as_is_system(message->name) &&
+		is_served_outside(type, message->name) &&
+		as_actor_halt(type, message->actor_type, message->actor_id) == AS_NOT_HALTED;
 }
 
 bool

@@ -25,6 +25,7 @@
 
 #include "runtime/lease.h"
 #include "runtime/lease_row.h"
+#include "runtime/outgoing.h"
 #include "runtime/turn.h"
 
 /* Is the message to be handled outside? */
@@ -36,6 +37,15 @@ extern int	as_outside_run(AsType *type, const AsTurn *turn, bool outside);
 
 /* Is all of the type's mail handled outside?  Then what it is called in offer.h; else 0. */
 extern uint64 as_outside_only(AsType *type);
+
+/*
+ * The same for who sends to it, with what says later whether that may have
+ * changed (offer.h); false if not all of it is.
+ */
+extern bool as_outside_find(AsType *type, AsOutside *outside);
+
+/* Is a message for such a type really a client's, and nothing that a worker has to see? */
+extern bool as_outside_takes(AsType *type, const AsMessage *message);
 
 /*
  * A worker has put the turn's positions back into its slot.  If the turn is a

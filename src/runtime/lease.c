@@ -366,6 +366,32 @@ offer_again(uint32 home, AsSlotRef ref, uint64 type, bool *more)
 	}
 }
 
+bool
+as_lease_offer(uint32 home, AsSlotRef ref, uint64 type)
+{
+	bool		seized = false;
+
+	if (!as_slot_is_resting(ref))
+		return false;
+	LWLockAcquire(leases->lock, LW_EXCLUSIVE);
+	if (as_sched_home() == (int) home && as_leases_known(home) &&
+		find(pg_atomic_read_u64(&as_slot(ref)->key_hash)) == NULL &&
+		as_slot_seize(ref))
+	{
+		int			lane = first_lane(ref);
+
+		seized = true;
+		if (lane <= AS_SYSTEM_PRIORITY || as_slot_has_requests(ref) ||
+			!as_offer_put(home, type, ref, lane) || !as_slot_rest(ref))
+		{
+			if (as_slot_done(ref, true, false))
+				as_sched_queue(home, ref);
+		}
+	}
+	LWLockRelease(leases->lock);
+	return seized;
+}
+
 /*
  * Whoever changes handlers has all mailboxes looked through when he has
  * committed: if that is over, what we know of them may be old.
@@ -457,7 +483,8 @@ as_lease_end(AsLeaseEnd *end)
 	if (lease == NULL && !as_leases_known(home))
 		as_leases_doubt(home);
 	if (!has_slot)
-		(void) as_sched_hint(home, AS_NO_SLOT, end->key_hash, -1, 0, PG_UINT64_MAX);
+		(void) as_sched_hint(home, AS_NO_SLOT, end->key_hash, -1, 0,
+							 PG_UINT64_MAX, 0);
 	if (others)
 		as_sched_lose(home);
 }

@@ -87,6 +87,13 @@ extern bool as_leases_known(uint32 home);
 /* Is a turn of the actor checked out? */
 extern bool as_lease_is_open(uint32 home, uint64 key_hash);
 
+/*
+ * An actor's slot has mail, and all that we told it of is to be handled outside,
+ * as is whatever else its type may get: offer it, if it is IDLE, as a worker
+ * would.  False if there is something that a worker has to see.
+ */
+extern bool as_lease_offer(uint32 home, AsSlotRef ref, uint64 type);
+
 /* How many turns are, in the home? */
 extern uint32 as_leases_count(uint32 home);
 

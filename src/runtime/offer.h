@@ -9,6 +9,14 @@
  * it serves, and runs them (lease.h).  What an offer says is a hint: who takes
  * it looks at the mailbox, and has a worker look where it has nothing to do.
  *
+ * Where all of a type's messages are handled outside, those who end a turn, or
+ * send, offer the slot without a worker's look (lease.c), unless there is, or may
+ * be, something that is not a client's: mail of the system, requests, a message
+ * without a handler, an actor that is halted.  What they know of handlers may be
+ * old: whoever changes one raises "lost" (sched.h) when he has committed, so they
+ * compare it with what it was before they looked; if it is raised later, the
+ * sweep finds what they have offered.
+ *
  * While a slot is offered, its mail waits, but something may arrive that is to be
  * handled before it, and inside: so who has mail for it has a worker look, as
  * for any IDLE slot.  That is not needed if what arrives can come only behind

@@ -34,6 +34,9 @@ typedef struct Outgoing
 	uint32		lanes;			/* with messages in them */
 	uint64		position;		/* none of them is below */
 	uint64		deadline;		/* the nearest of theirs; see urgent.h */
+	int			nmessages;		/* that it is about */
+	int			noutside;		/* of them, so many are to be handled outside */
+	uint64		outside;		/* their type, as offer.h calls it */
 } Outgoing;
 
 typedef struct LastEntry
@@ -60,6 +63,7 @@ static int	nentries = 0;
 static int	allocated = 0;
 static lasthash_hash *last_entries = NULL;
 static TimestampTz next_due = 0;	/* of all, or 0 */
+static uint64 outside_lost = PG_UINT64_MAX;	/* "lost", when handlers were looked up first */
 static bool want_sweep = false;
 static bool want_doubt = false;
 static bool changed_database = false;
@@ -202,7 +206,19 @@ as_outgoing_note(uint64 key_hash, int lane, int64 position, TimestampTz due)
 
 		entry->lanes |= 1U << lane;
 		entry->position = Min(entry->position, (uint64) position);
+		entry->nmessages++;
 	}
+}
+
+void
+as_outgoing_note_outside(uint64 key_hash, const AsOutside *outside)
+{
+	Outgoing   *entry = entry_of(key_hash);
+
+	entry->noutside++;
+	entry->outside = outside->type;
+	if (outside->lost < outside_lost)
+		outside_lost = outside->lost;
 }
 
 void
@@ -248,6 +264,7 @@ forget(void)
 	allocated = 0;
 	last_entries = NULL;
 	next_due = 0;
+	outside_lost = PG_UINT64_MAX;
 	want_sweep = false;
 	want_doubt = false;
 	if (is_committing)
@@ -277,6 +294,19 @@ give_back(Outgoing *entry)
 	release(entry->ref);
 }
 
+/*
+ * Whose type's clients handle all of it, as far as we know?  Not if that may have
+ * changed since we looked: who has set a handler has all mailboxes looked through.
+ */
+static uint64
+outside_of(const Outgoing *entry, uint32 home)
+{
+	if (entry->noutside == 0 || entry->noutside < entry->nmessages ||
+		outside_lost != pg_atomic_read_u64(&as_home(home)->lost))
+		return 0;
+	return entry->outside;
+}
+
 /* Nothing here may fail: the transaction has committed. */
 static void
 send_hints(void)
@@ -291,12 +321,13 @@ send_hints(void)
 	{
 		Outgoing   *entry = &entries[i];
 		AsSlotRef	ref = entry->ref;
+		uint64		outside = outside_of(entry, home);
 
 		for (int lane = 0; lane < AS_LANES; lane++)
 		{
 			if (entry->lanes & (1U << lane))
 				ref = as_sched_hint(home, ref, entry->key_hash, lane,
-									entry->position, entry->deadline);
+									entry->position, entry->deadline, outside);
 		}
 		if (entry->cancelled > 0)
 		{

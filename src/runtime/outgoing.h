@@ -46,6 +46,16 @@ extern int	as_outgoing_reserved(uint64 key_hash);
 extern void as_outgoing_note(uint64 key_hash, int lane, int64 position,
 							 TimestampTz due);
 
+/* What is known of a type whose messages are all handled outside */
+typedef struct AsOutside
+{
+	uint64		type;			/* what it is called in offer.h */
+	uint64		lost;			/* of sched.h, before its handlers were looked up */
+} AsOutside;
+
+/* The same message, which is to be handled outside. */
+extern void as_outgoing_note_outside(uint64 key_hash, const AsOutside *outside);
+
 /* The same message, of a type that wants the nearest deadline first. */
 extern void as_outgoing_note_deadline(uint64 key_hash, TimestampTz expires_at);
 

@@ -72,7 +72,7 @@ take_out(text *actor_type, text *actor_id, int64 before, int64 max,
 }
 
 int64
-as_redrive(const AsType *type, text *actor_type, text *actor_id,
+as_redrive(AsType *type, text *actor_type, text *actor_id,
 		   int64 max_rows)
 {
 	AsMessage  *messages = palloc(ROWS_AT_ONCE * sizeof(AsMessage));

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "runtime/lease.h"
 #include "runtime/offer.h"
 #include "runtime/request.h"
 #include "runtime/timing.h"
@@ -372,7 +373,7 @@ as_sched_queue_last(uint32 home, AsSlotRef ref)
 
 AsSlotRef
 as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash, int lane,
-			  uint64 position, uint64 deadline)
+			  uint64 position, uint64 deadline, uint64 outside)
 {
 	bool		gone;
 
@@ -393,6 +394,8 @@ as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash, int lane,
 		if (deadline != AS_NO_DEADLINE)
 			as_urgent_note(ref, deadline);
 		else if (as_offer_covers(ref, lane))
+			return ref;
+		if (outside != 0 && as_lease_offer(home, ref, outside))
 			return ref;
 		if (as_slot_schedule(ref, &gone))
 			as_sched_queue(home, ref);

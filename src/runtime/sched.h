@@ -172,10 +172,13 @@ extern bool as_sched_is_swept(uint32 home);
  * The actor of that key has mail: a message in the lane at that position, or
  * anywhere if lane < 0.  ref is its slot as the caller knows it, or
  * AS_NO_SLOT; deadline its messages' if the type wants it (urgent.h), or
- * AS_NO_DEADLINE.  Never fails; returns the slot.
+ * AS_NO_DEADLINE; outside its type as offer.h calls it, if clients handle all
+ * that it may get, and the caller knows that no worker has to look, else 0.
+ * Never fails; returns the slot.
  */
 extern AsSlotRef as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash,
-							   int lane, uint64 position, uint64 deadline);
+							   int lane, uint64 position, uint64 deadline,
+							   uint64 outside);
 
 /*
  * A transaction that has sent messages, none of them below a position, is

@@ -15,6 +15,7 @@
 #include "lib/key_hash.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "runtime/checkout.h"
 #include "runtime/letters.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
@@ -212,8 +213,10 @@ is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message)
 }
 
 int
-as_send(const AsType *type, AsMessage *messages, int n)
+as_send(AsType *type, AsMessage *messages, int n)
 {
+	AsOutside	known;
+	bool		outside;
 	AsMailbox	mailbox;
 	AsMessage  *let_in = palloc(n * sizeof(AsMessage));
 	TimestampTz now = GetCurrentTimestamp();
@@ -239,8 +242,11 @@ as_send(const AsType *type, AsMessage *messages, int n)
 	}
 	if (nlet_in > 0)
 		as_mailbox_insert(&mailbox, let_in, nlet_in);
+	outside = nlet_in > 0 && as_outside_find(type, &known);
 	for (int i = 0; i < nlet_in; i++)
 	{
+		if (outside && let_in[i].due == 0 && as_outside_takes(type, &let_in[i]))
+			as_outgoing_note_outside(let_in[i].key_hash, &known);
 		as_outgoing_note(let_in[i].key_hash, let_in[i].lane,
 						 let_in[i].position, let_in[i].due);
 		if (type->order_by_deadline && let_in[i].due == 0)

@@ -24,7 +24,7 @@
  *
  * VA001 if a mailbox is full and the type says so.
  */
-extern int	as_send(const AsType *type, AsMessage *messages, int n);
+extern int	as_send(AsType *type, AsMessage *messages, int n);
 
 /* Raise 54000 if body and headers are too large. */
 extern void as_message_check_size(const AsMessage *message);
@@ -42,7 +42,7 @@ extern bool as_cancel(int64 message_id, void (*check) (AsMessage *message));
  * Put dead letters of a type back into the mailboxes, the oldest first; at
  * most max_rows if that is not 0; those of one actor if actor_id is not NULL.
  */
-extern int64 as_redrive(const AsType *type, text *actor_type, text *actor_id,
+extern int64 as_redrive(AsType *type, text *actor_type, text *actor_id,
 						int64 max_rows);
 
 #endif							/* AS_SEND_H */

@@ -411,6 +411,29 @@ as_slot_take(AsSlotRef ref, AsPositions *positions)
 }
 
 bool
+as_slot_is_resting(AsSlotRef ref)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	return GENERATION(state) == as_ref_generation(ref) &&
+		STATUS(state) == AS_IDLE;
+}
+
+bool
+as_slot_seize(AsSlotRef ref)
+{
+	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
+
+	do
+	{
+		if (GENERATION(state) != as_ref_generation(ref) ||
+			STATUS(state) != AS_IDLE)
+			return false;
+	} while (!change(ref, &state, AS_RUNNING));
+	return true;
+}
+
+bool
 as_slot_rest(AsSlotRef ref)
 {
 	uint64		state = pg_atomic_read_u64(&as_slot(ref)->state);
@@ -432,6 +455,12 @@ bool
 as_slot_has_mail(AsSlotRef ref)
 {
 	return pg_atomic_read_u32(&as_slot(ref)->lanes) != 0;
+}
+
+bool
+as_slot_has_requests(AsSlotRef ref)
+{
+	return has_requests(as_slot(ref));
 }
 
 bool

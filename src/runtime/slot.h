@@ -27,6 +27,8 @@
  *		AGAIN -----> SCHEDULED		the worker, which queues it once more
  *		RUNNING ---> SCHEDULED		the worker, if it left something to do
  *		IDLE, SCHEDULED -> RUNNING	who has checked the actor's turn out (lease.h)
+ *		IDLE ------> RUNNING		who has sent mail that he offers himself, for a
+ *									moment (lease.h)
  *
  * THE LOWEST POSITIONS.  low[lane] is a position (see mailbox.h) such that
  * every visible message of the lane, and every one that becomes visible
@@ -249,11 +251,23 @@ extern bool as_slot_run(AsSlotRef ref, AsPositions *positions);
  */
 extern bool as_slot_take(AsSlotRef ref, AsPositions *positions);
 
+/* Is the slot IDLE?  It may be something else at once. */
+extern bool as_slot_is_resting(AsSlotRef ref);
+
+/*
+ * Run a slot that is IDLE, and leave in it what it holds, so as to offer it.
+ * False if it is not.
+ */
+extern bool as_slot_seize(AsSlotRef ref);
+
 /*
  * Who runs the slot has offered it: it is IDLE, though there are messages or
  * requests.  False, and it is still RUNNING, if somebody has called meanwhile.
  */
 extern bool as_slot_rest(AsSlotRef ref);
+
+/* Are there requests in a slot that we run, or may there be? */
+extern bool as_slot_has_requests(AsSlotRef ref);
 
 /* Has anybody called, while we run it? */
 extern bool as_slot_is_called(AsSlotRef ref);

@@ -14,8 +14,9 @@ export class Turn {
   version;
   messages;
   leasedUntil;           // by our clock
-  lost = new AbortController();
   givenBack = false;
+  #lost = null;          // why it is not ours any more
+  #onLost = null;        // told to whoever waits for a handler
   #state;                // as text; undefined: the actor has none
 
   constructor(row, leasedUntil) {
@@ -27,19 +28,23 @@ export class Turn {
     this.messages = row.messages;
     this.#state = row.state ?? undefined;
     this.leasedUntil = leasedUntil;
-    // a loss that nobody waits for is no error
-    this.lost.signal.addEventListener('abort', () => {});
   }
 
   // Somebody else may have it by now.
   lose() {
-    this.lost.abort(new TurnLostError('the lease has run out'));
+    this.#loseBy(new TurnLostError('the lease has run out'));
   }
 
   // Nobody waits for its end any more, and somebody else is to have it.
   giveBack() {
     this.givenBack = true;
-    this.lost.abort(new TurnLostError('the worker stops'));
+    this.#loseBy(new TurnLostError('the worker stops'));
+  }
+
+  #loseBy(reason) {
+    if (this.#lost !== null) return;
+    this.#lost = reason;
+    this.#onLost?.();
   }
 
   // What complete() is to be told: { state, sends, replies }, as text, undefined for none. Throws what the handler throws.
@@ -52,8 +57,14 @@ export class Turn {
       const handler = handlers.find(message.message);
       const context = new Context(this, message, sends, replies);
       const state = this.#state === undefined ? null : JSON.parse(this.#state);
-      const returned = await limited(() => handler(state, message.body, context), context, this.lost.signal, timeout);
 
+      if (this.#lost !== null) {
+        context.abort(this.#lost);
+        throw this.#lost;
+      }
+      let returned = handler(state, message.body, context);
+
+      if (typeof returned?.then === 'function') returned = await this.#wait(returned, context, timeout);
       if (returned !== undefined) {
         const text = JSON.stringify(returned);
 
@@ -69,38 +80,29 @@ export class Turn {
       replies: Object.keys(replies).length > 0 ? JSON.stringify(replies) : undefined,
     };
   }
-}
 
-// The handler's result; or its time has run out, or the lease, and whatever it still does is of no consequence.
-function limited(call, context, lost, timeout) {
-  return new Promise((resolve, reject) => {
-    const end = (settle, value) => {
-      clearTimeout(timer);
-      lost.removeEventListener('abort', onLost);
-      settle(value);
-    };
-    const onLost = () => {
-      context.abort(lost.reason);
-      end(reject, lost.reason);
-    };
-    const timer = timeout === Infinity ? undefined : setTimeout(() => {
-      const error = new HandlerTimeoutError(`the handler of ${context.message} has run for ${timeout} ms`);
+  // The handler's result; or its time has run out, or the lease, and whatever it still does is of no consequence.
+  #wait(result, context, timeout) {
+    return new Promise((resolve, reject) => {
+      const end = (settle, value) => {
+        clearTimeout(timer);
+        this.#onLost = null;
+        settle(value);
+      };
+      const give = (error) => {
+        context.abort(error);
+        end(reject, error);
+      };
+      const timer = timeout === Infinity ? undefined : setTimeout(() => {
+        give(new HandlerTimeoutError(`the handler of ${context.message} has run for ${timeout} ms`));
+      }, timeout);
 
-      context.abort(error);
-      end(reject, error);
-    }, timeout);
-
-    if (lost.aborted) {
-      onLost();
-      return;
-    }
-    lost.addEventListener('abort', onLost);
-    try {
-      Promise.resolve(call()).then((value) => end(resolve, value), (error) => end(reject, error));
-    } catch (error) {
-      end(reject, error);
-    }
-  });
+      this.#onLost = () => give(this.#lost);
+      // it may have been lost by the handler's first lines: a worker that is stopped
+      if (this.#lost !== null) this.#onLost();
+      Promise.resolve(result).then((value) => end(resolve, value), (error) => end(reject, error));
+    });
+  }
 }
 
 // What a handler knows of its message, and what it may do.
