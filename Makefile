@@ -165,12 +165,18 @@ OBJS = \
 	src/cluster/caller.o \
 	src/cluster/row_wire.o \
 	src/cluster/route.o \
+	src/cluster/route_stream.o \
 	src/cluster/resolve.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
 	src/api/errand.o \
 	src/api/local_state.o \
 	src/api/state.o \
+	src/api/sets.o \
+	src/api/read_there.o \
+	src/api/scan_there.o \
+	src/api/write_there.o \
+	src/api/local_sets.o \
 	src/api/state_sets.o \
 	src/api/types.o \
 	src/api/subscription.o \

@@ -1270,6 +1270,24 @@ AS 'MODULE_PATHNAME', 'actorstore_local_state' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint)
 	IS 'for other nodes: read or write an actor that lives here, in the name of a role; the answer is theirs to read';
 
+CREATE FUNCTION actorstore.local_get_many(caller text, epoch bigint, actor_type text, actor_ids text[], lock text)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'actorstore_local_get_many' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_get_many(text, bigint, text, text[], text)
+	IS 'for other nodes: the actors of these ids that live here, in the name of a role';
+
+CREATE FUNCTION actorstore.local_scan(caller text, actor_type text, sorted boolean, id_prefix text, after text, max_rows bigint)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'actorstore_local_scan' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_scan(text, text, boolean, text, text, bigint)
+	IS 'for other nodes: the actors of a type that live here, in the name of a role';
+
+CREATE FUNCTION actorstore.local_write_many(caller text, epoch bigint, errand "char", actor_type text, actors bytea)
+RETURNS "char"
+AS 'MODULE_PATHNAME', 'actorstore_local_write_many' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_write_many(text, bigint, "char", text, bytea)
+	IS 'for other nodes: insert or put many actors that live here, in the name of a role';
+
 CREATE FUNCTION actorstore.execute_on_nodes(statement text, params text[] DEFAULT '{}', node_names text[] DEFAULT NULL,
 	OUT node_name text, OUT row_count bigint)
 RETURNS SETOF record
@@ -1311,6 +1329,8 @@ COMMENT ON VIEW actorstore.global_transaction
 REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(text), actorstore.local_prepared(uuid),
 	actorstore.local_receipts(uuid, text[]), actorstore.local_forget(uuid, bigint, xid8), actorstore.local_acknowledged(),
 	actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint),
+	actorstore.local_get_many(text, bigint, text, text[], text), actorstore.local_scan(text, text, boolean, text, text, bigint),
+	actorstore.local_write_many(text, bigint, "char", text, bytea),
 	actorstore.node_check(text), actorstore.peers_now(), actorstore.execute_on_nodes(text, text[], text[]),
 	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
 

@@ -150,19 +150,6 @@ as_arg_values(FunctionCallInfo fcinfo, int n, int nids)
 	return values;
 }
 
-int
-as_compare_ids(const text *a, const text *b)
-{
-	Size		len_a = VARSIZE_ANY_EXHDR(a);
-	Size		len_b = VARSIZE_ANY_EXHDR(b);
-	int			result = memcmp(VARDATA_ANY(a), VARDATA_ANY(b),
-								Min(len_a, len_b));
-
-	if (result != 0)
-		return result;
-	return len_a < len_b ? -1 : len_a > len_b;
-}
-
 /* A node's name stands in logs and names of connections. */
 text *
 as_arg_node_name(FunctionCallInfo fcinfo, int n)

@@ -43,7 +43,4 @@ extern text **as_arg_ids(FunctionCallInfo fcinfo, int n, int *nids);
 /* The same for a jsonb[]; it must have nids elements: 22023. */
 extern Datum *as_arg_values(FunctionCallInfo fcinfo, int n, int nids);
 
-/* Compare ids in the order of the C collation; for qsort of text *. */
-extern int	as_compare_ids(const text *a, const text *b);
-
 #endif							/* AS_ARGS_H */

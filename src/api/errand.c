@@ -93,14 +93,13 @@ as_errand_do_here(AsErrand *errand)
 
 /* ---- There ---- */
 
-/* The owner decides; but what is known here need not be sent. */
-static void
-check_right(const AsErrand *errand)
+void
+as_errand_check_right(text *name, AsPrivilege privilege)
 {
-	AsType	   *type = as_type_find(errand->type);
+	AsType	   *type = as_type_find(name);
 
 	if (type != NULL)
-		as_type_check(type, errand->kind == AS_ERRAND_GET ? AS_PRIV_READ : AS_PRIV_WRITE);
+		as_type_check(type, privilege);
 }
 
 static AsPeer *
@@ -108,10 +107,9 @@ send_errand(const AsErrand *errand, const AsNode *owner, int *number)
 {
 	bool		is_read = (errand->kind == AS_ERRAND_GET);
 	char		kind[2] = {(char) errand->kind, '\0'};
-	char		epoch[32];
 	char		version[32];
 	const char *values[7] = {
-		as_caller_name(), epoch, kind, text_to_cstring(errand->type),
+		as_caller_name(), as_route_epoch_text(), kind, text_to_cstring(errand->type),
 		text_to_cstring(errand->id), NULL, NULL
 	};
 	AsPeerCommand command = {
@@ -120,7 +118,6 @@ send_errand(const AsErrand *errand, const AsNode *owner, int *number)
 	};
 	AsPeer	   *peer;
 
-	snprintf(epoch, sizeof(epoch), INT64_FORMAT, as_node_epoch());
 	if (!is_read && errand->kind != AS_ERRAND_DELETE)
 		values[5] = JsonbToCString(NULL, &DatumGetJsonbP(errand->write.value)->root, -1);
 	if (errand->write.versioned)
@@ -183,7 +180,7 @@ do_there(AsErrand *errand, const AsNode *owner, AsOutcome *outcome)
 	int			number;
 	AsPeer	   *peer = send_errand(errand, owner, &number);
 
-	as_route_launch(&peer, 1);
+	(void) as_peer_launch(peer);
 	as_route_wait(&peer, 1);
 	if (!read_answer(errand, as_peer_result(peer, number), outcome))
 		return false;
@@ -202,7 +199,7 @@ as_errand_do(AsErrand *errand)
 		return as_errand_do_here(errand);
 	if (errand->kind != AS_ERRAND_GET)
 		check_may_write(errand);
-	check_right(errand);
+	as_errand_check_right(errand->type, errand->kind == AS_ERRAND_GET ? AS_PRIV_READ : AS_PRIV_WRITE);
 	if (do_there(errand, owner, &outcome))
 		return outcome;
 	as_route_learn();
@@ -210,7 +207,7 @@ as_errand_do(AsErrand *errand)
 	if (owner == NULL)
 		return as_errand_do_here(errand);
 	if (!do_there(errand, owner, &outcome))
-		as_route_refuse(owner);
+		as_route_refuse();
 	return outcome;
 }
 

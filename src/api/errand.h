@@ -63,6 +63,12 @@ extern Datum as_errand_actor(AsErrand *errand);
 extern int64 as_errand_version(AsErrand *errand);
 extern Datum as_errand_value(AsErrand *errand);
 
+/*
+ * 42501 if this node knows the type, and that the current role lacks the
+ * privilege.  The owner decides, but what is known need not be sent.
+ */
+extern void as_errand_check_right(text *type, AsPrivilege privilege);
+
 /* How another node answers local_state(); a row may follow. */
 #define AS_ANSWER_DONE			'+'
 #define AS_ANSWER_MISSING		'-'

@@ -39,6 +39,7 @@ as_peer_close(AsPeer *peer)
 	}
 	for (int i = 0; i < peer->nresults; i++)
 		PQclear(peer->results[i]);
+	PQclear(peer->row);
 	for (int i = 0; i < peer->nprepared; i++)
 		pfree(peer->prepared[i]);
 	if (peer->prepared != NULL)

@@ -86,6 +86,10 @@ typedef struct AsPeer
 	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
 													 * be noted as prepared */
 	int			nskip;			/* flights before it that nobody waits for */
+	int			streamed;		/* the command whose rows are, while it has not
+								 * begun to answer; or -1 */
+	bool		keeps_row;		/* somebody takes the rows */
+	PGresult   *row;			/* that has come */
 	bool		unreplicated;	/* a commit there was not waited for by its
 								 * standbys */
 
@@ -122,6 +126,8 @@ typedef struct AsPeerCommand
 	bool		keep;			/* the same text will come again: the peer keeps
 								 * it prepared */
 	bool		binary;			/* the answer is to be */
+	bool		streamed;		/* its rows are taken as they come; the last one
+								 * of its flight */
 } AsPeerCommand;
 
 /* Queue a command; returns its number in its flight. */
@@ -157,6 +163,16 @@ extern bool as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline);
 /* The same with interrupts held: ends only by answers or the deadline. */
 extern bool as_peers_wait_quietly(AsPeer *const *peers, int n,
 								  TimestampTz deadline);
+
+/*
+ * Rows that are streamed: nothing is kept of them but what has come and was
+ * not taken yet, the peer waits.  as_peers_wait_for_row() waits until one of
+ * the peers (NULL ones are left out) has a row, or none will come any more, or
+ * not at all; it returns the place of one that has, or -1.  The row is the
+ * caller's, to be cleared.  Whoever waits for the flight instead, drops them.
+ */
+extern int	as_peers_wait_for_row(AsPeer *const *peers, int n, bool wait);
+extern PGresult *as_peer_take_row(AsPeer *peer);
 
 /* Go on without the answers of the flight: the next one will skip them. */
 extern void as_peer_leave(AsPeer *peer);

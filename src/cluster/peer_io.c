@@ -167,6 +167,7 @@ as_peer_add_command(AsPeer *peer, const AsPeerCommand *command)
 		peer->state = AS_PEER_LOADING;
 		peer->unreplicated = false;
 		peer->nadded = 0;
+		peer->streamed = -1;
 	}
 	if (peer->broken || peer->state != AS_PEER_LOADING ||
 		peer->ncommands == AS_PEER_MAX_COMMANDS)
@@ -194,6 +195,8 @@ as_peer_add_command(AsPeer *peer, const AsPeerCommand *command)
 								 command->formats, command->binary);
 	if (!sent)
 		peer->broken = true;
+	if (command->streamed)
+		peer->streamed = peer->ncommands;
 	peer->ncommands++;
 	return peer->nadded++;
 }
@@ -221,6 +224,14 @@ as_peer_launch(AsPeer *peer)
 	return true;
 }
 
+static void
+drop_rows(AsPeer *peer)
+{
+	PQclear(peer->row);
+	peer->row = NULL;
+	peer->keeps_row = false;
+}
+
 void
 as_peer_leave(AsPeer *peer)
 {
@@ -228,6 +239,7 @@ as_peer_leave(AsPeer *peer)
 		return;
 	for (int i = 0; i < peer->nresults; i++)
 		PQclear(peer->results[i]);
+	drop_rows(peer);
 	peer->nresults = 0;
 	peer->ncommands = 0;
 	peer->nadded = 0;
@@ -248,16 +260,37 @@ forget_statement(AsPeer *peer, int number)
 }
 
 /*
+ * libpq must be told to hand out each row when the command before has been
+ * answered, and nothing was read of this answer.
+ */
+static void
+begin_stream(AsPeer *peer)
+{
+	if (peer->streamed >= 0 && peer->nskip == 0 && peer->nresults == peer->streamed &&
+		PQsetSingleRowMode(peer->conn))
+		peer->streamed = -1;
+}
+
+static void
+take_row(AsPeer *peer, PGresult *row)
+{
+	if (peer->keeps_row && peer->nskip == 0)
+		peer->row = row;
+	else
+		PQclear(row);
+}
+
+/*
  * Keep what has arrived, without waiting; true once the flight has ended.
  * Answers of a command come before a NULL; the end of a flight is an answer of
- * its own.
+ * its own.  Stops at a row that somebody takes.
  */
 static bool
 take_results(AsPeer *peer)
 {
 	int			nnulls = 0;
 
-	while (!PQisBusy(peer->conn))
+	while (peer->row == NULL && (begin_stream(peer), !PQisBusy(peer->conn)))
 	{
 		PGresult   *result = PQgetResult(peer->conn);
 
@@ -272,6 +305,11 @@ take_results(AsPeer *peer)
 			continue;
 		}
 		nnulls = 0;
+		if (PQresultStatus(result) == PGRES_SINGLE_TUPLE)
+		{
+			take_row(peer, result);
+			continue;
+		}
 		if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
 		{
 			PQclear(result);
@@ -332,6 +370,11 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 	bool		all = true;
 
 	Assert(n <= AS_MAX_PEERS);
+	for (int i = 0; i < n; i++)
+	{
+		if (peers[i] != NULL)
+			drop_rows(peers[i]);
+	}
 	for (;;)
 	{
 		int			nwaiting = 0;
@@ -360,4 +403,41 @@ bool
 as_peers_wait_quietly(AsPeer *const *peers, int n, TimestampTz deadline)
 {
 	return wait_for_flights(peers, n, deadline, true);
+}
+
+/* ---- Rows that are streamed ---- */
+
+PGresult *
+as_peer_take_row(AsPeer *peer)
+{
+	PGresult   *row = peer->row;
+
+	peer->row = NULL;
+	return row;
+}
+
+int
+as_peers_wait_for_row(AsPeer *const *peers, int n, bool wait)
+{
+	AsPeerSocket sockets[AS_MAX_PEERS];
+
+	Assert(n <= AS_MAX_PEERS);
+	for (;;)
+	{
+		int			nwaiting = 0;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (peers[i] == NULL)
+				continue;
+			peers[i]->keeps_row = true;
+			if (peers[i]->row == NULL)
+				nwaiting += exchange(peers[i], &sockets[nwaiting]);
+			if (peers[i]->row != NULL)
+				return i;
+		}
+		if (nwaiting == 0 || !wait)
+			return -1;
+		as_peer_wait_for_sockets(sockets, nwaiting, 0, false);
+	}
 }

@@ -58,14 +58,19 @@ as_route_learn(void)
 }
 
 void
-as_route_refuse(const AsNode *owner)
+as_route_refuse(void)
 {
 	ereport(ERROR,
 			(errcode(AS_ERRCODE_NOT_THE_OWNER),
-			 errmsg("node \"%s\" does not own the actor", owner->name),
-			 errdetail("By epoch %lld, which this node knows, it does.",
-					   (long long) as_node_epoch()),
+			 errmsg("an actor is not owned by the node that owns it by the map of this one"),
+			 errdetail("Epoch %lld is in force here.", (long long) as_node_epoch()),
 			 errhint("Try again.")));
+}
+
+char *
+as_route_epoch_text(void)
+{
+	return psprintf(INT64_FORMAT, as_node_epoch());
 }
 
 /* ---- Commands ---- */
@@ -96,20 +101,21 @@ as_route_begin(const AsNode *node, bool is_read)
 	return peer;
 }
 
-void
-as_route_launch(AsPeer *const *peers, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (peers[i] != NULL)
-			(void) as_peer_launch(peers[i]);
-	}
-}
-
 /*
  * What is part of the transaction is seen to by it (global.h).  Others are told
  * to stop by the end of their connection.
  */
+void
+as_route_abandon(AsPeer *const *peers, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (peers[i] != NULL && !peers[i]->in_transaction &&
+			peers[i]->state != AS_PEER_IDLE)
+			as_peer_close(peers[i]);
+	}
+}
+
 void
 as_route_wait(AsPeer *const *peers, int n)
 {
@@ -119,13 +125,75 @@ as_route_wait(AsPeer *const *peers, int n)
 	}
 	PG_CATCH();
 	{
-		for (int i = 0; i < n; i++)
-		{
-			if (peers[i] != NULL && !peers[i]->in_transaction &&
-				peers[i]->state != AS_PEER_IDLE)
-				as_peer_close(peers[i]);
-		}
+		as_route_abandon(peers, n);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+/* ---- Many actors ---- */
+
+typedef struct Division
+{
+	int			nnodes;
+	const AsNode *nodes[AS_MAX_NODES];	/* the owners met, by number */
+	int			counts[AS_MAX_NODES];
+} Division;
+
+static void
+count_owner(Division *division, const AsNode *owner)
+{
+	int			i = 0;
+
+	while (i < division->nnodes && division->nodes[i]->number < owner->number)
+		i++;
+	if (i == division->nnodes || division->nodes[i]->number != owner->number)
+	{
+		memmove(&division->nodes[i + 1], &division->nodes[i],
+				(division->nnodes - i) * sizeof(division->nodes[0]));
+		memmove(&division->counts[i + 1], &division->counts[i],
+				(division->nnodes - i) * sizeof(division->counts[0]));
+		division->nodes[i] = owner;
+		division->counts[i] = 0;
+		division->nnodes++;
+	}
+	division->counts[i]++;
+}
+
+static AsRouteGroup *
+make_groups(const Division *division, int n, const AsNode **owners)
+{
+	AsRouteGroup *groups = palloc0(sizeof(AsRouteGroup) * Max(division->nnodes, 1));
+
+	for (int i = 0; i < division->nnodes; i++)
+	{
+		const AsNode *node = division->nodes[i];
+		AsRouteGroup *group = &groups[i];
+
+		group->node = node == as_node_self() ? NULL : node;
+		group->places = palloc(sizeof(int) * division->counts[i]);
+		for (int place = 0; place < n; place++)
+		{
+			if (owners[place] == node)
+				group->places[group->n++] = place;
+		}
+	}
+	return groups;
+}
+
+int
+as_route_divide(const text *type, int n, text **ids, AsRouteGroup **groups)
+{
+	Division   *division = palloc0(sizeof(Division));
+	const AsNode **owners = palloc(sizeof(AsNode *) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		owners[i] = as_node_owner(hash_of(type, ids[i]));
+		if (owners[i] == NULL)
+			owners[i] = as_node_self();
+		count_owner(division, owners[i]);
+	}
+	*groups = make_groups(division, n, owners);
+	return division->nnodes;
 }

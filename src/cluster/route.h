@@ -59,8 +59,11 @@ extern bool as_route_is_mine(const text *type, const text *id, int64 epoch);
 /* Somebody has said that an actor is not his: look whose it is. */
 extern void as_route_learn(void);
 
-/* It still is not: VA007. */
-as_noreturn extern void as_route_refuse(const AsNode *owner);
+/* Nobody says that it is his: VA007. */
+as_noreturn extern void as_route_refuse(void);
+
+/* The number of the map in force, for a local_* function. */
+extern char *as_route_epoch_text(void);
 
 /*
  * The connection for a command, with the session's settings queued: of the
@@ -69,11 +72,26 @@ as_noreturn extern void as_route_refuse(const AsNode *owner);
  */
 extern AsPeer *as_route_begin(const AsNode *node, bool is_read);
 
-/*
- * Send the flights of these peers (NULL ones are left out) and wait for the
- * answers.  Or wait only: for those that have been launched.
- */
-extern void as_route_launch(AsPeer *const *peers, int n);
+/* Wait for the flights of these peers, launched (NULL ones are left out). */
 extern void as_route_wait(AsPeer *const *peers, int n);
+
+/* An error has come in between: let nobody work for nobody. */
+extern void as_route_abandon(AsPeer *const *peers, int n);
+
+/* Actors that live on one node, as places in an array of ids. */
+typedef struct AsRouteGroup
+{
+	const AsNode *node;			/* NULL: this one */
+	int			n;
+	int		   *places;			/* ascending */
+} AsRouteGroup;
+
+/*
+ * Divide actors by the nodes they live on; the groups are in the order of the
+ * nodes' numbers, which is the same for everybody, and none is empty.  Returns
+ * how many there are.
+ */
+extern int	as_route_divide(const text *type, int n, text **ids,
+							AsRouteGroup **groups);
 
 #endif							/* AS_ROUTE_H */

@@ -9,6 +9,7 @@
  */
 #include "cluster/row_wire.h"
 
+#include "cluster/peer.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "state/partition.h"
@@ -33,13 +34,14 @@ as_wire_end(StringInfo wire)
 	return (bytea *) wire->data;
 }
 
+/* The session's encoding is that of the node which has opened it. */
 static bool
 is_converted(void)
 {
-	return pg_get_client_encoding() != GetDatabaseEncoding();
+	return as_peer_is_own_session() && pg_get_client_encoding() != GetDatabaseEncoding();
 }
 
-/* Text that stands behind the place of its length, in the reader's encoding */
+/* Text that stands behind the place of its length, in that encoding */
 static void
 convert_from(StringInfo wire, int start)
 {
@@ -113,12 +115,30 @@ refuse(const char *what)
 			 errmsg("another node has sent an actor with an invalid %s", what)));
 }
 
+/* The bytes as text of this database; zero bytes are refused, too. */
+static const char *
+check_text(const char *bytes, int *n)
+{
+	char	   *converted;
+
+	if (!is_converted())
+	{
+		(void) pg_verifymbstr(bytes, *n, false);
+		return bytes;
+	}
+	converted = pg_client_to_server(bytes, *n);
+	if (converted != bytes)
+		*n = strlen(converted);
+	return converted;
+}
+
 static Datum
 read_id(const char *bytes, int n)
 {
-	text	   *id = cstring_to_text_with_len(bytes, n);
+	text	   *id;
 
-	(void) pg_verifymbstr(bytes, n, false);
+	bytes = check_text(bytes, &n);
+	id = cstring_to_text_with_len(bytes, n);
 	as_check_name("actor_id", id);
 	return PointerGetDatum(id);
 }
@@ -134,10 +154,7 @@ read_value(StringInfo wire)
 	bytes = pq_getmsgbytes(wire, n + 1);
 	if (bytes[n] != '\0')
 		refuse("value");
-
-	/* this refuses zero bytes, too */
-	(void) pg_verifymbstr(bytes, n, false);
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(bytes));
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(check_text(bytes, &n)));
 }
 
 static Datum

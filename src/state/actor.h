@@ -123,6 +123,33 @@ extern void as_actor_insert_many(AsPartition *partition, int n, text **ids,
 extern void as_actor_put_many(AsPartition *partition, int n, text **ids,
 							  Datum *values);
 
+/* Compare ids in the order of the C collation. */
+extern int	as_compare_ids(const text *a, const text *b);
+
+/*
+ * The actors of the partition's type that a snapshot sees, which must stay
+ * registered or active meanwhile: in any order, or by id: those that begin
+ * with the prefix and come behind the id after (both may be NULL), max_rows at
+ * most.  Each is left in partition->slot.
+ */
+typedef struct AsActorScan
+{
+	AsPartition *partition;
+	struct TableScanDescData *table;	/* this one, */
+	struct IndexScanDescData *index;	/* or this one */
+	text	   *prefix;
+	int64		max_rows;		/* left */
+} AsActorScan;
+
+extern void as_actor_scan_begin(AsActorScan *scan, AsPartition *partition,
+								Snapshot snapshot);
+extern void as_actor_scan_begin_sorted(AsActorScan *scan,
+									   AsPartition *partition,
+									   Snapshot snapshot, text *prefix,
+									   text *after, int64 max_rows);
+extern bool as_actor_scan_next(AsActorScan *scan);
+extern void as_actor_scan_end(AsActorScan *scan);
+
 /* Call back for each actor of the partition's type that the snapshot sees. */
 typedef void (*AsRowCallback) (TupleTableSlot *slot, void *arg);
 extern void as_actor_scan(AsPartition *partition, Snapshot snapshot,
