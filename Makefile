@@ -166,6 +166,7 @@ OBJS = \
 	src/cluster/row_wire.o \
 	src/cluster/route.o \
 	src/cluster/route_stream.o \
+	src/cluster/registry.o \
 	src/cluster/resolve.o \
 	src/cluster/resolver.o \
 	src/api/args.o \

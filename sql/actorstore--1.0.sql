@@ -1335,6 +1335,23 @@ REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(tex
 	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
 
 --
+-- What one node does for a caller of another one (caller: his role, NULL for a superuser)
+--
+
+CREATE FUNCTION actorstore.local_type(caller text, epoch bigint, change text, actor_type text, events boolean,
+	message text, handler text, search_path text, grantee text, privileges int,
+	persistence text, mailbox_limit int, on_full text, max_attempts int, backoff interval, backoff_max interval,
+	turn_timeout interval, on_exhausted text, rate_limit float8, max_concurrency int, order_by_deadline boolean)
+RETURNS text
+AS 'MODULE_PATHNAME', 'actorstore_local_type' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, text, text, text, text, int,
+	text, int, text, int, interval, interval, interval, text, float8, int, boolean)
+	IS 'for other nodes: change a type, its handlers or its rights here as well; returns its owner';
+
+REVOKE ALL ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, text, text, text, text, int,
+	text, int, text, int, interval, interval, interval, text, float8, int, boolean) FROM PUBLIC;
+
+--
 -- What is wrong
 --
 

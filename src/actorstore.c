@@ -20,6 +20,7 @@
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
+#include "cluster/registry.h"
 #include "cluster/resolver.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -397,5 +398,6 @@ _PG_init(void)
 	as_deeds_init();
 	as_prepared_init();
 	as_node_init();
+	as_registry_init();
 	start_workers();
 }

@@ -199,6 +199,8 @@ as_errand_do(AsErrand *errand)
 		return as_errand_do_here(errand);
 	if (errand->kind != AS_ERRAND_GET)
 		check_may_write(errand);
+	if (may_declare(errand))
+		(void) as_type_get_or_declare(errand->type);
 	as_errand_check_right(errand->type, errand->kind == AS_ERRAND_GET ? AS_PRIV_READ : AS_PRIV_WRITE);
 	if (do_there(errand, owner, &outcome))
 		return outcome;

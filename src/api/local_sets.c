@@ -98,6 +98,7 @@ actorstore_local_get_many(PG_FUNCTION_ARGS)
 		as_set_parse_lock(&set, text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	as_caller_become(fcinfo, &caller);
+	as_caller_stand_in(fcinfo, set.type);
 	if (!own_all(set.type, set.n, set.ids, PG_GETARG_INT64(1)))
 	{
 		as_wire_begin(&wire);
@@ -162,6 +163,7 @@ begin_scan(FunctionCallInfo fcinfo)
 	as_reject_null(fcinfo, 5, "max_rows");
 	max_rows = PG_GETARG_INT64(5);
 	as_caller_become(fcinfo, &caller);
+	as_caller_stand_in(fcinfo, as_arg_type(fcinfo, 1));
 	if (as_partition_open(&scanning->partition, DatumGetTextPCopy(PG_GETARG_DATUM(1)),
 						  AccessShareLock))
 	{
@@ -305,6 +307,7 @@ actorstore_local_write_many(PG_FUNCTION_ARGS)
 				 errhint("Install the same version on both.")));
 	unpack(PG_GETARG_BYTEA_PP(4), &n, &ids, &values);
 	as_caller_become(fcinfo, &caller);
+	as_caller_stand_in(fcinfo, type);
 	if (own_all(type, n, ids, PG_GETARG_INT64(1)))
 	{
 		as_many_write((AsManyKind) kind, type, n, ids, values);

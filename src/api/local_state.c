@@ -73,6 +73,7 @@ actorstore_local_state(PG_FUNCTION_ARGS)
 		errand.write.expected_version = PG_GETARG_INT64(6);
 	as_wire_begin(&wire);
 	as_caller_become(fcinfo, &caller);
+	as_caller_stand_in(fcinfo, errand.type);
 	if (!as_route_is_mine(errand.type, errand.id, PG_GETARG_INT64(1)))
 		pq_sendbyte(&wire, AS_ANSWER_NOT_MINE);
 	else

@@ -174,6 +174,7 @@ as_many_write_anywhere(AsManyKind kind, text *type, int n, text **ids,
 		as_many_write(kind, type, n, ids, values);
 		return;
 	}
+	(void) as_type_get_or_declare(type);
 	n = write_groups(kind, type, n, ids, values);
 	if (n == 0)
 		return;

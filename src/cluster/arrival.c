@@ -13,6 +13,7 @@
 #include "cluster/node.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
+#include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -51,13 +52,11 @@ check_handlers(text *types)
 						   text_to_cstring(as_cell(&rows, 0, 1)))));
 }
 
-/* What is declared here already must be what the others have. */
+/* A type here, but for those that were only used, that is not as the others have it. */
 static void
-check_own_types(text *types)
+find_other_type(text *types, AsRows *rows)
 {
-	AsRows		rows;
-
-	as_text_query(&rows, SPI_OK_SELECT,
+	as_text_query(rows, SPI_OK_SELECT,
 				  "SELECT o.actor_type FROM ("
 				  "SELECT actor_type, to_jsonb(t) - 'partition' FROM actorstore.type AS t WHERE declared"
 				  " UNION ALL SELECT actor_type, to_jsonb(h) FROM actorstore.handler AS h"
@@ -66,6 +65,15 @@ check_own_types(text *types)
 				  " jsonb_array_elements(e.value) AS n WHERE n - 'partition' = o.row)"
 				  " ORDER BY 1 LIMIT 1",
 				  1, &types);
+}
+
+/* What is declared here already must be what the others have. */
+static void
+check_own_types(text *types)
+{
+	AsRows		rows;
+
+	find_other_type(types, &rows);
 	if (rows.nrows > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -74,11 +82,48 @@ check_own_types(text *types)
 				 errhint("Drop it there, or declare it there as it is here.")));
 }
 
+/*
+ * A node that is no superuser may not give a type to one: its handlers would
+ * run with that one's rights.
+ */
+static void
+check_owners(text *types)
+{
+	AsRows		rows;
+
+	if (superuser())
+		return;
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT t.actor_type, t.owner::text FROM jsonb_populate_recordset(NULL::actorstore.type, $1::jsonb -> 'types') AS t"
+				  " JOIN pg_catalog.pg_roles AS r ON r.oid = t.owner WHERE r.rolsuper ORDER BY 1 LIMIT 1",
+				  1, &types);
+	if (rows.nrows > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("actor type \"%s\" belongs to \"%s\", a superuser on the new node",
+						text_to_cstring(as_cell(&rows, 0, 0)),
+						text_to_cstring(as_cell(&rows, 0, 1))),
+				 errhint("Nodes that do not log in as superusers share types of other roles only.")));
+}
+
+/* They were taken before, and have changed since. */
+static void
+drop_taken(text *types)
+{
+	AsRows		rows;
+
+	find_other_type(types, &rows);
+	if (rows.nrows > 0)
+		as_text_query(NULL, SPI_OK_SELECT,
+					  "SELECT actorstore.drop_type(t.actor_type, false) FROM actorstore.type AS t", 0, NULL);
+}
+
 static void
 take_types(text *types)
 {
 	AsAdmin		admin;
 
+	check_owners(types);
 	check_handlers(types);
 	check_own_types(types);
 	as_text_query(NULL, SPI_OK_SELECT,
@@ -135,14 +180,19 @@ as_arrival_uuid(pg_uuid_t *uuid)
 void
 as_arrival_begin(text *types, pg_uuid_t *uuid)
 {
+	bool		chosen;
+
 	as_ballot_lock();
 	if (as_node_count() > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the other database is a node already")));
 	check_empty();
+	chosen = as_arrival_uuid(uuid);
+	if (chosen)
+		drop_taken(types);
 	take_types(types);
-	if (as_arrival_uuid(uuid))
+	if (chosen)
 		return;
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.arrival VALUES (gen_random_uuid())", 0, NULL);

@@ -3,8 +3,9 @@
  * arrival.h
  *	  A database that is about to become a node of a cluster.
  *
- * It is given types, handlers and rights before any slot, and chooses the uuid
- * that it will be known by: the row in actorstore.arrival.  Should whoever adds
+ * It is given types, handlers and rights before any slot, and once more with the
+ * epoch that makes it a member (registry.h says why), and chooses the uuid that
+ * it will be known by: the row in actorstore.arrival.  Should whoever adds
  * it die once it is decided, it is told later, by the same uuid.  The row
  * goes when it learns the epoch that makes it a member.
  *
@@ -24,7 +25,8 @@ extern text *as_arrival_types(void);
 
 /*
  * Take them, and choose a uuid unless that was done before.  55000 if this is
- * a node, or holds anything of its own; 42883 for a handler that is not there.
+ * a node, or holds anything of its own; 42883 for a handler that is not there,
+ * 42501 for a type of a superuser's, unless the caller is one.
  */
 extern void as_arrival_begin(text *types, pg_uuid_t *uuid);
 

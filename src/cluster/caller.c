@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "state/type.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -94,6 +95,19 @@ as_caller_become(FunctionCallInfo fcinfo, AsCaller *saved)
 	look_through_temp_last();
 	SetUserIdAndSecContext(role, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+as_caller_stand_in(FunctionCallInfo fcinfo, const text *type)
+{
+	AsType	   *found = PG_ARGISNULL(0) ? as_type_find(type) : NULL;
+	Oid			user;
+	int			sec_context;
+
+	if (found == NULL || superuser_arg(found->owner))
+		return;
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(found->owner, sec_context);
 }
 
 void

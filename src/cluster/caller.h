@@ -18,7 +18,9 @@
  * The name is mapped here, to a role of this server.  A superuser's name is
  * refused, so is a name that nobody has: another node can do here what users
  * can do with actors, and nothing else.  Where a superuser called, no name
- * travels (NULL), and the command runs with the login role's own rights.
+ * travels (NULL), and the command runs with the login role's own rights; or, for
+ * an actor type that exists, as its owner, which the other node could have named
+ * as well (as_caller_stand_in).
  *
  * Handlers and triggers of that role, and of others, run in between, in a
  * session that can become anybody.  Nothing of theirs may be left in it, and
@@ -64,6 +66,12 @@ extern char *as_caller_name(void);
  * role that there is not.
  */
 extern void as_caller_become(FunctionCallInfo fcinfo, AsCaller *saved);
+
+/*
+ * After that, for what is done with actors of a type: where a superuser called,
+ * act as the type's owner, unless that is a superuser, or there is no such type.
+ */
+extern void as_caller_stand_in(FunctionCallInfo fcinfo, const text *type);
 
 extern void as_caller_return(AsCaller *saved);
 

@@ -13,6 +13,7 @@
 #include "cluster/ballot.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
+#include "cluster/registry.h"
 #include "cluster/round.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -248,13 +249,26 @@ propose_add(void *arg)
 							 6, args), next);
 }
 
-/* The new one is told who it is, and what is in force. */
+#define JOIN_SQL "SELECT * FROM actorstore.local_join($1::pg_catalog.jsonb)"
+
+/*
+ * The new one is told who it is, and what is in force; and the types as they are
+ * now: they may have changed since they were handed over (registry.h).
+ */
 static void
 tell_new(AsPeer *peer)
 {
-	const char *values[1] = {text_to_cstring(as_ballot_in_force())};
+	const char *types[1];
+	const char *epoch[1];
 
-	(void) as_peer_execute(peer, "SELECT actorstore.local_learn($1::pg_catalog.jsonb)", 1, values, false);
+	as_registry_lock();
+	types[0] = text_to_cstring(as_arrival_types());
+	epoch[0] = text_to_cstring(as_ballot_in_force());
+	(void) as_peer_add(peer, JOIN_SQL, 1, types, false);
+	(void) as_peer_add(peer, "SELECT actorstore.local_learn($1::pg_catalog.jsonb)", 1, epoch, false);
+	(void) as_peer_launch(peer);
+	(void) as_peers_wait(&peer, 1, 0);
+	(void) as_peer_result(peer, 1);
 }
 
 /* Types first: whoever owns slots must know what lives in them. */
@@ -262,8 +276,7 @@ static void
 hand_over_types(AsPeer *peer, Change *change)
 {
 	const char *values[1] = {text_to_cstring(as_arrival_types())};
-	PGresult   *result = as_peer_execute(peer, "SELECT * FROM actorstore.local_join($1::pg_catalog.jsonb)",
-										 1, values, false);
+	PGresult   *result = as_peer_execute(peer, JOIN_SQL, 1, values, false);
 
 	change->uuid = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(PQgetvalue(result, 0, 0))));
 	change->incarnation = pg_strtoint64(PQgetvalue(result, 0, 1));

@@ -536,8 +536,8 @@ as_flow_serve(uint32 home)
 /* ---- Others ---- */
 
 /* Let all in: they see for themselves what their types say by now. */
-static void
-put_all_back(uint32 home)
+void
+as_flow_doubt(uint32 home)
 {
 	AsSlotRef	refs[SLOTS_AT_ONCE];
 	int			n;
@@ -608,7 +608,7 @@ release_resources(ResourceReleasePhase phase, bool is_commit,
 	{
 		home = as_sched_home();
 		if (home >= 0)
-			put_all_back(home);
+			as_flow_doubt(home);
 	}
 	has_changed = has_committed = false;
 }

@@ -95,6 +95,9 @@ extern void as_flow_note_change(void);
 /* Has it changed none? */
 extern bool as_flow_is_silent(void);
 
+/* Put them back now: one may have changed. */
+extern void as_flow_doubt(uint32 home);
+
 /* A home is taken from the database: no slot is left. */
 extern void as_flow_forget(uint32 home, Oid database);
 

@@ -9,7 +9,8 @@
  *	  himself: its workers leave first.
  *	- COMMIT PREPARED runs no callback of the transaction that it commits:
  *	  unless that is known to have nothing to tell (prepared.h), the mailboxes
- *	  are looked through.  So are the timers, then and after ROLLBACK PREPARED.
+ *	  are looked through, and what it may have changed in types is looked at.
+ *	  So are the timers, then and after ROLLBACK PREPARED.
  *	- Where the extension comes or goes, the launcher looks.
  *
  * Copyright (c) 2026, the actorstore developers
@@ -28,6 +29,8 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "runtime/flow.h"
+#include "runtime/lease.h"
 #include "runtime/outgoing.h"
 #include "runtime/prepared.h"
 #include "runtime/sched.h"
@@ -161,7 +164,10 @@ wait_till_alone(Oid database)
 
 /* ---- Prepared transactions ---- */
 
-/* What a prepared transaction has sent is there: let everything be looked at. */
+/*
+ * What a prepared transaction has sent is there, types that it has changed or
+ * dropped are no longer what they were: let everything be looked at.
+ */
 static void
 after_commit_prepared(void)
 {
@@ -173,6 +179,8 @@ after_commit_prepared(void)
 	as_slots_doubt(home);
 	as_sched_lower_due(home, 0);
 	as_timing_doubt();
+	as_leases_doubt(home);
+	as_flow_doubt(home);
 }
 
 /* ---- The process exits ---- */

@@ -13,7 +13,6 @@
 #include "state/type_ddl.h"
 
 #include "access/htup_details.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -88,7 +87,8 @@ check_handler(const AsType *type, Oid handler)
 }
 
 void
-as_type_set_handler(text *name, text *message, Oid handler)
+as_type_set_handler(text *name, text *message, Oid handler,
+					const char *search_path)
 {
 	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[4];
@@ -118,7 +118,7 @@ as_type_set_handler(text *name, text *message, Oid handler)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("messages of the system cannot be handled outside the database")));
 	values[2] = CStringGetTextDatum(signature);
-	values[3] = CStringGetTextDatum(namespace_search_path);
+	values[3] = CStringGetTextDatum(search_path);
 	as_admin_begin(&admin);
 	as_admin_execute("INSERT INTO actorstore.handler (actor_type, message, function, search_path)"
 					 " VALUES ($1, $2, $3, $4)"

@@ -180,9 +180,8 @@ as_handler_is_trusted(const AsType *type, Oid function)
 	return superuser_arg(owner) || is_member_of_role(type->owner, owner);
 }
 
-/* The function of that signature, or InvalidOid. */
-static Oid
-find_function(const char *signature)
+Oid
+as_handler_lookup(const char *signature)
 {
 	LOCAL_FCINFO(fcinfo, 1);
 	Datum		found;
@@ -202,7 +201,7 @@ as_handler_function(const AsType *type, AsHandler *handler)
 	if (handler->resolved == functions_changed)
 		return handler->function;
 
-	found = find_function(handler->signature);
+	found = as_handler_lookup(handler->signature);
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),

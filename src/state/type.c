@@ -361,31 +361,43 @@ as_type_get(const text *name)
 	return type;
 }
 
+void
+as_type_declare(text *name, bool anyway)
+{
+	Oid			argtypes[2] = {TEXTOID, OIDOID};
+	Datum		args[2] = {PointerGetDatum(name), ObjectIdGetDatum(GetUserId())};
+	AsAdmin		admin;
+
+	as_check_name("actor_type", name);
+	if (!anyway && as_database_aclcheck(MyDatabaseId, GetUserId(),
+										ACL_CREATE) != ACLCHECK_OK)
+		raise_unknown_type(name,
+						   "Declare it with actorstore.create_type(), or get CREATE on the database to declare it by its first use.");
+
+	/* somebody else may do the same just now: wait for them */
+	as_admin_begin(&admin);
+	as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared)"
+					 " VALUES ($1, $2, false) ON CONFLICT DO NOTHING",
+					 SPI_OK_INSERT, 2, argtypes, args, NULL);
+	as_admin_end(&admin);
+	CommandCounterIncrement();
+}
+
+static void
+declare_here(text *name)
+{
+	as_type_declare(name, false);
+}
+
+void		(*as_type_declare_hook) (text *name) = declare_here;
+
 AsType *
 as_type_get_or_declare(text *name)
 {
-	AsType	   *type = as_type_find(name);
+	AsType	   *type;
 
-	while (type == NULL)
-	{
-		Oid			argtypes[2] = {TEXTOID, OIDOID};
-		Datum		args[2] = {PointerGetDatum(name), ObjectIdGetDatum(GetUserId())};
-		AsAdmin		admin;
-
-		if (as_database_aclcheck(MyDatabaseId, GetUserId(),
-								 ACL_CREATE) != ACLCHECK_OK)
-			raise_unknown_type(name,
-							   "Declare it with actorstore.create_type(), or get CREATE on the database to declare it by its first use.");
-
-		/* somebody else may do the same just now: wait for them */
-		as_admin_begin(&admin);
-		as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared)"
-						 " VALUES ($1, $2, false) ON CONFLICT DO NOTHING",
-						 SPI_OK_INSERT, 2, argtypes, args, NULL);
-		as_admin_end(&admin);
-		CommandCounterIncrement();
-		type = as_type_find(name);
-	}
+	while ((type = as_type_find(name)) == NULL)
+		as_type_declare_hook(name);
 	return type;
 }
 

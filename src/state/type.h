@@ -137,6 +137,14 @@ extern AsType *as_type_get(const text *name);
 extern AsType *as_type_get_or_declare(text *name);
 
 /*
+ * Make that declaration, if there is no such type yet: in this database, or
+ * wherever it has to be.  42704 without CREATE on the database, unless it is
+ * done anyway.
+ */
+extern void as_type_declare(text *name, bool anyway);
+extern PGDLLIMPORT void (*as_type_declare_hook) (text *name);
+
+/*
  * Does the current role own the type (or stand for its owner, or is a
  * superuser)?
  */
@@ -165,6 +173,9 @@ extern AsHandler *as_handler_find(AsType *type, const text *message);
  * owner may not trust it.
  */
 extern Oid	as_handler_function(const AsType *type, AsHandler *handler);
+
+/* The function of that signature, or InvalidOid. */
+extern Oid	as_handler_lookup(const char *signature);
 
 /* May the type's owner trust the function's owner? */
 extern bool as_handler_is_trusted(const AsType *type, Oid function);

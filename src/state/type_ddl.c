@@ -232,7 +232,7 @@ announce_persistence(text *name, bool unlogged)
 }
 
 void
-as_type_create(text *name, AsTypeOptions *options)
+as_type_create(text *name, AsTypeOptions *options, bool anyway)
 {
 	Oid			user = GetUserId();
 	Oid			types[2] = {TEXTOID, OIDOID};
@@ -246,7 +246,7 @@ as_type_create(text *name, AsTypeOptions *options)
 	unlogged = !options->nulls[AS_OPT_PERSISTENCE] &&
 		strcmp(TextDatumGetCString(options->values[AS_OPT_PERSISTENCE]),
 			   "unlogged") == 0;
-	if (as_database_aclcheck(MyDatabaseId, user, ACL_CREATE) != ACLCHECK_OK)
+	if (!anyway && as_database_aclcheck(MyDatabaseId, user, ACL_CREATE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_DATABASE,
 					   get_database_name(MyDatabaseId));
 

@@ -41,7 +41,11 @@ typedef struct AsTypeOptions
 	bool		nulls[AS_NUM_OPTIONS];
 } AsTypeOptions;
 
-extern void as_type_create(text *name, AsTypeOptions *options);
+/* The types of the options' values */
+extern const Oid as_option_types[AS_NUM_OPTIONS];
+
+/* anyway says that the right to create in the database is not asked for */
+extern void as_type_create(text *name, AsTypeOptions *options, bool anyway);
 extern void as_type_alter(text *name, AsTypeOptions *options);
 extern void as_type_drop(text *name, bool events);
 
@@ -51,8 +55,9 @@ extern void as_type_check_options(AsTypeOptions *options);
 /* Write the options given into the type's row; inside as_admin_begin(). */
 extern void as_type_store_options(text *name, AsTypeOptions *options);
 
-/* handler = InvalidOid removes the handler */
-extern void as_type_set_handler(text *name, text *message, Oid handler);
+/* handler = InvalidOid removes the handler; it runs under search_path */
+extern void as_type_set_handler(text *name, text *message, Oid handler,
+								const char *search_path);
 
 /* privileges is a set of AsPrivilege; grantee = InvalidOid means PUBLIC */
 extern void as_type_grant(text *name, Oid grantee, int privileges);

@@ -16,6 +16,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+const Oid	as_option_types[AS_NUM_OPTIONS] =
+{TEXTOID, INT4OID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
+INTERVALOID, TEXTOID, FLOAT8OID, INT4OID, BOOLOID};
+
 static void
 check_word(const char *option, Datum value, const char *const *words)
 {
@@ -111,9 +115,7 @@ as_type_check_options(AsTypeOptions *options)
 void
 as_type_store_options(text *name, AsTypeOptions *options)
 {
-	Oid			types[1 + AS_NUM_OPTIONS] =
-	{TEXTOID, TEXTOID, INT4OID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID,
-	INTERVALOID, TEXTOID, FLOAT8OID, INT4OID, BOOLOID};
+	Oid			types[1 + AS_NUM_OPTIONS] = {TEXTOID};
 	Datum		values[1 + AS_NUM_OPTIONS];
 	char		nulls[1 + AS_NUM_OPTIONS];
 
@@ -121,6 +123,7 @@ as_type_store_options(text *name, AsTypeOptions *options)
 	nulls[0] = ' ';
 	for (int i = 0; i < AS_NUM_OPTIONS; i++)
 	{
+		types[1 + i] = as_option_types[i];
 		values[1 + i] = options->values[i];
 		nulls[1 + i] = options->nulls[i] ? 'n' : ' ';
 	}

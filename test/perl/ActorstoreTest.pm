@@ -83,6 +83,8 @@ sub release
 
 # Servers that know each other as nodes, by their database d, each
 # with its share of the slots. In the environment ACTORSTORE_TLS=1 has them speak TLS.
+# login => names another role that they log in as, which then may execute what it
+# has to, and nothing else.
 sub new_cluster
 {
 	my (@names) = @_;
@@ -95,7 +97,10 @@ sub new_cluster
 	{
 		new_database_with_actors($nodes[$i], 'd');
 		admit_peers($nodes[$i], 'd');
-		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i], peer_conninfo($nodes[$i], 'd')));
+		$nodes[$i]->safe_psql('d', "CREATE ROLE $options{login} LOGIN; " . join '; ', rows($nodes[$i], 'd', qq{SELECT format('GRANT EXECUTE ON FUNCTION %s TO $options{login}', oid::regprocedure)
+			FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace AND starts_with(proname, 'local_')})) if $options{login};
+		$nodes[0]->safe_psql('d', sprintf(q{SELECT actorstore.%s('%s', $$%s$$)}, $i == 0 ? 'init_node' : 'add_node', $names[$i],
+				peer_conninfo($nodes[$i], 'd') . ($options{login} && !with_tls() ? " user=$options{login}" : '')));
 	}
 	return @nodes;
 }

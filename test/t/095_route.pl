@@ -16,7 +16,6 @@ foreach my $node (@nodes)
 {
 	$node->safe_psql('d', q{
 		CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; GRANT CREATE ON DATABASE d TO alice;
-		SELECT actorstore.create_type('t'), actorstore.grant_type('t', 'alice', '{read,write}'), actorstore.grant_type('t', 'bob', '{read}');
 		CREATE FUNCTION attempt(sql text) RETURNS text LANGUAGE plpgsql AS $$
 		DECLARE
 			a text; b text; c text; d text; e text; f text;
@@ -28,6 +27,7 @@ foreach my $node (@nodes)
 			RETURN concat_ws('|', a, b, c, d, e, f);
 		END $$});
 }
+$one->safe_psql('d', q{SELECT actorstore.create_type('t'), actorstore.grant_type('t', 'alice', '{read,write}'), actorstore.grant_type('t', 'bob', '{read}')});
 my $session = ActorstoreTest::Session->new($one, 'd');
 sub q1 { return $session->query($_[0]); }
 sub on { my ($node, $id) = @_; return $node->safe_psql('d', "SELECT value, version FROM actorstore.actor WHERE actor_type = 't' AND actor_id = '$id'"); }
@@ -77,10 +77,11 @@ foreach my $call ([ 'alice', 'put', ", '8'" ], [ 'bob', 'get', '' ], [ 'bob', 'p
 	is("@answers[1, 2]", "$answers[0] $answers[0]" =~ s/"ID"/$function eq 'get' ? '8' : 'x'/ger, "$function by $role") if $function ne 'get';
 	is("@answers", '8 8 8', "$function by $role") if $function eq 'get';
 }
-$two->safe_psql('d', q{SELECT actorstore.revoke_type('t', 'alice', '{write}')});
+$two->safe_psql('d', q{DELETE FROM actorstore.type_grant WHERE grantee::text = 'alice' AND privilege = 'write'});
 like(as_role('alice', "SELECT actorstore.put('t', '$there', '10')"), qr/^42501\|/, 'the owner checks again');
 $two->safe_psql('d', q{DROP OWNED BY alice; DROP ROLE alice});
 like(as_role('alice', "SELECT actorstore.get('t', '$there')"), qr/^42704\|role "alice" does not exist/, 'a role that is not there');
+$two->safe_psql('d', q{CREATE ROLE alice LOGIN; GRANT CREATE ON DATABASE d TO alice});
 $of{three}[1] = $one->safe_psql('d', q{SELECT id FROM (SELECT 'a' || i AS id FROM generate_series(10, 99) AS i) AS x WHERE actorstore.locate('implicit', id) = 'three' AND actorstore.locate('other', id) = 'three' LIMIT 1});
 is(as_role('alice', "SELECT (actorstore.put('implicit', '$of{three}[1]', '1')).version"), '0', 'declared at the first insert');
 is($three->safe_psql('d', q{SELECT owner::regrole FROM actorstore.type WHERE actor_type = 'implicit'}), 'alice', 'there, by who called');
@@ -122,7 +123,7 @@ $_->safe_psql('d', q{CREATE TABLE log (what text); GRANT ALL ON log TO PUBLIC}) 
 $two->safe_psql('d', q{CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES (current_user || ' ' || NEW.value); RETURN NULL; END $$;
 	CREATE TRIGGER note AFTER UPDATE ON actorstore.actor_t FOR EACH ROW EXECUTE FUNCTION note()});
 q1('SET ROLE bob'); q1('RESET ROLE');
-$_->safe_psql('d', q{SELECT actorstore.grant_type('t', 'bob', '{write}')}) foreach @nodes;
+$three->safe_psql('d', q{SELECT actorstore.grant_type('t', 'bob', '{write}')});
 is(as_role('bob', "SELECT (actorstore.update('t', '$there', '40')).value"), '40', 'a trigger there');
 is($two->safe_psql('d', 'SELECT what FROM log'), 'bob 40', 'runs as the caller');
 $two->safe_psql('d', qq{CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM actorstore.put('t', '$far', '41'); RETURN NULL; END \$\$});
@@ -130,10 +131,11 @@ is(q1("SELECT actorstore.update('t', '$there', '42')"), 'ERROR:  0A000', 'and ca
 is($two->safe_psql('d', "SELECT (actorstore.update('t', '$there', '43')).value"), '43', 'but can where it is the first');
 is(on($three, $far) =~ s/\|.*//r, '41', 'which acts elsewhere');
 $two->safe_psql('d', 'DROP TRIGGER note ON actorstore.actor_t');
-$one->safe_psql('d', qq{CREATE FUNCTION act(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN
+$_->safe_psql('d', qq{CREATE FUNCTION act(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN
 	PERFORM actorstore.put('t', '$there', body), actorstore.put('t', '$far', body);
 	IF body = '0' THEN RAISE 'no'; END IF;
-	RETURN coalesce(state, '[]') || (actorstore.get('t', '$there')).value; END \$\$; SELECT actorstore.set_handler('t', 'act', 'act(jsonb, jsonb)')});
+	RETURN coalesce(state, '[]') || (actorstore.get('t', '$there')).value; END \$\$}) foreach @nodes;
+$two->safe_psql('d', q{SELECT actorstore.set_handler('t', 'act', 'act(jsonb, jsonb)')});
 is(q1("SELECT actorstore.ask('t', '$here', 'act', '50')"), '[20, 50]', 'a handler in a worker');
 is(join(' ', on($two, $there) =~ s/\|.*//r, on($three, $far) =~ s/\|.*//r), '50 50', 'wrote on two other nodes');
 like(q1("SELECT actorstore.ask('t', '$here', 'act', '0')"), qr/^ERROR:  P0001/, 'one that fails');

@@ -17,7 +17,6 @@ new_database($one, 'alone');
 foreach my $where ((map { [ $_, 'd' ] } @nodes), [ $one, 'alone' ])
 {
 	$where->[0]->safe_psql($where->[1], q{
-		SELECT actorstore.create_type('t'), actorstore.create_type('big');
 		CREATE FUNCTION attempt(sql text) RETURNS text LANGUAGE plpgsql AS $$
 		DECLARE
 			a text; b text; c text; d text;
@@ -29,6 +28,7 @@ foreach my $where ((map { [ $_, 'd' ] } @nodes), [ $one, 'alone' ])
 			RETURN concat_ws('|', a, b, c, d);
 		END $$});
 }
+$_->[0]->safe_psql($_->[1], q{SELECT actorstore.create_type('t'), actorstore.create_type('big')}) foreach [ $one, 'd' ], [ $one, 'alone' ];
 my $session = ActorstoreTest::Session->new($two, 'd');
 my $alone = ActorstoreTest::Session->new($one, 'alone');
 sub q1 { return $session->query($_[0]); }
@@ -89,7 +89,8 @@ is(q1(q{SELECT count(*) FROM actorstore.get_all('big')}), '30000', 'and again');
 is(q1(q{SELECT count(*) FROM actorstore.get_all('big') AS a, actorstore.get('big', a.actor_id) AS b WHERE a.value = b.value AND length(a.actor_id) < 4}), '99', 'reads within reads');
 
 # Rights, and nodes that are not there.
-$_->safe_psql('d', q{CREATE ROLE reader LOGIN; SELECT actorstore.grant_type('t', 'reader', '{read}')}) foreach @nodes;
+$_->safe_psql('d', 'CREATE ROLE reader LOGIN') foreach @nodes;
+$three->safe_psql('d', q{SELECT actorstore.grant_type('t', 'reader', '{read}')});
 q1('SET ROLE reader');
 is(q1(q{SELECT count(*) FROM actorstore.get_all('t')}), '450', 'who may read');
 is(q1(q{SELECT count(*) FROM actorstore.get_many('t', '{a1,a2,a3,a4,a5,a6}', 'share')}), '6', 'may share');
