@@ -23,7 +23,7 @@
 /*
  * Neither part may exceed AS_MAX_NAME_BYTES.
  */
-extern uint64 as_key_hash(const char *type, uint32 type_len,
+extern PGDLLEXPORT uint64 as_key_hash(const char *type, uint32 type_len,
 						  const char *id, uint32 id_len);
 
 #endif							/* AS_KEY_HASH_H */

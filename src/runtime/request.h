@@ -105,17 +105,17 @@ extern void as_requests_count_told(uint64 *handled, uint64 *lost);
  * its cell, or AS_POOL_NONE if the pool or the arena is full; *arena says
  * which.
  */
-extern uint32 as_request_make(const AsMessage *message, bool asks,
+extern PGDLLEXPORT uint32 as_request_make(const AsMessage *message, bool asks,
 							  bool *arena);
 
 /*
  * Hang it on its actor's slot in the home, and see that a worker comes.  False
  * if there is no slot for it now.
  */
-extern bool as_request_post(uint32 home, uint64 key_hash, uint32 cell);
+extern PGDLLEXPORT bool as_request_post(uint32 home, uint64 key_hash, uint32 cell);
 
 /* How it stands. */
-extern AsRequestStatus as_request_status(uint32 cell);
+extern PGDLLEXPORT AsRequestStatus as_request_status(uint32 cell);
 
 /* The asker goes; the cell is no longer its own. */
 extern void as_request_abandon(uint32 cell);
@@ -127,7 +127,7 @@ extern void as_request_abandon(uint32 cell);
 extern char *as_request_copy_answer(uint32 cell, uint8 *form);
 
 /* A cell that was not posted, or was RETURNED, goes back. */
-extern void as_request_free(uint32 cell);
+extern PGDLLEXPORT void as_request_free(uint32 cell);
 
 /* The pgprocno of who handles it, or -1. */
 extern int	as_request_runner(uint32 cell);

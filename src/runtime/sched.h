@@ -149,7 +149,7 @@ extern int	as_sched_max_workers(void);
 /* The same, before there is shared memory. */
 extern int	as_sched_workers_wanted(void);
 
-extern AsHomeShared *as_home(uint32 home);
+extern PGDLLEXPORT AsHomeShared *as_home(uint32 home);
 extern AsWorkerShared *as_worker(uint32 worker);
 extern AsDequeShared *as_worker_deque(uint32 worker);
 extern AsRingShared *as_home_queue(uint32 home);
@@ -176,7 +176,7 @@ extern bool as_sched_is_swept(uint32 home);
  * that it may get, and the caller knows that no worker has to look, else 0.
  * Never fails; returns the slot.
  */
-extern AsSlotRef as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash,
+extern PGDLLEXPORT AsSlotRef as_sched_hint(uint32 home, AsSlotRef ref, uint64 key_hash,
 							   int lane, uint64 position, uint64 deadline,
 							   uint64 outside);
 

@@ -205,7 +205,7 @@ extern void as_slots_shmem_init(void);
  * AS_NO_SLOT if it has none and there is no room.  unknown: if claimed, it
  * must not trust that the mailbox is empty.
  */
-extern AsSlotRef as_slot_claim(uint32 home, uint64 key_hash, bool unknown);
+extern PGDLLEXPORT AsSlotRef as_slot_claim(uint32 home, uint64 key_hash, bool unknown);
 
 /* The same, but AS_NO_SLOT if it has none. */
 extern AsSlotRef as_slot_find(uint32 home, uint64 key_hash);
@@ -217,10 +217,10 @@ extern bool as_slot_is_current(AsSlotRef ref);
 extern bool as_slot_is_anothers(AsSlotRef ref);
 
 /* The slot itself.  Only who runs it may look at its last part. */
-extern AsSlotShared *as_slot(AsSlotRef ref);
+extern PGDLLEXPORT AsSlotShared *as_slot(AsSlotRef ref);
 
 /* Say that messages wait in a lane from this position on. */
-extern void as_slot_lower(AsSlotRef ref, int lane, uint64 position);
+extern PGDLLEXPORT void as_slot_lower(AsSlotRef ref, int lane, uint64 position);
 
 /* The same for all lanes from the beginning. */
 extern void as_slot_lower_all(AsSlotRef ref);
@@ -329,7 +329,7 @@ extern void as_slots_forget(uint32 home, void (*forget) (AsSlotShared *slot));
 extern uint32 as_slots_number(void);
 
 /* A reference to the slot of that number, as it is now. */
-extern AsSlotRef as_slot_by_number(uint32 n);
+extern PGDLLEXPORT AsSlotRef as_slot_by_number(uint32 n);
 
 /* How many slots there are, and how many of them are in use, by status. */
 extern uint32 as_slots_count(uint32 *by_status);

@@ -134,14 +134,14 @@ sub napping
 	is($me->finish, 'ERROR:  57014', 'statement_timeout ends an ask');
 	$me->query('RESET statement_timeout');
 	ok(comes_true($node, 'd', q{(actorstore.get('t', 'gone')).value = '1'}), 'what was asked is handled');
-	$me->start(q{SELECT actorstore.ask('t', 'gone', 'nap', '0.3', '1 min')});
+	$me->start(q{SELECT actorstore.ask('t', 'gone', 'nap', '2', '1 min')});
 	ok(napping(), 'the worker is at it');
 	$looker->query("SELECT pg_cancel_backend($me->{pid})");
 	is($me->finish, 'ERROR:  57014', 'so does a cancel');
 	is($me->query(q{SELECT actorstore.ask('t', 'gone', 'look')}), '2', 'what was asked is handled, before the next');
 	is($me->query(q{SELECT actorstore.ask('t', 'gone', 'nap', '0.3', '50 ms')}), 'ERROR:  VA002', 'out of time');
 	is($me->query(q{SELECT actorstore.ask('t', 'gone', 'look')}), '3', 'the same');
-	$asker->start(q{SELECT actorstore.ask('t', 'gone', 'nap', '0.3', '1 min')});
+	$asker->start(q{SELECT actorstore.ask('t', 'gone', 'nap', '2', '1 min')});
 	ok(napping(), 'the worker is at it');
 	is($looker->query("SELECT pg_terminate_backend($asker->{pid})"), 't', 'the asker is terminated');
 	like($asker->finish, qr/57P01/, 'it has gone');

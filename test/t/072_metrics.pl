@@ -55,12 +55,16 @@ sub free_port
 	return $socket->sockport;
 }
 
+# Collectors of other things are left out, where this release has the switch.
+my $help = qx{$exporter --help 2>&1};
+my @others = map { "--no-collector.$_" } grep { $help =~ /collector\.\Q$_\E\b/ } qw(database bgwriter);
+
 my ($in, $output) = ('', '');
 my $port = free_port();
 $ENV{DATA_SOURCE_NAME} = sprintf('user=prometheus host=%s port=%d dbname=d sslmode=disable', $node->host, $node->port);
 my $process = IPC::Run::start(
 	[ $exporter, "--web.listen-address=127.0.0.1:$port", "--extend.query-path=$metrics/queries.yaml", '--disable-default-metrics',
-		'--disable-settings-metrics', '--no-collector.database', '--no-collector.bgwriter' ],
+		'--disable-settings-metrics', @others ],
 	'<', \$in, '>&', \$output);
 END { $process->kill_kill if $process; }
 
