@@ -168,6 +168,11 @@ OBJS = \
 	src/cluster/route_stream.o \
 	src/cluster/registry.o \
 	src/cluster/resolve.o \
+	src/cluster/lane.o \
+	src/cluster/outbox_rows.o \
+	src/cluster/outbox.o \
+	src/cluster/deliver.o \
+	src/cluster/forwarder.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
 	src/api/errand.o \

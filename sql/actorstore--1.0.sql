@@ -1352,6 +1352,88 @@ REVOKE ALL ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, 
 	text, int, text, int, interval, interval, interval, text, float8, int, boolean) FROM PUBLIC;
 
 --
+-- Messages to other nodes
+--
+
+CREATE TABLE actorstore.outbox (
+	node_number smallint NOT NULL,
+	message_id bigint NOT NULL,
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	message text COLLATE "C" NOT NULL,
+	body jsonb,
+	headers jsonb,
+	priority smallint NOT NULL,
+	sent_at timestamptz NOT NULL,
+	due timestamptz,
+	expires_at timestamptz,
+	sender_type text COLLATE "C",
+	sender_id text COLLATE "C",
+	dedup_key text COLLATE "C",
+	PRIMARY KEY (node_number, message_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+	autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off);
+COMMENT ON TABLE actorstore.outbox IS 'messages for actors of other nodes that have not left yet';
+
+-- Made, numbered without gaps, and kept for a while after the other node has them.
+CREATE TABLE actorstore.outbox_batch (
+	node_number smallint NOT NULL,
+	incarnation bigint NOT NULL,
+	batch bigint NOT NULL,
+	nmessages int NOT NULL,
+	envelope bytea NOT NULL,
+	made_at timestamptz NOT NULL,
+	PRIMARY KEY (node_number, incarnation, batch)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
+	autovacuum_vacuum_insert_threshold = -1);
+ALTER TABLE actorstore.outbox_batch ALTER COLUMN envelope SET STORAGE EXTERNAL;
+COMMENT ON TABLE actorstore.outbox_batch IS 'batches of messages that have been sent to other nodes, or are about to be';
+
+-- The last batch that has come from each node, or rather from each incarnation of it.
+CREATE TABLE actorstore.inbox (
+	origin uuid NOT NULL,
+	incarnation bigint NOT NULL,
+	batch bigint NOT NULL,
+	PRIMARY KEY (origin, incarnation)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+COMMENT ON TABLE actorstore.inbox IS 'the last batch of messages that has come from each node';
+
+CREATE FUNCTION actorstore.local_deliver(origin uuid, incarnation bigint, batch bigint, epoch bigint, envelope bytea,
+	OUT watermark bigint, OUT crowded boolean)
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_local_deliver' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, bytea)
+	IS 'for other nodes: take a batch of messages, if it is the next one; the last one that is here';
+
+CREATE FUNCTION actorstore.local_watermarks(origin uuid, OUT incarnation bigint, OUT batch bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_local_watermarks' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_watermarks(uuid) IS 'for other nodes: the last batches of theirs that are here';
+
+CREATE FUNCTION actorstore.local_skip(origin uuid, incarnation bigint, batch bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_skip' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_skip(uuid, bigint, bigint) IS 'for other nodes: batches up to there are lost, go on without them';
+
+CREATE FUNCTION actorstore.lanes_now(OUT node_number smallint, OUT connected boolean, OUT on_their_way bigint,
+	OUT forwarded bigint, OUT batches bigint, OUT repeated bigint, OUT failures bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_lanes_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.lanes_now() IS 'internal: see stat_outbox';
+
+CREATE VIEW actorstore.stat_outbox AS
+SELECT n.node_name, coalesce(l.connected, false) AS connected, coalesce(l.on_their_way, 0) AS on_their_way,
+	coalesce(l.forwarded, 0) AS forwarded, coalesce(l.batches, 0) AS batches, coalesce(l.repeated, 0) AS repeated,
+	coalesce(l.failures, 0) AS failures
+FROM actorstore.node AS n LEFT JOIN actorstore.lanes_now() AS l USING (node_number)
+WHERE NOT n.is_self;
+COMMENT ON VIEW actorstore.stat_outbox
+	IS 'messages to each other node since the server started: on their way, acknowledged, in how many batches';
+
+REVOKE ALL ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, bytea), actorstore.local_watermarks(uuid),
+	actorstore.local_skip(uuid, bigint, bigint), actorstore.lanes_now() FROM PUBLIC;
+
+--
 -- What is wrong
 --
 
@@ -1446,6 +1528,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'See actorstore.in_doubt; put right what is missing there, then delete the row from actorstore.decision.'
 		FROM actorstore.decision WHERE lost IS NOT NULL
 		HAVING count(*) > 0
+		UNION ALL
+		SELECT 24, 'outbox', false, format('messages to node %s have been on their way for more than a minute', n.node_name),
+			'Can it be reached (node_check())? Is a background worker free for the forwarder (max_worker_processes)? See stat_outbox and the server log.'
+		FROM actorstore.node AS n
+		WHERE EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute')
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

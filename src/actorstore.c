@@ -19,6 +19,8 @@
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
+#include "cluster/lane.h"
+#include "cluster/outbox.h"
 #include "cluster/peer_stat.h"
 #include "cluster/registry.h"
 #include "cluster/resolver.h"
@@ -301,6 +303,7 @@ define_settings(void)
 								NULL, NULL, NULL);
 	as_peer_init();
 	as_resolver_init();
+	as_outbox_init();
 	MarkGUCPrefixReserved("actorstore");
 }
 
@@ -325,6 +328,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_offers_shmem_size());
 	RequestAddinShmemSpace(as_leases_shmem_size());
 	RequestAddinShmemSpace(as_peer_stat_shmem_size());
+	RequestAddinShmemSpace(as_lanes_shmem_size());
 	RequestAddinShmemSpace(as_lives_shmem_size());
 	RequestAddinShmemSpace(as_prepared_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 7);
@@ -352,6 +356,7 @@ start_shmem(void)
 	as_offers_shmem_init();
 	as_leases_shmem_init();
 	as_peer_stat_shmem_init();
+	as_lanes_shmem_init();
 	as_lives_shmem_init();
 	as_prepared_shmem_init();
 	LWLockRelease(AddinShmemInitLock);

@@ -17,9 +17,6 @@
 
 PG_FUNCTION_INFO_V1(actorstore_peers_now);
 
-/* nodes of all databases of this server */
-#define MAX_ENTRIES		256
-
 typedef struct EntryShared
 {
 	pg_atomic_uint64 key;		/* database and node number; 0: free */
@@ -29,7 +26,7 @@ typedef struct EntryShared
 typedef struct PeerStatsShared
 {
 	pg_atomic_uint32 nconnections;
-	EntryShared entries[MAX_ENTRIES];	/* taken in order, never given back */
+	EntryShared entries[AS_PEER_STATS];	/* taken in order, never given back */
 } PeerStatsShared;
 
 int			actorstore_max_peer_connections = 1000;
@@ -51,7 +48,7 @@ as_peer_stat_shmem_init(void)
 	if (found)
 		return;
 	pg_atomic_init_u32(&shared->nconnections, 0);
-	for (int i = 0; i < MAX_ENTRIES; i++)
+	for (int i = 0; i < AS_PEER_STATS; i++)
 	{
 		pg_atomic_init_u64(&shared->entries[i].key, 0);
 		for (int j = 0; j < AS_PEER_NCOUNTERS; j++)
@@ -70,7 +67,7 @@ as_peer_stat_find(int16 node_number)
 {
 	uint64		wanted = key_of(node_number);
 
-	for (int i = 0; shared != NULL && i < MAX_ENTRIES; i++)
+	for (int i = 0; shared != NULL && i < AS_PEER_STATS; i++)
 	{
 		uint64		key = 0;
 
@@ -94,6 +91,15 @@ as_peer_stat_get(int entry, AsPeerCounter counter)
 {
 	return entry < 0 ? 0 :
 		(int64) pg_atomic_read_u64(&shared->entries[entry].counters[counter]);
+}
+
+bool
+as_peer_stat_node(int entry, int16 *node_number)
+{
+	uint64		key = pg_atomic_read_u64(&shared->entries[entry].key);
+
+	*node_number = (int16) (key & 0xFFFF);
+	return key != 0 && (Oid) (key >> 16) == MyDatabaseId;
 }
 
 /* ---- How many connections ---- */
@@ -130,15 +136,15 @@ actorstore_peers_now(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; shared != NULL && i < MAX_ENTRIES; i++)
+	for (int i = 0; shared != NULL && i < AS_PEER_STATS; i++)
 	{
-		uint64		key = pg_atomic_read_u64(&shared->entries[i].key);
+		int16		node_number;
 		Datum		values[1 + AS_PEER_NCOUNTERS];
 		bool		nulls[1 + AS_PEER_NCOUNTERS] = {false};
 
-		if (key == 0 || (Oid) (key >> 16) != MyDatabaseId)
+		if (!as_peer_stat_node(i, &node_number))
 			continue;
-		values[0] = Int16GetDatum((int16) (key & 0xFFFF));
+		values[0] = Int16GetDatum(node_number);
 		for (int j = 0; j < AS_PEER_NCOUNTERS; j++)
 			values[1 + j] = Int64GetDatum(as_peer_stat_get(i, j));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

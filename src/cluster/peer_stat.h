@@ -17,6 +17,9 @@
 
 #include "actorstore.h"
 
+/* entries: nodes of all databases of this server */
+#define AS_PEER_STATS	256
+
 typedef enum AsPeerCounter
 {
 	AS_PEER_OPEN,				/* connections there are now */
@@ -37,6 +40,9 @@ extern void as_peer_stat_shmem_init(void);
 
 /* The entry of a node of this database; -1 if there is none. */
 extern int	as_peer_stat_find(int16 node_number);
+
+/* The node of an entry; false if it is of another database, or none's. */
+extern bool as_peer_stat_node(int entry, int16 *node_number);
 
 /* Add to a counter; entry -1 counts nothing. */
 extern void as_peer_stat_count(int entry, AsPeerCounter counter, int64 n);

@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "cluster/decision.h"
+#include "cluster/forwarder.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "commands/extension.h"
@@ -80,6 +81,7 @@ pass_safely(MemoryContext context)
 	PG_TRY();
 	{
 		nresolved = as_resolve();
+		as_forwarders_look();
 	}
 	PG_CATCH();
 	{

@@ -29,6 +29,10 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+bool		(*as_is_elsewhere) (uint64 key_hash) = NULL;
+int			(*as_send_elsewhere) (const AsType *type, AsMessage *messages, int n) = NULL;
+bool		(*as_cancel_elsewhere) (int64 message_id, void (*check) (AsMessage *message)) = NULL;
+
 /* Look for room by ourselves so often, should nobody tell us. */
 #define ROOM_NAP_MS		100
 
@@ -115,9 +119,13 @@ must_queue(const AsType *type, const AsMessage *message)
 		!as_is_system(message->name) && as_waiting_anyone(message->key_hash);
 }
 
-/* Get room for a message; false if it is to be dropped. */
+/*
+ * Get room for a message; false if it is to be dropped.  For one that has come
+ * from another node (crowded is not NULL) nobody is there to wait or to be told.
+ */
 static bool
-find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message)
+find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message,
+		  bool *crowded)
 {
 	int			limit = type->declared ? type->mailbox_limit :
 	actorstore_mailbox_limit;
@@ -128,9 +136,15 @@ find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message)
 		limit = PG_INT32_MAX - 1;
 
 	if (!as_sched_active() ||
-		(!must_queue(type, message) &&
+		((crowded != NULL || !must_queue(type, message)) &&
 		 as_outgoing_reserve(mailbox, message->key_hash, limit, &mine)))
 		return true;
+	if (crowded != NULL)
+	{
+		*crowded = type->on_full == AS_FULL_WAIT;
+		return *crowded &&
+			as_outgoing_reserve(mailbox, message->key_hash, PG_INT32_MAX - 1, &mine);
+	}
 	switch (type->on_full)
 	{
 		case AS_FULL_ERROR:
@@ -195,7 +209,8 @@ as_warn_not_preloaded(const char *what)
  * been dropped.
  */
 static bool
-is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message)
+is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message,
+		  bool *crowded)
 {
 	int64		first;
 
@@ -204,7 +219,7 @@ is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message)
 		message->message_id = first;
 		return false;
 	}
-	if (!find_room(mailbox, type, message))
+	if (!find_room(mailbox, type, message, crowded))
 	{
 		as_letter_bury(message, &mailbox_full);
 		return false;
@@ -212,18 +227,38 @@ is_let_in(AsMailbox *mailbox, const AsType *type, AsMessage *message)
 	return true;
 }
 
-int
-as_send(AsType *type, AsMessage *messages, int n)
+/* Messages with room for them in the mailboxes. */
+static void
+insert(AsMailbox *mailbox, AsType *type, AsMessage *messages, int n)
 {
 	AsOutside	known;
 	bool		outside;
+
+	if (n > 0)
+		as_mailbox_insert(mailbox, messages, n);
+	outside = n > 0 && as_outside_find(type, &known);
+	for (int i = 0; i < n; i++)
+	{
+		if (outside && messages[i].due == 0 && as_outside_takes(type, &messages[i]))
+			as_outgoing_note_outside(messages[i].key_hash, &known);
+		as_outgoing_note(messages[i].key_hash, messages[i].lane,
+						 messages[i].position, messages[i].due);
+		if (type->order_by_deadline && messages[i].due == 0)
+			as_outgoing_note_deadline(messages[i].key_hash,
+									  messages[i].expires_at);
+	}
+}
+
+/* crowded is NULL for messages that are sent here. */
+static int
+put(AsType *type, AsMessage *messages, int n, bool *crowded)
+{
 	AsMailbox	mailbox;
 	AsMessage  *let_in = palloc(n * sizeof(AsMessage));
+	AsMessage  *away = NULL;
 	TimestampTz now = GetCurrentTimestamp();
 	int			nlet_in = 0;
-
-	if (!as_sched_active())
-		as_warn_not_preloaded("messages");
+	int			naway = 0;
 
 	as_mailbox_open(&mailbox, RowExclusiveLock);
 	for (int done = 0; done < n; done += AS_ID_BLOCK)
@@ -235,28 +270,41 @@ as_send(AsType *type, AsMessage *messages, int n)
 			 message < &messages[done + some]; message++)
 		{
 			complete(message, now);
-			message->message_id = message->position = id++;
-			if (is_let_in(&mailbox, type, message))
+			message->position = id++;
+			if (crowded == NULL)
+				message->message_id = message->position;
+			if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
+			{
+				if (away == NULL)
+					away = palloc(n * sizeof(AsMessage));
+				away[naway++] = *message;
+			}
+			else if (is_let_in(&mailbox, type, message, crowded))
 				let_in[nlet_in++] = *message;
 		}
 	}
-	if (nlet_in > 0)
-		as_mailbox_insert(&mailbox, let_in, nlet_in);
-	outside = nlet_in > 0 && as_outside_find(type, &known);
-	for (int i = 0; i < nlet_in; i++)
-	{
-		if (outside && let_in[i].due == 0 && as_outside_takes(type, &let_in[i]))
-			as_outgoing_note_outside(let_in[i].key_hash, &known);
-		as_outgoing_note(let_in[i].key_hash, let_in[i].lane,
-						 let_in[i].position, let_in[i].due);
-		if (type->order_by_deadline && let_in[i].due == 0)
-			as_outgoing_note_deadline(let_in[i].key_hash,
-									  let_in[i].expires_at);
-	}
+	insert(&mailbox, type, let_in, nlet_in);
 	as_mailbox_close(&mailbox);
+	if (naway > 0)
+		nlet_in += as_send_elsewhere(type, away, naway);
 	pfree(let_in);
 	CommandCounterIncrement();
 	return nlet_in;
+}
+
+int
+as_send(AsType *type, AsMessage *messages, int n)
+{
+	if (!as_sched_active())
+		as_warn_not_preloaded("messages");
+	return put(type, messages, n, NULL);
+}
+
+void
+as_send_arrived(AsType *type, AsMessage *messages, int n, bool *crowded)
+{
+	*crowded = false;
+	(void) put(type, messages, n, crowded);
 }
 
 bool
@@ -277,7 +325,7 @@ as_cancel(int64 message_id, void (*check) (AsMessage *message))
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
 	if (!found)
-		return false;
+		return as_cancel_elsewhere != NULL && as_cancel_elsewhere(message_id, check);
 	if (message.dedup_key != NULL)
 		as_dedup_release(&message);
 	as_outgoing_note_cancelled(message.key_hash);

@@ -26,8 +26,24 @@
  */
 extern int	as_send(AsType *type, AsMessage *messages, int n);
 
-/* Raise 54000 if body and headers are too large. */
-extern void as_message_check_size(const AsMessage *message);
+/*
+ * Messages that have come from another node, with all that they were sent
+ * with; they keep their ids.  Those for a full mailbox die, unless the type
+ * says that senders wait: then they are let in, and *crowded is set, so that
+ * the other node waits.
+ */
+extern void as_send_arrived(AsType *type, AsMessage *messages, int n,
+							bool *crowded);
+
+/*
+ * What higher floors do with messages for actors that do not live here: which
+ * they are, sending them (how many were sent), taking one back (true if it was
+ * there).
+ */
+extern bool (*as_is_elsewhere) (uint64 key_hash);
+extern int	(*as_send_elsewhere) (const AsType *type, AsMessage *messages, int n);
+extern bool (*as_cancel_elsewhere) (int64 message_id,
+									void (*check) (AsMessage *message));
 
 /* Raise 54000 if a message, of which body and headers are given, is too large. */
 extern void as_message_check_size(const AsMessage *message);

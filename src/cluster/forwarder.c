@@ -1,0 +1,648 @@
+/*-------------------------------------------------------------------------
+ *
+ * forwarder.c
+ *	  See forwarder.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/forwarder.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "cluster/decision.h"
+#include "cluster/fault.h"
+#include "cluster/lane.h"
+#include "cluster/outbox.h"
+#include "cluster/peer.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runtime/sched.h"
+#include "runtime/worker.h"
+#include "state/text_query.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* batches made and not answered */
+#define WINDOW			16
+
+/* of these, in one flight, which the other node stores in one transaction */
+#define FLIGHT			8
+
+/* look at all that is in the outbox so often: if nobody tells, and in any case */
+#define LOOK_MS			1000
+#define BUSY_LOOK_MS	10000
+
+/* look so often whether the database is wanted by somebody alone */
+#define NAP_MS			500
+
+/* between tries to reach the other node */
+#define MIN_BACKOFF_MS	50
+#define MAX_BACKOFF_MS	10000
+
+/* while mailboxes there are crowded */
+#define MIN_PAUSE_MS	5
+#define MAX_PAUSE_MS	1000
+
+/* delete what was answered so often */
+#define CLEAN_MS		5000
+
+#define DELIVER_SQL \
+	"SELECT watermark, crowded FROM actorstore.local_deliver($1::pg_catalog.uuid, $2::pg_catalog.int8, $3::pg_catalog.int8, $4::pg_catalog.int8, $5::pg_catalog.bytea)"
+
+typedef struct Forwarder
+{
+	int16		number;			/* of the other node */
+	int			lane;
+	MemoryContext context;		/* of batches */
+	MemoryContext scratch;
+	AsPeer	   *peer;			/* NULL: not connected */
+	char	   *uuid;			/* ours, as text */
+	int64		incarnation;	/* ours */
+	int64		last;			/* number of the batch made last, in it */
+
+	AsBatch		batches[WINDOW];	/* in their order */
+	int			nbatches;
+	int			nflying;		/* of these, in the flight */
+	bool		stored;			/* more in the table, made before */
+
+	/* what the other node has, of which incarnation; all before is done */
+	int64		done_incarnation;
+	int64		done_number;
+
+	uint64		from;			/* look from this id on; AS_NO_LOW: at nothing */
+	XLogRecPtr	safe;			/* batches are, once the standbys have all that */
+	int			backoff;		/* ms */
+	int			pause;
+	TimestampTz looked_at;		/* at all */
+	TimestampTz cleaned_at;
+} Forwarder;
+
+static Forwarder me;
+
+/* ---- Transactions ---- */
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(me.scratch);
+}
+
+static void
+end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(me.scratch);
+}
+
+/* ---- Batches ---- */
+
+static void
+keep(const AsBatch *batch)
+{
+	me.batches[me.nbatches] = *batch;
+	me.batches[me.nbatches++].envelope = MemoryContextStrdup(me.context, batch->envelope);
+}
+
+static void
+drop_batches(void)
+{
+	for (int i = 0; i < me.nbatches; i++)
+		pfree(me.batches[i].envelope);
+	me.nbatches = 0;
+	me.nflying = 0;
+}
+
+/* Those that an earlier process has made, behind the last one at hand. */
+static void
+load_stored(void)
+{
+	AsRows		rows;
+	text	   *args[4];
+	const AsBatch *last = me.nbatches > 0 ? &me.batches[me.nbatches - 1] : NULL;
+	int			room = WINDOW - me.nbatches;
+
+	args[0] = as_int_text(me.number);
+	args[1] = as_int_text(last != NULL ? last->incarnation : me.done_incarnation);
+	args[2] = as_int_text(last != NULL ? last->number : me.done_number);
+	args[3] = as_int_text(room);
+	begin();
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
+						 " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
+						 " ORDER BY incarnation, batch LIMIT $4::text::int",
+						 4, args);
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		AsBatch		batch = {
+			.incarnation = as_cell_int(&rows, i, 0),
+			.number = as_cell_int(&rows, i, 1),
+			.nmessages = (int) as_cell_int(&rows, i, 2),
+			.envelope = text_to_cstring(as_cell(&rows, i, 3))
+		};
+
+		keep(&batch);
+		as_lane_count(me.lane, AS_LANE_REPEATED, 1);
+	}
+	me.stored = rows.nrows == room;
+	end();
+	me.safe = GetFlushRecPtr(NULL);
+}
+
+/* Make a batch of what is in the outbox; false if there is nothing. */
+static bool
+make_batch(void)
+{
+	AsBatch		batch = {.incarnation = me.incarnation, .number = me.last + 1};
+	uint64		from = Min(me.from, as_lane_take_low(me.lane));
+	uint64		next;
+	bool		made;
+
+	if (TimestampDifferenceExceeds(me.looked_at, GetCurrentTimestamp(), BUSY_LOOK_MS))
+		from = 0;
+	me.from = AS_NO_LOW;
+	if (from == AS_NO_LOW)
+		return false;
+	if (from == 0)
+		me.looked_at = GetCurrentTimestamp();
+
+	/* should this fail, the next process looks at all */
+	begin();
+	made = as_outbox_dispatch(me.number, from, &batch, &next);
+	if (made)
+	{
+		as_sync_require();
+		ForceSyncCommit();
+	}
+	end();
+	me.from = next;
+	if (!made)
+		return false;
+	me.safe = XactLastCommitEnd;
+	me.last++;
+	keep(&batch);
+	AS_FAULT("forward_made");
+	return true;
+}
+
+/* ---- What the other node has ---- */
+
+static int64
+column(const PGresult *result, int row, int number)
+{
+	return pg_strtoint64(PQgetvalue(result, row, number));
+}
+
+/* The last batches that were made in an incarnation; 0 if none are kept. */
+static void
+kept_batches(int64 incarnation, int64 *first, int64 *last)
+{
+	AsRows		rows;
+	text	   *args[2] = {as_int_text(me.number), as_int_text(incarnation)};
+
+	begin();
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT coalesce(min(batch), 0)::text, coalesce(max(batch), 0)::text FROM actorstore.outbox_batch"
+						 " WHERE node_number = $1::text::smallint AND incarnation = $2::text::bigint",
+						 2, args);
+	*first = as_cell_int(&rows, 0, 0);
+	*last = as_cell_int(&rows, 0, 1);
+	end();
+}
+
+/* The incarnations of ours that batches are kept of, in their order. */
+static int64 *
+kept_incarnations(int *n)
+{
+	AsRows		rows;
+	text	   *args[1] = {as_int_text(me.number)};
+	int64	   *incarnations;
+
+	begin();
+	*n = as_text_query(&rows, SPI_OK_SELECT,
+					   "SELECT DISTINCT incarnation::text FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint",
+					   1, args);
+	incarnations = palloc(sizeof(int64) * (*n + 1));
+	for (int i = 0; i < *n; i++)
+		incarnations[i] = as_cell_int(&rows, i, 0);
+	end();
+	for (int i = 1; i < *n; i++)
+	{
+		for (int j = i; j > 0 && incarnations[j - 1] > incarnations[j]; j--)
+		{
+			int64		swap = incarnations[j];
+
+			incarnations[j] = incarnations[j - 1];
+			incarnations[j - 1] = swap;
+		}
+	}
+	return incarnations;
+}
+
+static int64
+watermark_of(const PGresult *result, int64 incarnation)
+{
+	for (int i = 0; i < PQntuples(result); i++)
+	{
+		if (column(result, i, 0) == incarnation)
+			return column(result, i, 1);
+	}
+	return 0;
+}
+
+/* What it has not, and we neither: nobody will ever bring it. */
+static void
+give_up_lost(int64 incarnation, int64 watermark, int64 first)
+{
+	const char *values[3] = {me.uuid, psprintf(INT64_FORMAT, incarnation), psprintf(INT64_FORMAT, first - 1)};
+
+	ereport(LOG,
+			(errmsg("batches " INT64_FORMAT " to " INT64_FORMAT " of messages to node number %d are LOST: it had acknowledged them, and has them no more",
+					watermark + 1, first - 1, me.number),
+			 errhint("Raise actorstore.outbox_retention, or let that node wait for its standbys.")));
+	(void) as_peer_execute(me.peer, "SELECT actorstore.local_skip($1::pg_catalog.uuid, $2::pg_catalog.int8, $3::pg_catalog.int8)",
+						   3, values, false);
+}
+
+/*
+ * After a connection was made: which batches has the other node?  All of an
+ * earlier incarnation come before those of a later one.
+ */
+static void
+resynchronize(void)
+{
+	const char *values[1] = {me.uuid};
+	PGresult   *result;
+	int			n;
+	int64	   *incarnations;
+	int64	   *watermarks;
+
+	drop_batches();
+	result = as_peer_execute(me.peer, "SELECT incarnation, batch FROM actorstore.local_watermarks($1::pg_catalog.uuid)",
+							 1, values, false);
+	incarnations = kept_incarnations(&n);
+	watermarks = palloc(sizeof(int64) * (n + 1));
+	for (int i = 0; i < n; i++)
+		watermarks[i] = watermark_of(result, incarnations[i]);
+	me.done_incarnation = me.done_number = 0;
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int64		first,
+					last;
+
+		kept_batches(incarnations[i], &first, &last);
+		if (incarnations[i] == me.incarnation)
+			me.last = last;
+		if (watermarks[i] < first - 1)
+		{
+			give_up_lost(incarnations[i], watermarks[i], first);
+			watermarks[i] = first - 1;
+		}
+		me.done_incarnation = incarnations[i];
+		me.done_number = watermarks[i];
+		if (watermarks[i] >= last)
+			break;				/* and so has it all that is older */
+	}
+	me.stored = n > 0;
+	me.from = 0;
+}
+
+/* ---- The connection ---- */
+
+static void
+disconnect(void)
+{
+	if (me.peer != NULL)
+		as_peer_close(me.peer);
+	me.peer = NULL;
+	as_lane_set_connected(me.lane, false);
+	drop_batches();
+}
+
+static void
+say_failure(ErrorData *error)
+{
+	/* said when it begins, not at every try */
+	if (me.backoff == 0)
+		ereport(LOG,
+				(errmsg("messages to node number %d wait: %s", me.number, error->message),
+				 error->detail == NULL ? 0 : errdetail_internal("%s", error->detail)));
+	me.backoff = Min(MAX_BACKOFF_MS, Max(MIN_BACKOFF_MS, 2 * me.backoff));
+	as_lane_count(me.lane, AS_LANE_FAILURES, 1);
+}
+
+/* Do something that the other node may make fail; then we are not connected. */
+static void
+try_to(void (*act) (void))
+{
+	PG_TRY();
+	{
+		act();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(me.scratch);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(me.scratch);
+		disconnect();
+		say_failure(error);
+	}
+	PG_END_TRY();
+}
+
+static const AsNode *
+other_node(void)
+{
+	const AsNode *self = as_node_self();
+
+	return self == NULL || self->number == me.number ? NULL : as_node_by_number(me.number);
+}
+
+static void
+connect_and_ask(void)
+{
+	AsNode		node;
+
+	begin();
+	node = *other_node();
+	node.name = pstrdup(node.name);
+	node.conninfo = node.conninfo == NULL ? NULL : pstrdup(node.conninfo);
+	me.incarnation = as_node_self()->incarnation;
+	me.uuid = MemoryContextStrdup(me.context,
+								  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&as_node_self()->uuid))));
+	me.last = 0;
+	end();
+	me.peer = as_peer_get(&node);
+	resynchronize();
+	if (me.backoff > 0)
+		ereport(LOG,
+				(errmsg("messages to node \"%s\" go on", node.name)));
+	me.backoff = 0;
+	as_lane_set_connected(me.lane, true);
+}
+
+/* ---- Flights ---- */
+
+static void
+launch(void)
+{
+	char	   *epoch;
+
+	/* made, but not safe yet: somebody has stopped waiting for the standbys */
+	if (!as_sync_acknowledged(me.safe))
+		return;
+	begin();
+	epoch = psprintf(INT64_FORMAT, as_node_epoch());
+	end();
+	me.nflying = Min(me.nbatches, FLIGHT);
+	for (int i = 0; i < me.nflying; i++)
+	{
+		const AsBatch *batch = &me.batches[i];
+		const char *values[5] = {
+			me.uuid, psprintf(INT64_FORMAT, batch->incarnation),
+			psprintf(INT64_FORMAT, batch->number), epoch, batch->envelope
+		};
+
+		(void) as_peer_add(me.peer, DELIVER_SQL, 5, values, true);
+	}
+	(void) as_peer_launch(me.peer);
+	AS_FAULT("forward_sent");
+}
+
+/* The first one is there, for good. */
+static void
+forget_first(void)
+{
+	AsBatch    *batch = &me.batches[0];
+
+	me.done_incarnation = batch->incarnation;
+	me.done_number = batch->number;
+	as_lane_add(me.lane, -batch->nmessages);
+	as_lane_count(me.lane, AS_LANE_FORWARDED, batch->nmessages);
+	as_lane_count(me.lane, AS_LANE_BATCHES, 1);
+	pfree(batch->envelope);
+	memmove(me.batches, me.batches + 1, sizeof(AsBatch) * --me.nbatches);
+}
+
+static void
+land(void)
+{
+	bool		crowded = false;
+	int			n = me.nflying;
+
+	if (!as_peers_wait(&me.peer, 1, as_peer_deadline(actorstore_peer_timeout)) &&
+		!me.peer->broken)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("no answer to a batch of messages")));
+	me.nflying = 0;
+	for (int i = 0; i < n; i++)
+	{
+		PGresult   *result = as_peer_result(me.peer, i);
+
+		if (column(result, 0, 0) < me.batches[0].number)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_EXCEPTION),
+					 errmsg("node number %d has only batch %s where " INT64_FORMAT " was sent",
+							me.number, PQgetvalue(result, 0, 0), me.batches[0].number)));
+		crowded = crowded || PQgetvalue(result, 0, 1)[0] == 't';
+		forget_first();
+	}
+	me.pause = crowded ? Min(MAX_PAUSE_MS, Max(MIN_PAUSE_MS, 2 * me.pause)) : 0;
+}
+
+/* Batches that were answered long enough ago; the last one stays. */
+static void
+clean(void)
+{
+	text	   *args[4];
+
+	args[0] = as_int_text(me.number);
+	args[1] = as_int_text(me.done_incarnation);
+	args[2] = as_int_text(me.done_number);
+	args[3] = as_int_text(actorstore_outbox_retention);
+	begin();
+	(void) as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint"
+						 " AND (incarnation, batch) < ($2::text::bigint, $3::text::bigint)"
+						 " AND made_at < clock_timestamp() - $4::text::int * interval '1 second'",
+						 4, args);
+	end();
+	me.cleaned_at = GetCurrentTimestamp();
+}
+
+/*
+ * Send what there is, make what comes next, and see what has arrived; until
+ * there is nothing left.
+ */
+static void
+forward(void)
+{
+	for (;;)
+	{
+		as_worker_check_signals();
+		if (me.stored && me.nflying == 0 && me.nbatches < WINDOW)
+			load_stored();
+		if (me.nbatches == 0 && !make_batch())
+			return;
+		if (me.nflying == 0)
+			launch();
+		if (me.nflying == 0)
+			return;
+		while (!me.stored && me.nbatches < WINDOW && make_batch())
+			;
+		land();
+		MemoryContextReset(me.scratch);
+		if (me.pause > 0 || as_sched_is_barred(MyDatabaseId))
+			return;
+	}
+}
+
+/* ---- The process ---- */
+
+static void
+nap(void)
+{
+	int			ms = me.pause > 0 ? me.pause :
+	me.backoff > 0 ? me.backoff / 2 + (int) (pg_prng_double(&pg_global_prng_state) * me.backoff / 2) :
+	LOOK_MS;
+
+	TimestampTz until = as_peer_deadline(ms);
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) pgstat_report_stat(false);
+	while (!as_sched_is_barred(MyDatabaseId))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		int			events;
+
+		if (left <= 0)
+			break;
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   Min(NAP_MS, left), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		as_worker_check_signals();
+		if ((events & WL_LATCH_SET) && me.pause == 0 && me.backoff == 0)
+			return;
+	}
+
+	/* nobody has told: look at all */
+	me.from = 0;
+}
+
+static bool
+is_wanted(void)
+{
+	bool		wanted;
+
+	begin();
+	wanted = OidIsValid(get_extension_oid("actorstore", true)) && other_node() != NULL;
+	end();
+	return wanted && !as_sched_is_barred(MyDatabaseId);
+}
+
+static void
+work(void)
+{
+	if (me.peer == NULL)
+		try_to(connect_and_ask);
+	if (me.peer != NULL)
+		try_to(forward);
+	if (me.done_number > 1 &&
+		TimestampDifferenceExceeds(me.cleaned_at, GetCurrentTimestamp(), CLEAN_MS))
+		try_to(clean);
+}
+
+void
+as_forwarder_main(Datum argument)
+{
+	Oid			database;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(Oid));
+	as_worker_connect(database);
+	me.number = DatumGetInt16(argument);
+	me.lane = as_lane_find(me.number);
+	if (me.lane < 0 || !as_lane_register(me.lane))
+		proc_exit(0);
+	me.context = AllocSetContextCreate(TopMemoryContext, "actorstore forwarder",
+									   ALLOCSET_DEFAULT_SIZES);
+	me.scratch = AllocSetContextCreate(me.context, "actorstore forwarder's work",
+									   ALLOCSET_DEFAULT_SIZES);
+	if (RecoveryInProgress() || as_worker_look_around() != AS_FOUND_SERVED)
+		proc_exit(0);
+	while (is_wanted())
+	{
+		work();
+		MemoryContextReset(me.scratch);
+		nap();
+	}
+	proc_exit(0);
+}
+
+void
+as_forwarder_start(int16 node)
+{
+	BackgroundWorker registration = {
+		.bgw_name = "actorstore forwarder",
+		.bgw_type = "actorstore forwarder",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "actorstore",
+		.bgw_function_name = "as_forwarder_main",
+		.bgw_main_arg = Int16GetDatum(node)
+	};
+	BackgroundWorkerHandle *handle;
+	int			lane = as_lane_find(node);
+
+	if (lane < 0 || !as_lane_claim_start(lane))
+		return;
+	memcpy(registration.bgw_extra, &MyDatabaseId, sizeof(Oid));
+	if (!RegisterDynamicBackgroundWorker(&registration, &handle))
+		ereport(LOG,
+				(errmsg("no background worker is free to take messages to node number %d", node),
+				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+}
+
+void
+as_forwarders_look(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	AsRows		rows;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT node_number::text FROM actorstore.node AS n WHERE NOT is_self"
+						 " AND (EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number)"
+						 "  OR EXISTS (SELECT FROM actorstore.outbox_batch AS b WHERE b.node_number = n.node_number))",
+						 0, NULL);
+	for (int i = 0; i < rows.nrows; i++)
+		as_forwarder_start((int16) as_cell_int(&rows, i, 0));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}

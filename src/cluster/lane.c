@@ -1,0 +1,189 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane.c
+ *	  See lane.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/lane.h"
+
+#include "cluster/peer_stat.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(actorstore_lanes_now);
+
+/* one that was started and did not come is given up */
+#define START_MS		15000
+
+typedef struct LaneShared
+{
+	pg_atomic_uint32 procno;	/* of the forwarder, 1 more; 0: none */
+	pg_atomic_uint32 connected;
+	pg_atomic_uint64 started_at;
+	pg_atomic_uint64 low;
+	pg_atomic_uint64 depth;		/* signed */
+	pg_atomic_uint64 counters[AS_LANE_NCOUNTERS];
+} LaneShared;
+
+/* one beside each entry of peer_stat.h */
+static LaneShared *lanes = NULL;
+static LaneShared *own = NULL;	/* in the forwarder */
+
+Size
+as_lanes_shmem_size(void)
+{
+	return sizeof(LaneShared) * AS_PEER_STATS;
+}
+
+void
+as_lanes_shmem_init(void)
+{
+	bool		found;
+
+	lanes = ShmemInitStruct("actorstore lanes", as_lanes_shmem_size(), &found);
+	if (found)
+		return;
+	for (LaneShared *lane = lanes; lane < lanes + AS_PEER_STATS; lane++)
+	{
+		pg_atomic_init_u32(&lane->procno, 0);
+		pg_atomic_init_u32(&lane->connected, 0);
+		pg_atomic_init_u64(&lane->started_at, 0);
+		pg_atomic_init_u64(&lane->low, AS_NO_LOW);
+		pg_atomic_init_u64(&lane->depth, 0);
+		for (int i = 0; i < AS_LANE_NCOUNTERS; i++)
+			pg_atomic_init_u64(&lane->counters[i], 0);
+	}
+}
+
+int
+as_lane_find(int16 node)
+{
+	return lanes == NULL ? -1 : as_peer_stat_find(node);
+}
+
+/* ---- From senders to the forwarder ---- */
+
+void
+as_lane_lower(int lane, uint64 low)
+{
+	uint64		now = pg_atomic_read_u64(&lanes[lane].low);
+
+	while (low < now && !pg_atomic_compare_exchange_u64(&lanes[lane].low, &now, low))
+		;
+}
+
+void
+as_lane_hint(int lane, uint64 low)
+{
+	uint32		procno;
+
+	as_lane_lower(lane, low);
+	pg_memory_barrier();
+	procno = pg_atomic_read_u32(&lanes[lane].procno);
+	if (procno != 0)
+		SetLatch(&GetPGProcByNumber(procno - 1)->procLatch);
+}
+
+uint64
+as_lane_take_low(int lane)
+{
+	return pg_atomic_exchange_u64(&lanes[lane].low, AS_NO_LOW);
+}
+
+/* ---- Numbers ---- */
+
+void
+as_lane_add(int lane, int64 n)
+{
+	pg_atomic_fetch_add_u64(&lanes[lane].depth, n);
+}
+
+int64
+as_lane_depth(int lane)
+{
+	return Max(0, (int64) pg_atomic_read_u64(&lanes[lane].depth));
+}
+
+void
+as_lane_count(int lane, AsLaneCounter counter, int64 n)
+{
+	pg_atomic_fetch_add_u64(&lanes[lane].counters[counter], n);
+}
+
+void
+as_lane_set_connected(int lane, bool connected)
+{
+	pg_atomic_write_u32(&lanes[lane].connected, connected ? 1 : 0);
+}
+
+/* ---- The forwarder ---- */
+
+static void
+leave(int code, Datum arg)
+{
+	pg_atomic_write_u32(&own->connected, 0);
+	pg_atomic_write_u64(&own->started_at, 0);
+	pg_atomic_write_u32(&own->procno, 0);
+}
+
+bool
+as_lane_register(int lane)
+{
+	uint32		none = 0;
+
+	if (!pg_atomic_compare_exchange_u32(&lanes[lane].procno, &none, as_my_proc_number + 1))
+		return false;
+	own = &lanes[lane];
+	before_shmem_exit(leave, (Datum) 0);
+	return true;
+}
+
+bool
+as_lane_claim_start(int lane)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		started_at = pg_atomic_read_u64(&lanes[lane].started_at);
+
+	return pg_atomic_read_u32(&lanes[lane].procno) == 0 &&
+		(started_at == 0 ||
+		 TimestampDifferenceExceeds((TimestampTz) started_at, now, START_MS)) &&
+		pg_atomic_compare_exchange_u64(&lanes[lane].started_at, &started_at, (uint64) now);
+}
+
+/* ---- The view ---- */
+
+/* What the lanes of this database have done since the server started. */
+Datum
+actorstore_lanes_now(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int16		node;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; lanes != NULL && i < AS_PEER_STATS; i++)
+	{
+		Datum		values[3 + AS_LANE_NCOUNTERS];
+		bool		nulls[3 + AS_LANE_NCOUNTERS] = {false};
+
+		if (!as_peer_stat_node(i, &node))
+			continue;
+		values[0] = Int16GetDatum(node);
+		values[1] = BoolGetDatum(pg_atomic_read_u32(&lanes[i].connected) != 0);
+		values[2] = Int64GetDatum(as_lane_depth(i));
+		for (int j = 0; j < AS_LANE_NCOUNTERS; j++)
+			values[3 + j] = Int64GetDatum((int64) pg_atomic_read_u64(&lanes[i].counters[j]));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

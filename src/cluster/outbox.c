@@ -1,0 +1,333 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  See outbox.h: the sender's side.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/outbox.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "cluster/lane.h"
+#include "cluster/peer.h"
+#include "cluster/peer_stat.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "runtime/letters.h"
+#include "runtime/sched.h"
+#include "runtime/send.h"
+#include "state/text_query.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+int			actorstore_outbox_limit = 100000;
+int			actorstore_outbox_retention = 300;
+
+/* Look for room so often. */
+#define ROOM_NAP_MS		20
+
+/* What this transaction has sent to a node, by subtransaction */
+typedef struct Sent
+{
+	SubTransactionId subid;
+	int			lane;
+	int64		n;
+	uint64		low;
+} Sent;
+
+static Sent *sent = NULL;		/* in TopTransactionContext */
+static int	nsent = 0;
+static int	allocated = 0;
+
+static const AsReason outbox_full = {.reason = "outbox full",
+.sqlerrcode = AS_ERRCODE_MAILBOX_FULL};
+
+/* ---- Notes for the end of the transaction ---- */
+
+static void
+note(int lane, int64 n, uint64 low)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	for (int i = nsent - 1; i >= 0 && sent[i].subid == subid; i--)
+	{
+		if (sent[i].lane == lane)
+		{
+			sent[i].n += n;
+			sent[i].low = Min(sent[i].low, low);
+			return;
+		}
+	}
+	if (nsent == allocated)
+	{
+		int			more = Max(8, 2 * allocated);
+
+		sent = sent == NULL ?
+			MemoryContextAlloc(TopTransactionContext, more * sizeof(Sent)) :
+			repalloc(sent, more * sizeof(Sent));
+		allocated = more;
+	}
+	sent[nsent++] = (Sent) {
+		.subid = subid, .lane = lane, .n = n, .low = low
+	};
+}
+
+static void
+forget(void)
+{
+	sent = NULL;
+	nsent = 0;
+	allocated = 0;
+}
+
+static void
+at_transaction_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			for (int i = 0; i < nsent; i++)
+				as_lane_hint(sent[i].lane, sent[i].low);
+			forget();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			for (int i = 0; i < nsent; i++)
+				as_lane_add(sent[i].lane, -sent[i].n);
+			forget();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
+						SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (int i = nsent - 1; i >= 0 && sent[i].subid == subid; i--)
+			sent[i].subid = parent;
+	}
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (nsent > 0 && sent[nsent - 1].subid == subid)
+		{
+			nsent--;
+			as_lane_add(sent[nsent].lane, -sent[nsent].n);
+		}
+	}
+}
+
+/* ---- Sending ---- */
+
+static int
+need_lane(const AsNode *node)
+{
+	int			lane = as_lane_find(node->number);
+
+	if (lane < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot send to node \"%s\"", node->name),
+				 errdetail("actorstore is not preloaded, or this server's databases know more than %d nodes together.",
+						   AS_PEER_STATS),
+				 errhint("Put actorstore into shared_preload_libraries in postgresql.conf and restart.")));
+	return lane;
+}
+
+void
+as_outbox_put(const AsNode *node, const AsMessage *messages, int n)
+{
+	int			lane = need_lane(node);
+	uint64		low = AS_NO_LOW;
+
+	for (int i = 0; i < n; i++)
+		low = Min(low, (uint64) messages[i].message_id);
+	as_outbox_insert(node->number, messages, n);
+	as_lane_add(lane, n);
+	note(lane, n, low);
+	as_forwarder_start(node->number);
+}
+
+static void
+raise_full(const AsNode *node, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_MAILBOX_FULL),
+			 errmsg("too many messages are on their way to node \"%s\"", node->name),
+			 errdetail("There may be %d.%s", actorstore_outbox_limit, detail),
+			 errhint("Send more slowly, or raise actorstore.outbox_limit.")));
+}
+
+/* Of those on their way, how many has this transaction sent? */
+static int64
+own_messages(int lane)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < nsent; i++)
+		n += sent[i].lane == lane ? sent[i].n : 0;
+	return n;
+}
+
+static void
+wait_for_room(const AsNode *node, int lane)
+{
+	/* a worker that waits handles nothing, and may be what others wait for */
+	if (as_sched_self >= 0)
+		raise_full(node, " A handler cannot wait for room.");
+	while (as_lane_depth(lane) >= actorstore_outbox_limit)
+	{
+		if (own_messages(lane) >= actorstore_outbox_limit)
+			raise_full(node, " All of them were sent by this transaction.");
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 ROOM_NAP_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Is there room for a message, by what its type says?  If not, it is dropped. */
+static bool
+find_room(const AsNode *node, const AsType *type, AsMessage *message)
+{
+	int			lane = need_lane(node);
+
+	if (as_lane_depth(lane) < actorstore_outbox_limit || as_is_system(message->name))
+		return true;
+	switch (type->on_full)
+	{
+		case AS_FULL_ERROR:
+			raise_full(node, "");
+			break;
+		case AS_FULL_WAIT:
+			wait_for_room(node, lane);
+			return true;
+		case AS_FULL_DROP:
+			break;
+	}
+	as_letter_bury(message, &outbox_full);
+	return false;
+}
+
+/* The owner of a key, if it is another node. */
+static const AsNode *
+other_owner(uint64 key_hash)
+{
+	const AsNode *self = as_node_self();
+	const AsNode *owner = self == NULL ? NULL : as_node_owner(key_hash);
+
+	return owner == NULL || owner->number == self->number ? NULL : owner;
+}
+
+static bool
+is_elsewhere(uint64 key_hash)
+{
+	return other_owner(key_hash) != NULL;
+}
+
+/* Messages for actors of other nodes (send.h), node by node. */
+static int
+send_elsewhere(const AsType *type, AsMessage *messages, int n)
+{
+	AsMessage  *let_in = palloc(sizeof(AsMessage) * n);
+	bool	   *done = palloc0(sizeof(bool) * n);
+	int			total = 0;
+
+	for (int first = 0; first < n; first++)
+	{
+		const AsNode *node = other_owner(messages[first].key_hash);
+		int			nlet_in = 0;
+
+		if (done[first])
+			continue;
+		for (int i = first; i < n; i++)
+		{
+			if (done[i] || other_owner(messages[i].key_hash) != node)
+				continue;
+			done[i] = true;
+			if (find_room(node, type, &messages[i]))
+				let_in[nlet_in++] = messages[i];
+		}
+		if (nlet_in > 0)
+			as_outbox_put(node, let_in, nlet_in);
+		total += nlet_in;
+	}
+	pfree(let_in);
+	pfree(done);
+	return total;
+}
+
+/* ---- Taking back ---- */
+
+static AsMessage *
+read_key(const AsRows *rows)
+{
+	AsMessage  *message = palloc0(sizeof(AsMessage));
+
+	message->actor_type = as_cell(rows, 0, 0);
+	message->actor_id = as_cell(rows, 0, 1);
+	message->name = as_cell(rows, 0, 2);
+	return message;
+}
+
+/* Take back a message that was not dispatched yet (send.h). */
+static bool
+cancel_elsewhere(int64 message_id, void (*check) (AsMessage *message))
+{
+	AsRows		rows;
+	text	   *args[1] = {as_int_text(message_id)};
+	int			lane;
+
+	if (as_node_self() == NULL ||
+		as_text_query(&rows, SPI_OK_SELECT,
+					  "SELECT actor_type, actor_id, message, node_number::text FROM actorstore.outbox WHERE message_id = $1::text::bigint FOR UPDATE",
+					  1, args) == 0)
+		return false;
+	check(read_key(&rows));
+	if (as_text_query(NULL, SPI_OK_DELETE,
+					  "DELETE FROM actorstore.outbox WHERE message_id = $1::text::bigint", 1, args) == 0)
+		return false;
+
+	/* counted out at commit only, as nobody would count it in again */
+	lane = as_lane_find((int16) as_cell_int(&rows, 0, 3));
+	if (lane >= 0)
+	{
+		as_lane_add(lane, -1);
+		note(lane, -1, AS_NO_LOW);
+	}
+	return true;
+}
+
+/* ---- Settings ---- */
+
+void
+as_outbox_init(void)
+{
+	DefineCustomIntVariable("actorstore.outbox_limit",
+							"How many messages may be on their way to another node.",
+							"Senders of more fail, wait or are dropped, as the actor's type says.",
+							&actorstore_outbox_limit,
+							100000, 1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.outbox_retention",
+							"How long messages are kept that another node has acknowledged.",
+							"Should a standby take over there that has not received them, they are sent again.",
+							&actorstore_outbox_retention,
+							300, 0, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	RegisterXactCallback(at_transaction_event, NULL);
+	RegisterSubXactCallback(at_subtransaction_event, NULL);
+	as_is_elsewhere = is_elsewhere;
+	as_send_elsewhere = send_elsewhere;
+	as_cancel_elsewhere = cancel_elsewhere;
+}

@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.h
+ *	  Messages for actors of other nodes, on their way.
+ *
+ *		Sender:     with its transaction, rows in actorstore.outbox
+ *		Forwarder:  one transaction: deletes rows of one node, as many as it
+ *					sees, in the order of their ids, and puts them, as one
+ *					envelope (lib/envelope.h), into actorstore.outbox_batch under
+ *					the next number.  Once that is flushed, and on the standbys:
+ *					sends it.
+ *		Receiver:   one transaction: if the batch's number is the one after that
+ *					in actorstore.inbox: the messages into the mailboxes, the
+ *					number into actorstore.inbox.  Answers with the number that
+ *					is there then.
+ *		Forwarder:  the next ones; and deletes batches that have been answered
+ *					for some time (actorstore.outbox_retention).
+ *
+ * Numbers have no gaps, as they are given in the transaction that makes the
+ * batch, by the only process that makes any.  A batch that comes twice (its
+ * answer was lost) has a number that is in the inbox already, and is not stored
+ * again: exactly once.  Batches are sent in the order of their numbers and the
+ * receiver takes them in no other.
+ *
+ * A sender's later message has the higher id, and was committed later: so a
+ * node's messages keep the order in which a sender sent them to an actor.
+ *
+ * What each death leads to:
+ *
+ *	- Sender before its commit: no rows.  After it: rows without a hint, found by
+ *	  the forwarder's look at all.
+ *	- Forwarder before its commit: the rows are still there.  After it, or
+ *	  after it has sent: the batch is sent by the next one, which first asks what
+ *	  the receiver has.
+ *	- Receiver before its commit: it does not have the number.  After it: it has.
+ *	- A standby of the sender takes over: numbers count for an incarnation (node.h),
+ *	  so the new one begins at 1.  What the old one had made and sent was on the
+ *	  standby before.  Were it not (no synchronous standbys), the rows could be
+ *	  there again, and be sent twice.
+ *	- A standby of the receiver takes over, and was behind: the sender sees an
+ *	  older number than was answered, and sends those batches again that it has
+ *	  kept.  Those that it has no more are lost: the log says so.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_OUTBOX_H
+#define AS_OUTBOX_H
+
+#include "actorstore.h"
+
+#include "cluster/node.h"
+#include "lib/envelope.h"
+#include "runtime/mailbox.h"
+
+/* settings, defined in outbox.c */
+extern int	actorstore_outbox_limit;	/* messages on their way to a node */
+extern int	actorstore_outbox_retention;	/* seconds */
+
+extern void as_outbox_init(void);
+
+/*
+ * Put messages for actors that another node owns into the outbox: ids, keys
+ * and all else are given.
+ */
+extern void as_outbox_put(const AsNode *node, const AsMessage *messages, int n);
+
+/* Let its forwarder be started, if there is none. */
+extern void as_forwarder_start(int16 node);
+
+/* Write the rows. */
+extern void as_outbox_insert(int16 node, const AsMessage *messages, int n);
+
+/* ---- For the forwarder ---- */
+
+typedef struct AsBatch
+{
+	int64		incarnation;
+	int64		number;
+	int			nmessages;
+	char	   *envelope;		/* as text of a bytea */
+} AsBatch;
+
+/*
+ * In a transaction: move messages for a node, from an id on, as many as may go
+ * together, into a batch of this number.  False if there are none; *next is the
+ * id to go on from, or AS_NO_LOW.
+ */
+extern bool as_outbox_dispatch(int16 node, uint64 from, AsBatch *batch,
+							   uint64 *next);
+
+#endif							/* AS_OUTBOX_H */

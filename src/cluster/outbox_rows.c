@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_rows.c
+ *	  The rows of actorstore.outbox: see outbox.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/outbox.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "cluster/lane.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "state/catalog.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* What goes into one batch at most, unless a single message is larger. */
+#define MAX_BATCH_MESSAGES	1000
+#define MAX_BATCH_BYTES		(256 * 1024)
+
+/* Column numbers of actorstore.outbox */
+#define Anum_outbox_node			1
+#define Anum_outbox_id				2
+#define Anum_outbox_actor_type		3
+#define Anum_outbox_actor_id		4
+#define Anum_outbox_message			5
+#define Anum_outbox_body			6
+#define Anum_outbox_headers			7
+#define Anum_outbox_priority		8
+#define Anum_outbox_sent_at			9
+#define Anum_outbox_due				10
+#define Anum_outbox_expires_at		11
+#define Anum_outbox_sender_type		12
+#define Anum_outbox_sender_id		13
+#define Anum_outbox_dedup_key		14
+#define Natts_outbox				14
+
+/* ---- Writing ---- */
+
+static void
+set_text(Datum *values, bool *nulls, int column, const text *value)
+{
+	values[column - 1] = PointerGetDatum(value);
+	nulls[column - 1] = value == NULL;
+}
+
+static void
+set_time(Datum *values, bool *nulls, int column, TimestampTz value)
+{
+	values[column - 1] = TimestampTzGetDatum(value);
+	nulls[column - 1] = value == 0;
+}
+
+static void
+set_json(Datum *values, bool *nulls, int column, Datum value)
+{
+	values[column - 1] = value;
+	nulls[column - 1] = value == 0;
+}
+
+static void
+store_message(TupleTableSlot *slot, int16 node, const AsMessage *message)
+{
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
+
+	ExecClearTuple(slot);
+	memset(nulls, 0, sizeof(bool) * Natts_outbox);
+	values[Anum_outbox_node - 1] = Int16GetDatum(node);
+	values[Anum_outbox_id - 1] = Int64GetDatum(message->message_id);
+	set_text(values, nulls, Anum_outbox_actor_type, message->actor_type);
+	set_text(values, nulls, Anum_outbox_actor_id, message->actor_id);
+	set_text(values, nulls, Anum_outbox_message, message->name);
+	set_json(values, nulls, Anum_outbox_body, message->body);
+	set_json(values, nulls, Anum_outbox_headers, message->headers);
+	values[Anum_outbox_priority - 1] = Int16GetDatum(message->priority);
+	values[Anum_outbox_sent_at - 1] = TimestampTzGetDatum(message->sent_at);
+	set_time(values, nulls, Anum_outbox_due, message->due);
+	set_time(values, nulls, Anum_outbox_expires_at, message->expires_at);
+	set_text(values, nulls, Anum_outbox_sender_type, message->sender_type);
+	set_text(values, nulls, Anum_outbox_sender_id, message->sender_id);
+	set_text(values, nulls, Anum_outbox_dedup_key, message->dedup_key);
+	ExecStoreVirtualTuple(slot);
+}
+
+static Relation
+open_outbox(LOCKMODE lockmode)
+{
+	return table_open(as_catalog_relation("outbox"), lockmode);
+}
+
+void
+as_outbox_insert(int16 node, const AsMessage *messages, int n)
+{
+	Relation	rel = open_outbox(RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	int			nslots = Min(n, MAX_BATCH_MESSAGES);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * nslots);
+
+	for (int i = 0; i < nslots; i++)
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	for (int done = 0; done < n; done += nslots)
+	{
+		int			some = Min(nslots, n - done);
+
+		for (int i = 0; i < some; i++)
+			store_message(slots[i], node, &messages[done + i]);
+		CatalogTuplesMultiInsertWithInfo(rel, slots, some, indexes);
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	CatalogCloseIndexes(indexes);
+	table_close(rel, NoLock);
+}
+
+/* ---- Dispatching ---- */
+
+static void
+text_of(AsLetter *letter, AsEnvelopeText which, HeapTuple row, int column,
+		TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, column, desc, &isnull);
+	text	   *plain;
+
+	letter->texts[which] = NULL;
+	letter->lengths[which] = 0;
+	if (isnull)
+		return;
+	plain = DatumGetTextPP(value);
+	letter->texts[which] = VARDATA_ANY(plain);
+	letter->lengths[which] = VARSIZE_ANY_EXHDR(plain);
+}
+
+static void
+json_of(AsLetter *letter, AsEnvelopeText which, HeapTuple row, int column,
+		TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, column, desc, &isnull);
+	Jsonb	   *json;
+	char	   *plain;
+
+	letter->texts[which] = NULL;
+	letter->lengths[which] = 0;
+	if (isnull)
+		return;
+	json = DatumGetJsonbP(value);
+	plain = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	letter->texts[which] = plain;
+	letter->lengths[which] = (uint32) strlen(plain);
+}
+
+static int64
+number_of(HeapTuple row, int column, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, column, desc, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+make_letter(AsLetter *letter, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+
+	memset(letter, 0, sizeof(AsLetter));
+	letter->id = number_of(row, Anum_outbox_id, desc);
+	letter->sent_at = number_of(row, Anum_outbox_sent_at, desc);
+	letter->due = number_of(row, Anum_outbox_due, desc);
+	letter->expires_at = number_of(row, Anum_outbox_expires_at, desc);
+	letter->priority = (uint8) DatumGetInt16(heap_getattr(row, Anum_outbox_priority, desc, &isnull));
+	text_of(letter, AS_TEXT_ACTOR_TYPE, row, Anum_outbox_actor_type, desc);
+	text_of(letter, AS_TEXT_ACTOR_ID, row, Anum_outbox_actor_id, desc);
+	text_of(letter, AS_TEXT_NAME, row, Anum_outbox_message, desc);
+	json_of(letter, AS_TEXT_BODY, row, Anum_outbox_body, desc);
+	json_of(letter, AS_TEXT_HEADERS, row, Anum_outbox_headers, desc);
+	text_of(letter, AS_TEXT_SENDER_TYPE, row, Anum_outbox_sender_type, desc);
+	text_of(letter, AS_TEXT_SENDER_ID, row, Anum_outbox_sender_id, desc);
+	text_of(letter, AS_TEXT_DEDUP_KEY, row, Anum_outbox_dedup_key, desc);
+}
+
+/* Delete a row; false if somebody has taken the message back. */
+static bool
+delete_row(Relation rel, ItemPointer place)
+{
+	TM_FailureData failure;
+
+	return table_tuple_delete(rel, place, GetCurrentCommandId(true),
+							  GetActiveSnapshot(), InvalidSnapshot, true,
+							  &failure, false) == TM_Ok;
+}
+
+/* Rows of the node, from an id on, into the body; and delete them. */
+static int
+take_rows(int16 node, uint64 from, StringInfo body, uint64 *next)
+{
+	Relation	rel = open_outbox(RowExclusiveLock);
+	Relation	index = index_open(as_catalog_relation("outbox_pkey"), AccessShareLock);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "letter",
+												  ALLOCSET_DEFAULT_SIZES);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+	AsLetter	letter;
+	int			n = 0;
+
+	*next = AS_NO_LOW;
+	ScanKeyInit(&keys[0], Anum_outbox_node, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(node));
+	ScanKeyInit(&keys[1], Anum_outbox_id, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum((int64) from));
+	scan = systable_beginscan_ordered(rel, index, GetActiveSnapshot(), 2, keys);
+	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		MemoryContext before = MemoryContextSwitchTo(context);
+
+		make_letter(&letter, row, RelationGetDescr(rel));
+		if (n == MAX_BATCH_MESSAGES || (n > 0 && body->len > MAX_BATCH_BYTES))
+		{
+			*next = (uint64) letter.id;
+			MemoryContextSwitchTo(before);
+			break;
+		}
+		if (delete_row(rel, &row->t_self))
+		{
+			as_envelope_add(body, &letter);
+			n++;
+		}
+		MemoryContextSwitchTo(before);
+		MemoryContextReset(context);
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(context);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return n;
+}
+
+bool
+as_outbox_dispatch(int16 node, uint64 from, AsBatch *batch, uint64 *next)
+{
+	StringInfoData body;
+	StringInfoData envelope;
+	text	   *args[5];
+	bytea	   *bytes;
+
+	initStringInfo(&body);
+	batch->nmessages = take_rows(node, from, &body, next);
+	if (batch->nmessages == 0)
+		return false;
+	initStringInfo(&envelope);
+	as_envelope_seal(&envelope, &body, batch->nmessages);
+	bytes = (bytea *) cstring_to_text_with_len(envelope.data, envelope.len);
+	batch->envelope = DatumGetCString(DirectFunctionCall1(byteaout, PointerGetDatum(bytes)));
+	args[0] = as_int_text(node);
+	args[1] = as_int_text(batch->incarnation);
+	args[2] = as_int_text(batch->number);
+	args[3] = as_int_text(batch->nmessages);
+	args[4] = cstring_to_text(batch->envelope);
+	(void) as_text_query(NULL, SPI_OK_INSERT,
+						 "INSERT INTO actorstore.outbox_batch (node_number, incarnation, batch, nmessages, envelope, made_at)"
+						 " VALUES ($1::text::smallint, $2::text::bigint, $3::text::bigint, $4::text::int, $5::text::bytea, clock_timestamp())",
+						 5, args);
+	return true;
+}
