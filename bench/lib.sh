@@ -47,6 +47,7 @@ checkpoint_timeout = 1h
 jit = off
 autovacuum = on
 max_connections = 100
+max_worker_processes = 32
 '
 
 # What every write writes: a jsonb value of some 150 bytes, parsed from text by both sides.

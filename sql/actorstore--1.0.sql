@@ -1514,7 +1514,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			format('Set max_prepared_transactions = %s, or more, in postgresql.conf and restart; see actorstore.in_doubt.', current_setting('max_connections'))
 		FROM pg_settings WHERE name = 'max_prepared_transactions' AND (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
-		SELECT 22, 'in doubt', count(*) = 0,
+		SELECT 22, 'max_worker_processes', setting::int >= needed,
+			format('%s, of which this node''s processes and the server''s own need %s', setting, needed),
+			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver and a forwarder for each other node are among them.', needed + 4)
+		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 5 AS needed FROM actorstore.node) AS n
+		WHERE name = 'max_worker_processes' AND (SELECT count(*) FROM actorstore.node) > 1
+		UNION ALL
+		SELECT 23, 'in doubt', count(*) = 0,
 			format('%s parts of transactions have been in doubt for more than a minute', count(*)),
 			'See actorstore.in_doubt and the server log: a prepared transaction keeps its locks and holds back vacuum.'
 		FROM (
@@ -1524,12 +1530,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		) AS d
 		HAVING count(*) > 0 OR (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
-		SELECT 23, 'lost transactions', false, format('%s transactions are committed here and lost on another node', count(*)),
+		SELECT 24, 'lost transactions', false, format('%s transactions are committed here and lost on another node', count(*)),
 			'See actorstore.in_doubt; put right what is missing there, then delete the row from actorstore.decision.'
 		FROM actorstore.decision WHERE lost IS NOT NULL
 		HAVING count(*) > 0
 		UNION ALL
-		SELECT 24, 'outbox', false, format('messages to node %s have been on their way for more than a minute', n.node_name),
+		SELECT 25, 'outbox', false, format('messages to node %s have been on their way for more than a minute', n.node_name),
 			'Can it be reached (node_check())? Is a background worker free for the forwarder (max_worker_processes)? See stat_outbox and the server log.'
 		FROM actorstore.node AS n
 		WHERE EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute')
