@@ -64,6 +64,7 @@ OBJS = \
 	src/lib/histogram.o \
 	src/lib/json_object.o \
 	src/lib/envelope.o \
+	src/lib/wait_graph.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
@@ -159,6 +160,8 @@ OBJS = \
 	src/cluster/fault.o \
 	src/cluster/decision.o \
 	src/cluster/life.o \
+	src/cluster/waits.o \
+	src/cluster/victim.o \
 	src/cluster/global_guard.o \
 	src/cluster/global_commit.o \
 	src/cluster/global.o \
@@ -167,6 +170,8 @@ OBJS = \
 	src/cluster/route.o \
 	src/cluster/route_stream.o \
 	src/cluster/registry.o \
+	src/cluster/deadlock_look.o \
+	src/cluster/deadlock.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
 	src/cluster/outbox_rows.o \

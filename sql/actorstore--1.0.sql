@@ -1314,7 +1314,7 @@ COMMENT ON VIEW actorstore.in_doubt
 	IS 'transactions over several nodes that are not over: decided here and not confirmed by a node, or prepared here for a node';
 
 CREATE FUNCTION actorstore.global_transactions_now(OUT pid int, OUT full_xid xid8, OUT state text, OUT began_at timestamptz,
-	OUT since timestamptz, OUT nodes smallint[])
+	OUT since timestamptz, OUT nodes smallint[], OUT pids int[], OUT virtual_transaction text, OUT boot bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_global_transactions_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.global_transactions_now() IS 'internal: see global_transaction';
@@ -1325,6 +1325,52 @@ SELECT g.pid, g.full_xid, g.state, g.began_at, g.since,
 FROM actorstore.global_transactions_now() AS g;
 COMMENT ON VIEW actorstore.global_transaction
 	IS 'the last transaction over several nodes of each session: begin, active, preparing, prepared, committing, committed, aborting, aborted';
+
+-- What a look for deadlocks over several nodes needs of each node, and does there.
+CREATE FUNCTION actorstore.local_transactions(OUT pid int, OUT virtual_transaction text, OUT boot bigint, OUT state text,
+	OUT began_at bigint, OUT full_xid xid8, OUT node_number smallint, OUT node_pid int)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT g.pid, g.virtual_transaction, g.boot, g.state, (extract(epoch FROM g.began_at) * 1000000)::bigint, g.full_xid, u.node, u.pid
+	FROM actorstore.global_transactions_now() AS g LEFT JOIN LATERAL unnest(g.nodes, g.pids) AS u (node, pid) ON true
+	WHERE g.state IN ('begin', 'active', 'preparing')
+$$;
+COMMENT ON FUNCTION actorstore.local_transactions()
+	IS 'for other nodes: transactions over several nodes that this one coordinates, a row for each session that works for one elsewhere';
+
+CREATE FUNCTION actorstore.waits_now(OUT waiting_pid int, OUT wait_start bigint, OUT waits_for text,
+	OUT waiter int, OUT waiter_transaction text, OUT waiter_coordinator text,
+	OUT blocker int, OUT blocker_transaction text, OUT blocker_coordinator text, OUT blocker_xid xid)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_waits_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.waits_now() IS 'internal: see local_waits';
+
+CREATE FUNCTION actorstore.local_waits(OUT waiting_pid int, OUT wait_start bigint, OUT waits_for text,
+	OUT waiter int, OUT waiter_transaction text, OUT waiter_coordinator text,
+	OUT blocker int, OUT blocker_transaction text, OUT blocker_coordinator text, OUT blocker_gid text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT w.waiting_pid, w.wait_start, w.waits_for, w.waiter, w.waiter_transaction, w.waiter_coordinator,
+		w.blocker, w.blocker_transaction, w.blocker_coordinator, p.gid
+	FROM actorstore.waits_now() AS w LEFT JOIN pg_prepared_xacts AS p ON p.transaction = w.blocker_xid
+$$;
+COMMENT ON FUNCTION actorstore.local_waits()
+	IS 'for other nodes: who waits for a lock here, since when, for whom, and in whose name';
+
+CREATE FUNCTION actorstore.local_deadlock_tell(pid int, virtual_transaction text, detail text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_deadlock_tell' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_deadlock_tell(int, text, text)
+	IS 'for other nodes: what a transaction over several nodes says once it is the victim of a deadlock';
+
+CREATE FUNCTION actorstore.local_deadlock_end(waiting_pid int, wait_start bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_deadlock_end' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_deadlock_end(int, bigint)
+	IS 'for other nodes: end this wait of a transaction over several nodes, if it goes on, as the victim of a deadlock';
+
+REVOKE ALL ON FUNCTION actorstore.local_transactions(), actorstore.waits_now(), actorstore.local_waits(),
+	actorstore.local_deadlock_tell(int, text, text), actorstore.local_deadlock_end(int, bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(text), actorstore.local_prepared(uuid),
 	actorstore.local_receipts(uuid, text[]), actorstore.local_forget(uuid, bigint, xid8), actorstore.local_acknowledged(),

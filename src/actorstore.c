@@ -24,6 +24,7 @@
 #include "cluster/peer_stat.h"
 #include "cluster/registry.h"
 #include "cluster/resolver.h"
+#include "cluster/waits.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
@@ -330,6 +331,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_peer_stat_shmem_size());
 	RequestAddinShmemSpace(as_lanes_shmem_size());
 	RequestAddinShmemSpace(as_lives_shmem_size());
+	RequestAddinShmemSpace(as_waits_shmem_size());
 	RequestAddinShmemSpace(as_prepared_shmem_size());
 	RequestNamedLWLockTranche("actorstore", 7);
 }
@@ -359,6 +361,7 @@ start_shmem(void)
 	as_lanes_shmem_init();
 	as_lives_shmem_init();
 	as_prepared_shmem_init();
+	as_waits_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -98,9 +98,21 @@
 #if PG_VERSION_NUM >= 170000
 #define as_my_proc_number MyProcNumber
 #define as_my_lxid (MyProc->vxid.lxid)
+#define as_proc_number(proc) GetNumberFromPGProc(proc)
+#define as_proc_backend(proc) ((proc)->vxid.procNumber)
+#define as_proc_lxid(proc) ((proc)->vxid.lxid)
+#define as_lock_instance_backend(instance) ((instance)->vxid.procNumber)
+#define as_lock_instance_lxid(instance) ((instance)->vxid.localTransactionId)
+#define as_vxid_set_backend(vxid, number) ((vxid)->procNumber = (number))
 #else
 #define as_my_proc_number (MyProc->pgprocno)
 #define as_my_lxid (MyProc->lxid)
+#define as_proc_number(proc) ((proc)->pgprocno)
+#define as_proc_backend(proc) ((proc)->backendId)
+#define as_proc_lxid(proc) ((proc)->lxid)
+#define as_lock_instance_backend(instance) ((instance)->backend)
+#define as_lock_instance_lxid(instance) ((instance)->lxid)
+#define as_vxid_set_backend(vxid, number) ((vxid)->backendId = (number))
 #endif
 
 /* 18, and the minor releases of the others since 2025: a flag among others */

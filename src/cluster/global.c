@@ -16,6 +16,7 @@
 #include "cluster/fault.h"
 #include "cluster/life.h"
 #include "cluster/resolver.h"
+#include "cluster/waits.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -93,7 +94,7 @@ make_member(const AsNode *node)
 	member->peer = peer;
 	as_global_nmembers++;
 	peer->in_transaction = true;
-	as_life_add_node(node->number);
+	as_life_add_node(node->number, PQbackendPID(peer->conn));
 	as_resolver_start();
 	return member;
 }
@@ -160,6 +161,7 @@ as_global_enlist(const AsNode *node)
 		elog(ERROR, "node \"%s\" has not answered yet", node->name);
 	catch_up(member);
 	as_life_set(AS_LIFE_ACTIVE);
+	as_waits_explain_errors();
 	return member->peer;
 }
 
@@ -173,6 +175,13 @@ as_global_wrote(AsPeer *peer)
 }
 
 /* ---- Savepoints ---- */
+
+static void
+doom(AsPart *member)
+{
+	member->doomed = true;
+	as_life_lose_node(member->peer->number);
+}
 
 void
 as_global_settle(bool cancel, TimestampTz deadline)
@@ -196,7 +205,7 @@ as_global_settle(bool cancel, TimestampTz deadline)
 		if (peers[i]->state != AS_PEER_IDLE || peers[i]->broken)
 		{
 			peers[i]->broken = true;
-			as_global_members[i].doomed = true;
+			doom(&as_global_members[i]);
 		}
 	}
 }
@@ -260,7 +269,7 @@ roll_back_savepoints(int level)
 		if (member->level < level)
 			continue;
 		if (!as_peer_succeeded(member->peer, 1))
-			member->doomed = true;
+			doom(member);
 		member->level = level - 1;
 	}
 }
@@ -275,6 +284,8 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
 		release_savepoints(GetCurrentTransactionNestLevel());
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 		roll_back_savepoints(GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_START_SUB)
+		as_waits_explain_errors();
 }
 
 /* ---- The end ---- */

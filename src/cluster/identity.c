@@ -11,7 +11,7 @@
 
 #include "access/twophase.h"
 #include "access/xlog.h"
-#include "cluster/node.h"
+#include "cluster/peer.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
@@ -27,6 +27,7 @@ actorstore_local_identity(PG_FUNCTION_ARGS)
 	Datum		values[6] = {0};
 	bool		nulls[6] = {false};
 
+	as_peer_tell_coordinator();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	nulls[0] = nulls[1] = (self == NULL);

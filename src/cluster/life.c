@@ -27,25 +27,33 @@
 
 PG_FUNCTION_INFO_V1(actorstore_global_transactions_now);
 
-/* as many nodes of a transaction are shown */
-#define MAX_NODES		16
+/* as many nodes of a transaction are shown, and looked at for deadlocks */
+#define MAX_NODES		64
 
 #define MAX_RESOLVERS	64
 
 /* one that was started and did not come is given up */
 #define START_MS		15000
 
+/* Only its own process writes to it. */
 typedef struct LifeShared
 {
+	pg_atomic_uint32 changes;	/* odd while what stands below "told" changes */
 	pg_atomic_uint32 life;
 	pg_atomic_uint64 attended;	/* the xid, while it is */
+
+	/* told */
+	AsCoordinator coordinator;	/* for whom this session works */
 	int			pid;
 	Oid			database;
+	int			backend;		/* its virtual transaction */
+	LocalTransactionId lxid;
 	uint64		xid;
 	TimestampTz began_at;
 	TimestampTz since;
 	int			nnodes;
 	int16		nodes[MAX_NODES];
+	int			pids[MAX_NODES];	/* of the sessions there; 0: lost */
 } LifeShared;
 
 typedef struct ResolverShared
@@ -114,6 +122,7 @@ as_lives_shmem_init(void)
 	}
 	for (int i = 0; i < max_lives(); i++)
 	{
+		pg_atomic_init_u32(&shared->lives[i].changes, 0);
 		pg_atomic_init_u32(&shared->lives[i].life, AS_LIFE_NONE);
 		pg_atomic_init_u64(&shared->lives[i].attended, 0);
 	}
@@ -127,53 +136,173 @@ own_life(void)
 	return &shared->lives[as_my_proc_number];
 }
 
+/* What stands between these is seen whole, or not at all. */
+static LifeShared *
+begin_change(void)
+{
+	LifeShared *mine = own_life();
+
+	(void) pg_atomic_fetch_add_u32(&mine->changes, 1);	/* a full barrier */
+	return mine;
+}
+
+static void
+end_change(LifeShared *mine)
+{
+	(void) pg_atomic_fetch_add_u32(&mine->changes, 1);
+}
+
+static void
+read_life(int number, LifeShared *copy, uint32 *life)
+{
+	LifeShared *one = &shared->lives[number];
+	uint32		before;
+
+	for (;;)
+	{
+		before = pg_atomic_read_u32(&one->changes);
+		pg_read_barrier();
+		memcpy(copy, one, sizeof(LifeShared));
+		*life = pg_atomic_read_u32(&one->life);
+		pg_read_barrier();
+		if ((before & 1) == 0 && pg_atomic_read_u32(&one->changes) == before)
+			return;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* Who comes after us in this place has not begun yet. */
 static void
 leave(int code, Datum arg)
 {
-	pg_atomic_write_u64(&own_life()->attended, 0);
-	pg_atomic_write_u32(&own_life()->life, AS_LIFE_NONE);
+	LifeShared *mine = begin_change();
+
+	mine->coordinator.pid = 0;
+	mine->nnodes = 0;
+	pg_atomic_write_u32(&mine->life, AS_LIFE_NONE);
+	end_change(mine);
+	pg_atomic_write_u64(&mine->attended, 0);
+}
+
+static void
+leave_at_exit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		on_shmem_exit(leave, (Datum) 0);
+	registered = true;
 }
 
 void
 as_life_set(AsLife life)
 {
-	static bool registered = false;
-	LifeShared *mine = own_life();
+	LifeShared *mine;
 
-	if (!registered)
-		on_shmem_exit(leave, (Datum) 0);
-	registered = true;
+	leave_at_exit();
+	mine = begin_change();
 	mine->since = GetCurrentTimestamp();
 	if (life == AS_LIFE_BEGIN)
 	{
 		mine->pid = MyProcPid;
 		mine->database = MyDatabaseId;
+		mine->backend = as_proc_backend(MyProc);
+		mine->lxid = as_my_lxid;
 		mine->xid = 0;
 		mine->nnodes = 0;
 		mine->began_at = mine->since;
 	}
 	pg_atomic_write_u32(&mine->life, life);
+	end_change(mine);
 	if (life >= AS_LIFE_COMMITTED)
 		pg_atomic_write_u64(&mine->attended, 0);
 }
 
 void
-as_life_add_node(int16 node)
+as_life_add_node(int16 node, int pid)
 {
-	LifeShared *mine = own_life();
+	LifeShared *mine = begin_change();
 
 	if (mine->nnodes < MAX_NODES)
-		mine->nodes[mine->nnodes++] = node;
+	{
+		mine->nodes[mine->nnodes] = node;
+		mine->pids[mine->nnodes++] = pid;
+	}
+	end_change(mine);
+}
+
+void
+as_life_lose_node(int16 node)
+{
+	LifeShared *mine = begin_change();
+
+	for (int i = 0; i < mine->nnodes; i++)
+	{
+		if (mine->nodes[i] == node)
+			mine->pids[i] = 0;
+	}
+	end_change(mine);
 }
 
 void
 as_life_set_xid(FullTransactionId xid)
 {
-	LifeShared *mine = own_life();
+	LifeShared *mine = begin_change();
 
 	mine->xid = U64FromFullTransactionId(xid);
+	end_change(mine);
 	pg_atomic_write_u64(&mine->attended, mine->xid);
+}
+
+void
+as_life_set_coordinator(const AsCoordinator *coordinator)
+{
+	LifeShared *mine;
+
+	if (shared == NULL)
+		return;
+	leave_at_exit();
+	mine = begin_change();
+	mine->coordinator = *coordinator;
+	end_change(mine);
+}
+
+bool
+as_life_coordinator(int number, AsCoordinator *coordinator)
+{
+	LifeShared	one;
+	uint32		life;
+
+	if (shared == NULL || number < 0 || number >= max_lives())
+		return false;
+	read_life(number, &one, &life);
+	*coordinator = one.coordinator;
+	return coordinator->pid != 0;
+}
+
+bool
+as_life_may_deadlock(int number)
+{
+	uint32		life;
+
+	if (shared == NULL || number < 0 || number >= max_lives())
+		return false;
+	life = pg_atomic_read_u32(&shared->lives[number].life);
+	return shared->lives[number].coordinator.pid != 0 ||
+		(life >= AS_LIFE_BEGIN && life <= AS_LIFE_PREPARING);
+}
+
+bool
+as_life_is_transaction(int number, int backend, LocalTransactionId lxid)
+{
+	LifeShared	one;
+	uint32		life;
+
+	if (shared == NULL || number < 0 || number >= max_lives())
+		return false;
+	read_life(number, &one, &life);
+	return life >= AS_LIFE_BEGIN && life <= AS_LIFE_PREPARING &&
+		one.backend == backend && one.lxid == lxid;
 }
 
 bool
@@ -196,17 +325,21 @@ actorstore_global_transactions_now(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; shared != NULL && i < max_lives(); i++)
 	{
-		LifeShared	one = shared->lives[i];
-		uint32		life = pg_atomic_read_u32(&shared->lives[i].life);
+		LifeShared	one;
+		uint32		life;
 		Datum		numbers[MAX_NODES];
-		Datum		values[6] = {0};
-		bool		nulls[6] = {false};
+		Datum		pids[MAX_NODES];
+		Datum		values[9] = {0};
+		bool		nulls[9] = {false};
 
-		if (life == AS_LIFE_NONE || life > AS_LIFE_ABORTED ||
-			one.database != MyDatabaseId || one.nnodes > MAX_NODES)
+		read_life(i, &one, &life);
+		if (life == AS_LIFE_NONE || one.database != MyDatabaseId)
 			continue;
 		for (int j = 0; j < one.nnodes; j++)
+		{
 			numbers[j] = Int16GetDatum(one.nodes[j]);
+			pids[j] = Int32GetDatum(one.pids[j]);
+		}
 		values[0] = Int32GetDatum(one.pid);
 		values[1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(one.xid));
 		nulls[1] = (one.xid == 0);
@@ -214,6 +347,9 @@ actorstore_global_transactions_now(PG_FUNCTION_ARGS)
 		values[3] = TimestampTzGetDatum(one.began_at);
 		values[4] = TimestampTzGetDatum(one.since);
 		values[5] = PointerGetDatum(construct_array(numbers, one.nnodes, INT2OID, 2, true, TYPALIGN_SHORT));
+		values[6] = PointerGetDatum(construct_array(pids, one.nnodes, INT4OID, 4, true, TYPALIGN_INT));
+		values[7] = CStringGetTextDatum(psprintf("%d/%u", one.backend, one.lxid));
+		values[8] = Int64GetDatum((int64) shared->boot);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -248,7 +384,7 @@ as_boot_publish(void)
 uint64
 as_boot_peek(void)
 {
-	return shared->boot;
+	return shared == NULL ? 0 : shared->boot;
 }
 
 uint64

@@ -4,9 +4,12 @@
  *	  The lives of transactions over several nodes, for all to see, and the
  *	  resolvers that finish what others left.
  *
- * In shared memory each backend has a place that only it writes to.  A reader
- * may see the fields of two moments; the resolver asks but one question, which
- * is answered by a single word: is somebody at this transaction's second phase?
+ * In shared memory each backend has a place that only it writes to: what has
+ * become of its last transaction over several nodes, which sessions of other
+ * nodes work for that, and for whom it works itself, if another node has opened
+ * it.  A reader sees all of that as it was at one moment.  The resolver asks but
+ * one question, which is answered by a single word: is somebody at this
+ * transaction's second phase?
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -17,6 +20,7 @@
 
 #include "actorstore.h"
 #include "access/transam.h"
+#include "storage/lock.h"
 
 typedef enum AsLife
 {
@@ -31,14 +35,24 @@ typedef enum AsLife
 	AS_LIFE_ABORTED
 } AsLife;
 
+/* The process that has opened a session from another node */
+typedef struct AsCoordinator
+{
+	uint64		boot;			/* of its server: see below */
+	int			pid;			/* 0: none */
+} AsCoordinator;
+
 extern Size as_lives_shmem_size(void);
 extern void as_lives_shmem_init(void);
 
 /* This backend's transaction has come so far. */
 extern void as_life_set(AsLife life);
 
-/* It takes place there, too. */
-extern void as_life_add_node(int16 node);
+/* It takes place there, too, in the session of that number. */
+extern void as_life_add_node(int16 node, int pid);
+
+/* What that session does is of no use to us any more. */
+extern void as_life_lose_node(int16 node);
 
 /* It is committed under this xid; its participants will be told. */
 extern void as_life_set_xid(FullTransactionId xid);
@@ -46,12 +60,25 @@ extern void as_life_set_xid(FullTransactionId xid);
 /* Is its own backend about to tell the participants? */
 extern bool as_life_is_attended(FullTransactionId xid);
 
+/* This session works for somebody. */
+extern void as_life_set_coordinator(const AsCoordinator *coordinator);
+
+/*
+ * Of a process by its number: does it work for somebody, and for whom?  May it
+ * be part of a transaction over several nodes that is not prepared everywhere?
+ * Is it the coordinator of one, in this local transaction?
+ */
+extern bool as_life_coordinator(int number, AsCoordinator *coordinator);
+extern bool as_life_may_deadlock(int number);
+extern bool as_life_is_transaction(int number, int backend, LocalTransactionId lxid);
+
 /*
  * A number that no other start of a server has.  After a crash the server may
  * use a transaction's number again that nobody has heard of but another node:
  * with this beside it, it is another number.  The resolver writes it down
  * (actorstore.boot) before any transaction is prepared under it; as_boot_get()
- * waits for that, and throws 55000 if no resolver comes.
+ * waits for that, and throws 55000 if no resolver comes.  as_boot_peek() gives 0
+ * where the library is not preloaded.
  */
 extern uint64 as_boot_get(void);
 extern uint64 as_boot_peek(void);

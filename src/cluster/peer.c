@@ -10,6 +10,7 @@
  */
 #include "cluster/peer.h"
 
+#include "cluster/life.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "mb/pg_wchar.h"
@@ -108,8 +109,8 @@ write_options(const char *conninfo, char *options, int size)
 			its = option->val;
 	}
 	snprintf(options, size,
-			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c actorstore.coordinator=%d",
-			 its, MyProcPid);
+			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c actorstore.coordinator=" UINT64_FORMAT ".%d",
+			 its, as_boot_peek(), MyProcPid);
 	PQconninfoFree(all);
 }
 

@@ -203,6 +203,9 @@ extern void as_peer_cancel(AsPeer *peer, TimestampTz deadline);
 /* Was this session opened by another node? */
 extern bool as_peer_is_own_session(void);
 
+/* Then, let everybody know for whom it works (life.h). */
+extern void as_peer_tell_coordinator(void);
+
 /* Deadline after so many milliseconds. */
 extern TimestampTz as_peer_deadline(int ms);
 

@@ -11,6 +11,7 @@
 
 #include <poll.h>
 
+#include "cluster/life.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "mb/pg_wchar.h"
@@ -380,7 +381,12 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 		int			nwaiting = 0;
 
 		for (int i = 0; i < n; i++)
-			nwaiting += exchange(peers[i], &sockets[nwaiting]);
+		{
+			if (exchange(peers[i], &sockets[nwaiting]))
+				nwaiting++;
+			else if (peers[i] != NULL && peers[i]->broken && peers[i]->in_transaction)
+				as_life_lose_node(peers[i]->number);
+		}
 		if (nwaiting == 0)
 			break;
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)

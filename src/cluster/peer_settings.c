@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "cluster/life.h"
 #include "lib/stringinfo.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -98,4 +99,14 @@ bool
 as_peer_is_own_session(void)
 {
 	return coordinator != NULL && coordinator[0] != '\0';
+}
+
+void
+as_peer_tell_coordinator(void)
+{
+	AsCoordinator mine;
+
+	if (as_peer_is_own_session() &&
+		sscanf(coordinator, UINT64_FORMAT ".%d", &mine.boot, &mine.pid) == 2)
+		as_life_set_coordinator(&mine);
 }

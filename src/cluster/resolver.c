@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "cluster/deadlock.h"
 #include "cluster/decision.h"
 #include "cluster/forwarder.h"
 #include "cluster/life.h"
@@ -35,9 +36,6 @@
 #include "utils/snapmgr.h"
 
 int			actorstore_resolver_interval = 1000;
-
-/* look so often whether the database is wanted by somebody alone */
-#define NAP_MS		500
 
 static bool
 is_node(void)
@@ -104,13 +102,14 @@ sleep_between(void)
 	(void) pgstat_report_stat(false);
 	while (slept < actorstore_resolver_interval && !as_sched_is_barred(MyDatabaseId))
 	{
-		int			ms = Min(NAP_MS, actorstore_resolver_interval - slept);
+		int			ms = Min(as_deadlock_nap(), actorstore_resolver_interval - slept);
 		int			events = WaitLatch(MyLatch,
 									   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 									   ms, PG_WAIT_EXTENSION);
 
 		ResetLatch(MyLatch);
 		as_worker_check_signals();
+		as_deadlock_look();
 		if (events & WL_LATCH_SET)
 			break;
 		slept += ms;

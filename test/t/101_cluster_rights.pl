@@ -111,6 +111,8 @@ my @calls = (
 	qq{SELECT actorstore.local_prepared('$uuid')},
 	qq{SELECT actorstore.local_receipts('$uuid', '{a}')},
 	qq{SELECT actorstore.local_forget('$uuid', 1, '3')},
+	q{SELECT pid FROM actorstore.local_transactions()},
+	q{SELECT waiting_pid FROM actorstore.local_waits()},
 	q{SELECT item FROM actorstore.doctor() WHERE NOT ok LIMIT 0});
 my @answers;
 foreach my $before ('', 'SET search_path = hostile, pg_catalog', 'SET search_path = hostile',
