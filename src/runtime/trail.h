@@ -16,8 +16,12 @@
  * them is looked at once or twice.  (To read from a lower position than the
  * slot tells is always right.)
  *
- * While an old snapshot is open, nothing is dead to all.  A worker that sees
- * such rows does without for some thousand turns.
+ * As long as somebody's snapshot still shows rows there, they are not dead to
+ * all, and it goes on to begin there.  That may last: after some looks in vain,
+ * the worker reads from where mail waits, in all actors' turns, and only
+ * remembers where it was, until all snapshots that were open then are gone.
+ * So one that reads a view, or an exporter, leaves nothing behind.  An actor
+ * that has handled many messages meanwhile is left to the next vacuum.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -28,8 +32,14 @@
 
 #include "actorstore.h"
 
-/* Where to begin to read a lane, whose messages stand at the position on. */
-extern uint64 as_trail_start(uint64 key_hash, int lane, uint64 position);
+#include "utils/relcache.h"
+
+/*
+ * Where to begin to read a lane of the table of messages, whose mail stands
+ * at the position on.
+ */
+extern uint64 as_trail_start(Relation messages, uint64 key_hash, int lane,
+							 uint64 position);
 
 /*
  * So many messages were read there from the position on; on the way, so many

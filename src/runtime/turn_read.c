@@ -244,6 +244,7 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 	{
 		int			lane = pg_rightmost_one_pos32(rest);
 		uint64		from;
+		uint64		start;
 
 		memset(&lanes[lane], 0, sizeof(Lane));
 		lanes[lane].end = true;
@@ -254,10 +255,9 @@ read_known(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 		lanes[lane].messages = room_for_lane(lane);
 		from = Min(Min(turn->taken.low[lane], floor),
 				   as_slot_low(turn->ref, lane));
+		start = as_trail_start(mailbox->rel, turn->key_hash, lane, from);
 		lanes[lane].n = as_mailbox_read(mailbox, turn->key_hash, lane, lane,
-										as_trail_start(turn->key_hash, lane,
-													   from),
-										lanes[lane].messages, max + 1,
+										start, lanes[lane].messages, max + 1,
 										&lanes[lane].end);
 		as_trail_note(turn->key_hash, lane, from, lanes[lane].n,
 					  mailbox->ndead, mailbox->ngone);
