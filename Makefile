@@ -2,7 +2,7 @@
 #
 # To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
 # To try it:    make demo, make orders, make board, make demo-stop         (install what is missing; touch no server of the system)
-# To change it: make check, make bench            (likewise)
+# To change it: make check, make torture, make bench            (likewise)
 #               make floors, make checkver, make WERROR=1
 
 PG_CONFIG ?= pg_config
@@ -10,7 +10,7 @@ export PG_CONFIG
 
 # ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
 
-NEWCOMER = demo demo-stop orders board check bench
+NEWCOMER = demo demo-stop orders board check torture bench
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
@@ -36,6 +36,10 @@ board:
 check: EXTRA = clients
 check:
 	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) -s fault-server && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
+
+# DURATION=600 (seconds) SEED=1 (of the random faults; it is printed)
+torture:
+	@$(PREPARE) && scripts/as-user env ACTORSTORE_TORTURE_SECONDS=$(or $(DURATION),600) ACTORSTORE_TORTURE_SEED=$(SEED) bash scripts/check torture
 
 bench: EXTRA = clients peers
 bench:
