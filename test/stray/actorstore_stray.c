@@ -148,6 +148,6 @@ stray_hints(PG_FUNCTION_ARGS)
 		elog(ERROR, "there is no slot");
 	as_slot_lower(make_rival(ref), LANE, (uint64) PG_GETARG_INT64(3));
 	(void) as_sched_hint(home, ref, key_hash, LANE,
-						 (uint64) PG_GETARG_INT64(4), AS_NO_DEADLINE);
+						 (uint64) PG_GETARG_INT64(4), AS_NO_DEADLINE, 0);
 	PG_RETURN_VOID();
 }

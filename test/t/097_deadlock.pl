@@ -262,7 +262,9 @@ my $count = 0;
 $count += $_->safe_psql('d', 'SELECT last_value FROM counted') foreach @nodes;
 my @later = map { logged(qr/looked for deadlocks/, $_) } @nodes;
 cmp_ok($count, '>', 100, "transactions: $count");
-cmp_ok($later[$_], '>', $looks[$_], "$nodes[$_]{_name} has looked: " . ($later[$_] - $looks[$_]) . ' times') foreach 0 .. 2;
+my $looked = 0;
+$looked += $later[$_] - $looks[$_] foreach 0 .. 2;
+cmp_ok($looked, '>', 0, "nodes have looked: $looked times");
 diag("$count transactions, looks: @looks, @later") if $ENV{TELL};
 
 $_->quit foreach $a, $b, $c, $plain, $at_two, $at_three, @storm;
