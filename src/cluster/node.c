@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "runtime/sched.h"
 #include "state/catalog.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -281,9 +282,18 @@ forget_cluster(Datum arg, Oid relid)
 		cluster_valid = false;
 }
 
+static int16
+number_for_ids(void)
+{
+	const AsNode *self = as_node_self();
+
+	return self == NULL ? 0 : self->number;
+}
+
 void
 as_node_init(void)
 {
+	as_message_node = number_for_ids;
 	CacheRegisterRelcacheCallback(forget_cluster, (Datum) 0);
 }
 

@@ -223,10 +223,12 @@ find_room(const AsNode *node, const AsType *type, AsMessage *message)
 static const AsNode *
 other_owner(uint64 key_hash)
 {
-	const AsNode *self = as_node_self();
-	const AsNode *owner = self == NULL ? NULL : as_node_owner(key_hash);
+	const AsNode *owner;
 
-	return owner == NULL || owner->number == self->number ? NULL : owner;
+	if (likely(!as_node_has_others()))
+		return NULL;
+	owner = as_node_owner(key_hash);
+	return owner == as_node_self() ? NULL : owner;
 }
 
 static bool

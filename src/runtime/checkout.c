@@ -273,7 +273,7 @@ number_requests(AsTurn *turn)
 
 	if (turn->nrequests == 0)
 		return;
-	id = as_sched_ids(turn->nrequests);
+	id = as_message_id(as_sched_ids(turn->nrequests));
 	for (int i = 0; i < turn->nrequests; i++)
 		turn->messages[i].message_id = id++;
 }

@@ -171,7 +171,7 @@ as_dedup_claim_request(AsMessage *request, Datum *reply)
 	bool		waits;
 	bool		isnull;
 
-	request->message_id = as_sched_ids(1);
+	request->message_id = as_message_id(as_sched_ids(1));
 	if (as_dedup_claim(request, &first))
 		return true;
 	add_dedup_key(&params, request);

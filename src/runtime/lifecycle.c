@@ -262,7 +262,7 @@ tell_itself(AsTurn *turn, AsMailbox *mailbox, const char *error)
 	as_json_begin(&json);
 	as_json_string(&json, "directive", directive(turn->type->on_exhausted));
 	as_json_string(&json, "reason", error);
-	message.message_id = as_sched_ids(1);
+	message.message_id = as_message_id(as_sched_ids(1));
 	message.actor_type = failed->actor_type;
 	message.actor_id = failed->actor_id;
 	message.name = cstring_to_text("$failed");

@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "runtime/trace.h"
+#include "runtime/sched.h"
 #include "state/catalog.h"
 #include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
@@ -531,11 +532,51 @@ find_by(AsMailbox *mailbox, Relation index, int column, int64 value)
 	return found;
 }
 
+typedef struct Wanted
+{
+	int64		message_id;
+	ItemPointerData place;
+	bool		found;
+} Wanted;
+
+static bool
+is_wanted(AsMessage *message, void *arg)
+{
+	Wanted	   *wanted = arg;
+
+	if (message->message_id != wanted->message_id)
+		return true;
+	wanted->place = message->place;
+	wanted->found = true;
+	return false;
+}
+
 /*
- * A message without a time is found by its position, which is its id, by
+ * A message without a time is found by its position, which is its number, by
  * looking through the index by key from end to end; but at no row of another
- * message.
+ * message.  One that another node has numbered took a position here: for that
+ * the rows are looked at.
  */
+static bool
+find_place(AsMailbox *mailbox, int64 message_id, ItemPointerData *place)
+{
+	Wanted		wanted = {.message_id = message_id};
+	int64		number;
+
+	if (find_by(mailbox, mailbox->later, 1, message_id) ||
+		(as_message_number(message_id, &number) &&
+		 find_by(mailbox, mailbox->by_key, 3, number)))
+	{
+		*place = mailbox->slot->tts_tid;
+		return true;
+	}
+	if (as_message_number(message_id, &number))
+		return false;
+	as_mailbox_scan_all(mailbox, is_wanted, &wanted);
+	*place = wanted.place;
+	return wanted.found;
+}
+
 bool
 as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
 {
@@ -543,10 +584,8 @@ as_mailbox_find(AsMailbox *mailbox, int64 message_id, AsMessage *message)
 	ItemPointerData place;
 	bool		found;
 
-	if (!find_by(mailbox, mailbox->later, 1, message_id) &&
-		!find_by(mailbox, mailbox->by_key, 3, message_id))
+	if (!find_place(mailbox, message_id, &place))
 		return false;
-	place = mailbox->slot->tts_tid;
 
 	/* follow a version that somebody has made meanwhile */
 	ExecClearTuple(mailbox->slot);

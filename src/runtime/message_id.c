@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * message_id.c
- *	  Message ids: in the order of sends, from blocks that a home has.
+ *	  Message ids: in the order of sends, from blocks that a home has; of a node,
+ *	  with its number above.
  *
  * A home's ids come from a block of the sequence that it shares among all
  * backends, by an atomic addition; so whoever sends later gets a higher one.
@@ -118,4 +119,30 @@ as_sched_ids(int n)
 			return first;
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* ---- Of nodes ---- */
+
+int16		(*as_message_node) (void) = NULL;
+
+static int64
+above(void)
+{
+	return as_message_node == NULL ? 0 : (int64) as_message_node() << AS_ID_BITS;
+}
+
+int64
+as_message_id(int64 number)
+{
+	return above() | number;
+}
+
+/* Before this database was a node nothing stood above. */
+bool
+as_message_number(int64 message_id, int64 *number)
+{
+	int64		its = message_id & ~((INT64CONST(1) << AS_ID_BITS) - 1);
+
+	*number = message_id - its;
+	return its == 0 || its == above();
 }

@@ -28,27 +28,29 @@ copy_column(HeapTuple row, TupleDesc desc, int column)
 
 /*
  * Take dead letters out of their table; the messages are in the context
- * given.  The oldest first, so that they are sent in the order of old.
+ * given.  The oldest first, so that they are sent in the order of old; none that
+ * this node has numbered since.
  */
 static int
-take_out(text *actor_type, text *actor_id, int64 before, int64 max,
+take_out(text *actor_type, text *actor_id, int64 since, int64 max,
 		 AsMessage *messages, MemoryContext context)
 {
-	Oid			types[4] = {TEXTOID, TEXTOID, INT8OID, INT8OID};
-	Datum		values[4] = {PointerGetDatum(actor_type),
-	PointerGetDatum(actor_id), Int64GetDatum(max), Int64GetDatum(before)};
+	Oid			types[5] = {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID};
+	Datum		values[5] = {PointerGetDatum(actor_type),
+		PointerGetDatum(actor_id), Int64GetDatum(max), Int64GetDatum(since),
+	Int64GetDatum(since | ((INT64CONST(1) << AS_ID_BITS) - 1))};
 	AsAdmin		admin;
 	int			n;
 
 	as_admin_begin(&admin);
 	n = (int) as_admin_execute("WITH taken AS (DELETE FROM actorstore.dead_message WHERE message_id IN ("
 							   "  SELECT message_id FROM actorstore.dead_message"
-							   "  WHERE actor_type = $1 AND ($2 IS NULL OR actor_id = $2) AND message_id < $4"
+							   "  WHERE actor_type = $1 AND ($2 IS NULL OR actor_id = $2) AND message_id NOT BETWEEN $4 AND $5"
 							   "  ORDER BY message_id LIMIT $3 FOR UPDATE SKIP LOCKED)"
 							   " RETURNING message_id, actor_id, message, body, headers, priority, sender_type, sender_id)"
 							   " SELECT actor_id, message, body, headers, sender_type, sender_id, priority FROM taken ORDER BY message_id",
-							   SPI_OK_SELECT, 4, types, values,
-							   actor_id == NULL ? " n  " : "    ");
+							   SPI_OK_SELECT, 5, types, values,
+							   actor_id == NULL ? " n   " : "     ");
 	for (int i = 0; i < n; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -80,7 +82,7 @@ as_redrive(AsType *type, text *actor_type, text *actor_id,
 												  "actorstore dead letters",
 												  ALLOCSET_DEFAULT_SIZES);
 	int64		done = 0;
-	int64		before = as_sched_ids(1);
+	int64		since = as_message_id(as_sched_ids(1));
 	int			n;
 
 	/* what finds its mailbox full is a dead letter again, with a later id */
@@ -89,7 +91,7 @@ as_redrive(AsType *type, text *actor_type, text *actor_id,
 		int64		max = max_rows == 0 ? ROWS_AT_ONCE :
 		Min(max_rows - done, ROWS_AT_ONCE);
 
-		n = max <= 0 ? 0 : take_out(actor_type, actor_id, before, max,
+		n = max <= 0 ? 0 : take_out(actor_type, actor_id, since, max,
 									messages, context);
 		if (n > 0)
 			(void) as_send(type, messages, n);

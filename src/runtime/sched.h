@@ -162,8 +162,19 @@ extern int	as_sched_home(void);
 /* Held to put another block of ids in. */
 extern struct LWLock *as_sched_ids_lock(void);
 
-/* Take n (at most AS_ID_BLOCK) consecutive message ids; returns the first. */
+/* Take n (at most AS_ID_BLOCK) consecutive numbers; returns the first. */
 extern int64 as_sched_ids(int n);
+
+/*
+ * The id of a message with such a number: the same, below the number of this
+ * node, if it is one (higher floors know it), so that no two nodes have one id.
+ */
+#define AS_ID_BITS	48
+extern int64 as_message_id(int64 number);
+extern int16 (*as_message_node) (void);
+
+/* Its number again; false if another node has made the id. */
+extern bool as_message_number(int64 message_id, int64 *number);
 
 /* May a slot claimed now trust that its mailbox is empty? */
 extern bool as_sched_is_swept(uint32 home);

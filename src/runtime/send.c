@@ -272,7 +272,7 @@ put(AsType *type, AsMessage *messages, int n, bool *crowded)
 			complete(message, now);
 			message->position = id++;
 			if (crowded == NULL)
-				message->message_id = message->position;
+				message->message_id = as_message_id(message->position);
 			if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
 			{
 				if (away == NULL)

@@ -68,7 +68,14 @@ my ($first, $second, $third) = split /\|/, $one->safe_psql('d', qq{SELECT actors
 ok(comes_true($two, 'd', "(SELECT count(*) FROM actorstore.message WHERE actor_id = '$there') = 3"), 'they wait there');
 is($two->safe_psql('d', q{SET timezone = 'UTC'; SELECT message_id, body, priority, headers, due, expires_at FROM actorstore.message ORDER BY message_id}),
 	"$first|21|6|{\"h\": 1}||\n$second|22|2|||\n$third|23|4||2200-01-01 00:00:00+00|2200-01-02 00:00:00+00", 'with all that they were sent with');
-is($two->safe_psql('d', "SELECT actorstore.cancel($third)"), 't', 'where it is now it can be taken back');
+is($two->safe_psql('d', "SELECT actorstore.cancel($third), actorstore.cancel($third)"), 't|f', 'where it is now it can be taken back');
+is(join(' ', map { $_ >> 48 } $first, $second, $third), '1 1 1', 'their ids say which node has made them');
+my $back = $one->safe_psql('d', "SELECT actorstore.send('t', '$there', 'add', '24')");
+ok(comes_true($two, 'd', "EXISTS (SELECT FROM actorstore.message WHERE message_id = $back)"), 'one more');
+is($two->safe_psql('d', "SELECT actorstore.cancel($back), actorstore.cancel($back)"), 't|f', 'and taken back, though it waits for no time');
+my $own = $two->safe_psql('d', "SELECT actorstore.send('t', '$there', 'add', '25')");
+is($own >> 48, 2, 'another node makes other ids');
+is($two->safe_psql('d', "SELECT actorstore.cancel($own), actorstore.cancel($own)"), 't|f', 'and takes them back');
 $two->safe_psql('d', q{SELECT actorstore.resume('t')});
 comes_to($two, $there, list(1 .. 11, 22, 21), 'the urgent one first');
 
@@ -98,6 +105,11 @@ ok(comes_true($three, 'd', q{(SELECT count(*) FROM actorstore.message WHERE acto
 is($three->safe_psql('d', q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'small'}), 3, 'another one is full');
 is($three->safe_psql('d', q{SELECT string_agg(body::text || ' ' || reason, ', ' ORDER BY message_id) FROM actorstore.dead_message}), '4 mailbox full, 5 mailbox full', 'and the rest are dead letters');
 is($three->safe_psql('d', qq{SELECT count(*) FROM actorstore.message WHERE actor_type = 't' AND actor_id = '$of{three}[2]'}), 1, 'a duplicate is dropped');
+is(sqlstate($three, 'd', q{SELECT actorstore.redrive('small')}), 'VA001', 'what has died there cannot go into a full mailbox');
+is($three->safe_psql('d', q{SELECT actorstore.alter_type('small', mailbox_limit => 5); SELECT actorstore.redrive('small')}), "\n2", 'but into one with room');
+is($three->safe_psql('d', q{SELECT string_agg((message_id >> 48) || ' ' || body, ', ' ORDER BY position) FROM actorstore.message WHERE actor_type = 'small'}),
+	'1 1, 1 2, 1 3, 3 4, 3 5', 'behind the others, as messages of this node');
+is($three->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message}), 0, 'no dead letter is left');
 $three->safe_psql('d', q{SELECT actorstore.resume('t'), actorstore.resume('small'), actorstore.resume('patient')});
 
 # The other node is down: they wait, can be taken back, and there may not be too many.
