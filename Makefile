@@ -178,9 +178,11 @@ OBJS = \
 	src/cluster/deadlock.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
+	src/cluster/forwarder_start.o \
 	src/cluster/outbox_rows.o \
 	src/cluster/outbox.o \
 	src/cluster/deliver.o \
+	src/cluster/forwarder_resume.o \
 	src/cluster/forwarder.o \
 	src/cluster/resolver.o \
 	src/api/args.o \

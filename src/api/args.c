@@ -10,6 +10,7 @@
 #include "api/args.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "state/actor.h"
 #include "state/type.h"
 #include "utils/array.h"
@@ -174,4 +175,15 @@ as_arg_node_name(FunctionCallInfo fcinfo, int n)
 					 errmsg("node_name must not contain control characters")));
 	}
 	return name;
+}
+
+void
+as_only_superusers(const char *function)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only superusers may call %s", function)));
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
 }

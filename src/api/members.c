@@ -43,12 +43,7 @@ PG_FUNCTION_INFO_V1(actorstore_slot_of);
 static void
 begin_change(const char *function)
 {
-	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only superusers may call %s", function)));
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
+	as_only_superusers(function);
 	PreventInTransactionBlock(true, function);
 	if (as_global_is_used())
 		ereport(ERROR,

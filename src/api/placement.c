@@ -24,17 +24,6 @@ PG_FUNCTION_INFO_V1(actorstore_replicas);
 
 /* ---- Arguments ---- */
 
-static void
-only_superusers(const char *function)
-{
-	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only superusers may call %s", function)));
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
-}
-
 /* The key hash of the actor that the first two arguments name. */
 static uint64
 arg_key_hash(FunctionCallInfo fcinfo)
@@ -51,7 +40,7 @@ arg_key_hash(FunctionCallInfo fcinfo)
 Datum
 actorstore_init_node(PG_FUNCTION_ARGS)
 {
-	only_superusers("actorstore.init_node()");
+	as_only_superusers("actorstore.init_node()");
 	as_epoch_begin(as_arg_node_name(fcinfo, 0),
 				   PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 	PG_RETURN_VOID();

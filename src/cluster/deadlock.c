@@ -174,21 +174,13 @@ describe(const AsLook *look, const Cycle *cycle)
 static bool
 ask_here(const char *sql, int nvalues, const char *const *values)
 {
-	MemoryContext context = CurrentMemoryContext;
 	text	   *args[3];
 	AsRows		rows;
-	bool		answer;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < nvalues; i++)
 		args[i] = cstring_to_text(values[i]);
-	(void) as_text_query(&rows, SPI_OK_SELECT, sql, nvalues, args);
-	answer = as_cell_bool(&rows, 0, 0);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return answer;
+	(void) as_text_query_alone(&rows, SPI_OK_SELECT, sql, nvalues, args);
+	return as_cell_bool(&rows, 0, 0);
 }
 
 /* A statement that answers with true or false, on a node; false if it does not. */

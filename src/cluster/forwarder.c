@@ -68,7 +68,7 @@ typedef struct Forwarder
 	MemoryContext context;		/* of batches */
 	MemoryContext scratch;
 	AsPeer	   *peer;			/* NULL: not connected */
-	char	   *uuid;			/* ours, as text */
+	char		uuid[37];		/* ours, as text */
 	int64		incarnation;	/* ours */
 	int64		last;			/* number of the batch made last, in it */
 
@@ -77,9 +77,7 @@ typedef struct Forwarder
 	int			nflying;		/* of these, in the flight */
 	bool		stored;			/* more in the table, made before */
 
-	/* what the other node has, of which incarnation; all before is done */
-	int64		done_incarnation;
-	int64		done_number;
+	AsBatchNumber done;			/* the other node has this one, and all before */
 
 	uint64		from;			/* look from this id on; AS_NO_LOW: at nothing */
 	XLogRecPtr	safe;			/* batches are, once the standbys have all that */
@@ -91,23 +89,27 @@ typedef struct Forwarder
 
 static Forwarder me;
 
-/* ---- Transactions ---- */
+/* ---- Transactions; memory is the caller's ---- */
 
 static void
 begin(void)
 {
+	MemoryContext context = CurrentMemoryContext;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(me.scratch);
+	MemoryContextSwitchTo(context);
 }
 
 static void
 end(void)
 {
+	MemoryContext context = CurrentMemoryContext;
+
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(me.scratch);
+	MemoryContextSwitchTo(context);
 }
 
 /* ---- Batches ---- */
@@ -138,15 +140,14 @@ load_stored(void)
 	int			room = WINDOW - me.nbatches;
 
 	args[0] = as_int_text(me.number);
-	args[1] = as_int_text(last != NULL ? last->incarnation : me.done_incarnation);
-	args[2] = as_int_text(last != NULL ? last->number : me.done_number);
+	args[1] = as_int_text(last != NULL ? last->incarnation : me.done.incarnation);
+	args[2] = as_int_text(last != NULL ? last->number : me.done.number);
 	args[3] = as_int_text(room);
-	begin();
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
-						 " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
-						 " ORDER BY incarnation, batch LIMIT $4::text::int",
-						 4, args);
+	(void) as_text_query_alone(&rows, SPI_OK_SELECT,
+							   "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
+							   " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
+							   " ORDER BY incarnation, batch LIMIT $4::text::int",
+							   4, args);
 	for (int i = 0; i < rows.nrows; i++)
 	{
 		AsBatch		batch = {
@@ -160,7 +161,6 @@ load_stored(void)
 		as_lane_count(me.lane, AS_LANE_REPEATED, 1);
 	}
 	me.stored = rows.nrows == room;
-	end();
 	me.safe = GetFlushRecPtr(NULL);
 }
 
@@ -198,128 +198,6 @@ make_batch(void)
 	keep(&batch);
 	AS_FAULT("forward_made");
 	return true;
-}
-
-/* ---- What the other node has ---- */
-
-static int64
-column(const PGresult *result, int row, int number)
-{
-	return pg_strtoint64(PQgetvalue(result, row, number));
-}
-
-/* The last batches that were made in an incarnation; 0 if none are kept. */
-static void
-kept_batches(int64 incarnation, int64 *first, int64 *last)
-{
-	AsRows		rows;
-	text	   *args[2] = {as_int_text(me.number), as_int_text(incarnation)};
-
-	begin();
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT coalesce(min(batch), 0)::text, coalesce(max(batch), 0)::text FROM actorstore.outbox_batch"
-						 " WHERE node_number = $1::text::smallint AND incarnation = $2::text::bigint",
-						 2, args);
-	*first = as_cell_int(&rows, 0, 0);
-	*last = as_cell_int(&rows, 0, 1);
-	end();
-}
-
-/* The incarnations of ours that batches are kept of, in their order. */
-static int64 *
-kept_incarnations(int *n)
-{
-	AsRows		rows;
-	text	   *args[1] = {as_int_text(me.number)};
-	int64	   *incarnations;
-
-	begin();
-	*n = as_text_query(&rows, SPI_OK_SELECT,
-					   "SELECT DISTINCT incarnation::text FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint",
-					   1, args);
-	incarnations = palloc(sizeof(int64) * (*n + 1));
-	for (int i = 0; i < *n; i++)
-		incarnations[i] = as_cell_int(&rows, i, 0);
-	end();
-	for (int i = 1; i < *n; i++)
-	{
-		for (int j = i; j > 0 && incarnations[j - 1] > incarnations[j]; j--)
-		{
-			int64		swap = incarnations[j];
-
-			incarnations[j] = incarnations[j - 1];
-			incarnations[j - 1] = swap;
-		}
-	}
-	return incarnations;
-}
-
-static int64
-watermark_of(const PGresult *result, int64 incarnation)
-{
-	for (int i = 0; i < PQntuples(result); i++)
-	{
-		if (column(result, i, 0) == incarnation)
-			return column(result, i, 1);
-	}
-	return 0;
-}
-
-/* What it has not, and we neither: nobody will ever bring it. */
-static void
-give_up_lost(int64 incarnation, int64 watermark, int64 first)
-{
-	const char *values[3] = {me.uuid, psprintf(INT64_FORMAT, incarnation), psprintf(INT64_FORMAT, first - 1)};
-
-	ereport(LOG,
-			(errmsg("batches " INT64_FORMAT " to " INT64_FORMAT " of messages to node number %d are LOST: it had acknowledged them, and has them no more",
-					watermark + 1, first - 1, me.number),
-			 errhint("Raise actorstore.outbox_retention, or let that node wait for its standbys.")));
-	(void) as_peer_execute(me.peer, "SELECT actorstore.local_skip($1::pg_catalog.uuid, $2::pg_catalog.int8, $3::pg_catalog.int8)",
-						   3, values, false);
-}
-
-/*
- * After a connection was made: which batches has the other node?  All of an
- * earlier incarnation come before those of a later one.
- */
-static void
-resynchronize(void)
-{
-	const char *values[1] = {me.uuid};
-	PGresult   *result;
-	int			n;
-	int64	   *incarnations;
-	int64	   *watermarks;
-
-	drop_batches();
-	result = as_peer_execute(me.peer, "SELECT incarnation, batch FROM actorstore.local_watermarks($1::pg_catalog.uuid)",
-							 1, values, false);
-	incarnations = kept_incarnations(&n);
-	watermarks = palloc(sizeof(int64) * (n + 1));
-	for (int i = 0; i < n; i++)
-		watermarks[i] = watermark_of(result, incarnations[i]);
-	me.done_incarnation = me.done_number = 0;
-	for (int i = n - 1; i >= 0; i--)
-	{
-		int64		first,
-					last;
-
-		kept_batches(incarnations[i], &first, &last);
-		if (incarnations[i] == me.incarnation)
-			me.last = last;
-		if (watermarks[i] < first - 1)
-		{
-			give_up_lost(incarnations[i], watermarks[i], first);
-			watermarks[i] = first - 1;
-		}
-		me.done_incarnation = incarnations[i];
-		me.done_number = watermarks[i];
-		if (watermarks[i] >= last)
-			break;				/* and so has it all that is older */
-	}
-	me.stored = n > 0;
-	me.from = 0;
 }
 
 /* ---- The connection ---- */
@@ -387,12 +265,13 @@ connect_and_ask(void)
 	node.name = pstrdup(node.name);
 	node.conninfo = node.conninfo == NULL ? NULL : pstrdup(node.conninfo);
 	me.incarnation = as_node_self()->incarnation;
-	me.uuid = MemoryContextStrdup(me.context,
-								  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&as_node_self()->uuid))));
-	me.last = 0;
+	strlcpy(me.uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&as_node_self()->uuid))),
+			sizeof(me.uuid));
 	end();
 	me.peer = as_peer_get(&node);
-	resynchronize();
+	drop_batches();
+	me.stored = as_forwarder_resume(me.peer, me.number, me.uuid, me.incarnation, &me.done, &me.last);
+	me.from = 0;
 	if (me.backoff > 0)
 		ereport(LOG,
 				(errmsg("messages to node \"%s\" go on", node.name)));
@@ -434,8 +313,8 @@ forget_first(void)
 {
 	AsBatch    *batch = &me.batches[0];
 
-	me.done_incarnation = batch->incarnation;
-	me.done_number = batch->number;
+	me.done.incarnation = batch->incarnation;
+	me.done.number = batch->number;
 	as_lane_add(me.lane, -batch->nmessages);
 	as_lane_count(me.lane, AS_LANE_FORWARDED, batch->nmessages);
 	as_lane_count(me.lane, AS_LANE_BATCHES, 1);
@@ -459,7 +338,7 @@ land(void)
 	{
 		PGresult   *result = as_peer_result(me.peer, i);
 
-		if (column(result, 0, 0) < me.batches[0].number)
+		if (pg_strtoint64(PQgetvalue(result, 0, 0)) < me.batches[0].number)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_EXCEPTION),
 					 errmsg("node number %d has only batch %s where " INT64_FORMAT " was sent",
@@ -477,16 +356,14 @@ clean(void)
 	text	   *args[4];
 
 	args[0] = as_int_text(me.number);
-	args[1] = as_int_text(me.done_incarnation);
-	args[2] = as_int_text(me.done_number);
+	args[1] = as_int_text(me.done.incarnation);
+	args[2] = as_int_text(me.done.number);
 	args[3] = as_int_text(actorstore_outbox_retention);
-	begin();
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint"
-						 " AND (incarnation, batch) < ($2::text::bigint, $3::text::bigint)"
-						 " AND made_at < clock_timestamp() - $4::text::int * interval '1 second'",
-						 4, args);
-	end();
+	(void) as_text_query_alone(NULL, SPI_OK_DELETE,
+							   "DELETE FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint"
+							   " AND (incarnation, batch) < ($2::text::bigint, $3::text::bigint)"
+							   " AND made_at < clock_timestamp() - $4::text::int * interval '1 second'",
+							   4, args);
 	me.cleaned_at = GetCurrentTimestamp();
 }
 
@@ -567,7 +444,7 @@ work(void)
 		try_to(connect_and_ask);
 	if (me.peer != NULL)
 		try_to(forward);
-	if (me.done_number > 1 &&
+	if (me.done.number > 1 &&
 		TimestampDifferenceExceeds(me.cleaned_at, GetCurrentTimestamp(), CLEAN_MS))
 		try_to(clean);
 }
@@ -592,6 +469,7 @@ as_forwarder_main(Datum argument)
 									   ALLOCSET_DEFAULT_SIZES);
 	if (RecoveryInProgress() || as_worker_look_around() != AS_FOUND_SERVED)
 		proc_exit(0);
+	MemoryContextSwitchTo(me.scratch);
 	while (is_wanted())
 	{
 		work();
@@ -599,50 +477,4 @@ as_forwarder_main(Datum argument)
 		nap();
 	}
 	proc_exit(0);
-}
-
-void
-as_forwarder_start(int16 node)
-{
-	BackgroundWorker registration = {
-		.bgw_name = "actorstore forwarder",
-		.bgw_type = "actorstore forwarder",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "actorstore",
-		.bgw_function_name = "as_forwarder_main",
-		.bgw_main_arg = Int16GetDatum(node)
-	};
-	BackgroundWorkerHandle *handle;
-	int			lane = as_lane_find(node);
-
-	if (lane < 0 || !as_lane_claim_start(lane))
-		return;
-	memcpy(registration.bgw_extra, &MyDatabaseId, sizeof(Oid));
-	if (!RegisterDynamicBackgroundWorker(&registration, &handle))
-		ereport(LOG,
-				(errmsg("no background worker is free to take messages to node number %d", node),
-				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
-}
-
-void
-as_forwarders_look(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-	AsRows		rows;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT node_number::text FROM actorstore.node AS n WHERE NOT is_self"
-						 " AND (EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number)"
-						 "  OR EXISTS (SELECT FROM actorstore.outbox_batch AS b WHERE b.node_number = n.node_number))",
-						 0, NULL);
-	for (int i = 0; i < rows.nrows; i++)
-		as_forwarder_start((int16) as_cell_int(&rows, i, 0));
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
 }

@@ -21,11 +21,33 @@
 #define AS_FORWARDER_H
 
 #include "actorstore.h"
+#include "cluster/peer.h"
 
 /* Main function of a background worker */
 extern PGDLLEXPORT void as_forwarder_main(Datum lane);
 
+/* Start the one for a node, unless it runs or starts already. */
+extern void as_forwarder_start(int16 node);
+
 /* Start those that have something to send and do not run; in no transaction. */
 extern void as_forwarders_look(void);
+
+/* ---- For forwarder*.c ---- */
+
+typedef struct AsBatchNumber
+{
+	int64		incarnation;
+	int64		number;
+} AsBatchNumber;
+
+/*
+ * After a connection was made: which batches has the other node?  All of an
+ * earlier incarnation come before those of a later one.  *done is the last one
+ * that it has, or that nobody has any more; *last the last one that was made in
+ * this incarnation.  False if no batches are kept.
+ */
+extern bool as_forwarder_resume(AsPeer *peer, int16 node, const char *uuid,
+								int64 incarnation, AsBatchNumber *done,
+								int64 *last);
 
 #endif							/* AS_FORWARDER_H */

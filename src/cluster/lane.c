@@ -150,12 +150,18 @@ as_lane_register(int lane)
 }
 
 bool
+as_lane_has_forwarder(int lane)
+{
+	return pg_atomic_read_u32(&lanes[lane].procno) != 0;
+}
+
+bool
 as_lane_claim_start(int lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	uint64		started_at = pg_atomic_read_u64(&lanes[lane].started_at);
 
-	return pg_atomic_read_u32(&lanes[lane].procno) == 0 &&
+	return !as_lane_has_forwarder(lane) &&
 		(started_at == 0 ||
 		 TimestampDifferenceExceeds((TimestampTz) started_at, now, START_MS)) &&
 		pg_atomic_compare_exchange_u64(&lanes[lane].started_at, &started_at, (uint64) now);

@@ -72,6 +72,8 @@ extern void as_lane_set_connected(int lane, bool connected);
 /* Register as its forwarder; false if there is one.  Ends with the process. */
 extern bool as_lane_register(int lane);
 
+extern bool as_lane_has_forwarder(int lane);
+
 /* Is there none, nor one about to start?  If so, this claims the start. */
 extern bool as_lane_claim_start(int lane);
 

@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "cluster/forwarder.h"
 #include "cluster/lane.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"

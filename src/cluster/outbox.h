@@ -66,9 +66,6 @@ extern void as_outbox_init(void);
  */
 extern void as_outbox_put(const AsNode *node, const AsMessage *messages, int n);
 
-/* Let its forwarder be started, if there is none. */
-extern void as_forwarder_start(int16 node);
-
 /* Write the rows. */
 extern void as_outbox_insert(int16 node, const AsMessage *messages, int n);
 

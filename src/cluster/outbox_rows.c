@@ -134,13 +134,10 @@ text_of(AsLetter *letter, AsEnvelopeText which, HeapTuple row, int column,
 {
 	bool		isnull;
 	Datum		value = heap_getattr(row, column, desc, &isnull);
-	text	   *plain;
+	text	   *plain = isnull ? NULL : DatumGetTextPP(value);
 
-	letter->texts[which] = NULL;
-	letter->lengths[which] = 0;
-	if (isnull)
+	if (plain == NULL)
 		return;
-	plain = DatumGetTextPP(value);
 	letter->texts[which] = VARDATA_ANY(plain);
 	letter->lengths[which] = VARSIZE_ANY_EXHDR(plain);
 }
@@ -151,17 +148,12 @@ json_of(AsLetter *letter, AsEnvelopeText which, HeapTuple row, int column,
 {
 	bool		isnull;
 	Datum		value = heap_getattr(row, column, desc, &isnull);
-	Jsonb	   *json;
-	char	   *plain;
+	Jsonb	   *json = isnull ? NULL : DatumGetJsonbP(value);
 
-	letter->texts[which] = NULL;
-	letter->lengths[which] = 0;
-	if (isnull)
+	if (json == NULL)
 		return;
-	json = DatumGetJsonbP(value);
-	plain = JsonbToCString(NULL, &json->root, VARSIZE(json));
-	letter->texts[which] = plain;
-	letter->lengths[which] = (uint32) strlen(plain);
+	letter->texts[which] = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	letter->lengths[which] = (uint32) strlen(letter->texts[which]);
 }
 
 static int64

@@ -199,11 +199,17 @@ static void
 check_server(AsPeer *peer)
 {
 	int			major = PQserverVersion(peer->conn) / 10000;
+	const char *encoding = PQparameterStatus(peer->conn, "server_encoding");
 
 	if (actorstore_require_tls && !PQsslInUse(peer->conn))
 		throw_stranger(peer, "The connection does not use TLS, which actorstore.require_tls demands.");
 	if (abs(major - PG_VERSION_NUM / 10000) > 1)
 		throw_stranger(peer, psprintf("It runs PostgreSQL %d.", major));
+
+	/* the bytes of an actor's address say where it lives */
+	if (encoding == NULL || strcmp(encoding, GetDatabaseEncodingName()) != 0)
+		throw_stranger(peer, psprintf("Its database has the encoding %s.",
+									  encoding == NULL ? "unknown" : encoding));
 }
 
 #define IDENTITY_SQL \

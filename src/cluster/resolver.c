@@ -144,20 +144,13 @@ as_resolver_main(Datum database)
 void
 as_resolver_start(void)
 {
-	BackgroundWorker registration = {
-		.bgw_name = "actorstore resolver",
-		.bgw_type = "actorstore resolver",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "actorstore",
-		.bgw_function_name = "as_resolver_main"
-	};
+	BackgroundWorker registration;
 	BackgroundWorkerHandle *handle;
 
 	if (!as_resolver_claim_start())
 		return;
-	registration.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	as_worker_describe(&registration, "actorstore resolver", "as_resolver_main",
+					   ObjectIdGetDatum(MyDatabaseId));
 	if (!RegisterDynamicBackgroundWorker(&registration, &handle))
 		ereport(LOG,
 				(errmsg("no background worker is free to resolve transactions over several nodes"),

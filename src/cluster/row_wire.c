@@ -9,7 +9,6 @@
  */
 #include "cluster/row_wire.h"
 
-#include "cluster/peer.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "state/partition.h"
@@ -34,29 +33,6 @@ as_wire_end(StringInfo wire)
 	return (bytea *) wire->data;
 }
 
-/* The session's encoding is that of the node which has opened it. */
-static bool
-is_converted(void)
-{
-	return as_peer_is_own_session() && pg_get_client_encoding() != GetDatabaseEncoding();
-}
-
-/* Text that stands behind the place of its length, in that encoding */
-static void
-convert_from(StringInfo wire, int start)
-{
-	char	   *text = pstrdup(wire->data + start);
-	char	   *converted = pg_server_to_client(text, wire->len - start);
-
-	if (converted != text)
-	{
-		wire->len = start;
-		appendStringInfoString(wire, converted);
-		pfree(converted);
-	}
-	pfree(text);
-}
-
 static void
 write_id(StringInfo wire, const text *id)
 {
@@ -66,8 +42,6 @@ write_id(StringInfo wire, const text *id)
 	pq_sendint16(wire, 0);
 	start = wire->len;
 	appendBinaryStringInfo(wire, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
-	if (is_converted())
-		convert_from(wire, start);
 	n = pg_hton16((uint16) (wire->len - start));
 	memcpy(wire->data + start - sizeof(n), &n, sizeof(n));
 }
@@ -81,8 +55,6 @@ write_value(StringInfo wire, Jsonb *value)
 	pq_sendint32(wire, 0);
 	start = wire->len;
 	(void) JsonbToCString(wire, &value->root, VARSIZE(value));
-	if (is_converted())
-		convert_from(wire, start);
 	n = pg_hton32((uint32) (wire->len - start));
 	memcpy(wire->data + start - sizeof(n), &n, sizeof(n));
 	pq_sendbyte(wire, 0);
@@ -115,29 +87,12 @@ refuse(const char *what)
 			 errmsg("another node has sent an actor with an invalid %s", what)));
 }
 
-/* The bytes as text of this database; zero bytes are refused, too. */
-static const char *
-check_text(const char *bytes, int *n)
-{
-	char	   *converted;
-
-	if (!is_converted())
-	{
-		(void) pg_verifymbstr(bytes, *n, false);
-		return bytes;
-	}
-	converted = pg_client_to_server(bytes, *n);
-	if (converted != bytes)
-		*n = strlen(converted);
-	return converted;
-}
-
 static Datum
 read_id(const char *bytes, int n)
 {
 	text	   *id;
 
-	bytes = check_text(bytes, &n);
+	(void) pg_verifymbstr(bytes, n, false);
 	id = cstring_to_text_with_len(bytes, n);
 	as_check_name("actor_id", id);
 	return PointerGetDatum(id);
@@ -154,7 +109,8 @@ read_value(StringInfo wire)
 	bytes = pq_getmsgbytes(wire, n + 1);
 	if (bytes[n] != '\0')
 		refuse("value");
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(check_text(bytes, &n)));
+	(void) pg_verifymbstr(bytes, n, false);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(bytes));
 }
 
 static Datum

@@ -12,9 +12,8 @@
  *		int32	bytes in value
  *		...		value, as JSON text, and a zero byte
  *
- * Texts are in the encoding of the coordinator's database, which is also that
- * of its session on the other node: there they are converted.  The type is known
- * to both.  Any number of rows, one behind the other, make a value of type bytea.
+ * Texts are in the encoding that all nodes have (peer.c).  The type is known to
+ * both.  Any number of rows, one behind the other, make a value of type bytea.
  * What is read comes from another server: nothing of it is believed before it
  * has been checked.
  *

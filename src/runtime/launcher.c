@@ -317,16 +317,7 @@ last_steward(void)
 static bool
 start_worker(int home)
 {
-	BackgroundWorker registration = {
-		.bgw_name = "actorstore worker",
-		.bgw_type = "actorstore worker",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "actorstore",
-		.bgw_function_name = "as_worker_main",
-		.bgw_notify_pid = MyProcPid
-	};
+	BackgroundWorker registration;
 	AsWorkerShared *worker;
 	int			number = 0;
 
@@ -340,8 +331,10 @@ start_worker(int home)
 	pg_atomic_write_u32(&worker->finding, AS_FOUND_NOTHING);
 	pg_atomic_write_u64(&worker->started_at, GetCurrentTimestamp());
 	pg_atomic_write_u32(&worker->status, AS_WORKER_STARTING);
+	as_worker_describe(&registration, "actorstore worker", "as_worker_main",
+					   UInt32GetDatum(number));
 	snprintf(registration.bgw_name, BGW_MAXLEN, "actorstore worker %d", number);
-	registration.bgw_main_arg = UInt32GetDatum(number);
+	registration.bgw_notify_pid = MyProcPid;
 	if (RegisterDynamicBackgroundWorker(&registration, &handles[number]))
 	{
 		occupied[number] = true;

@@ -206,22 +206,15 @@ reap(uint32 number)
 static bool
 start_steward(uint32 number)
 {
-	BackgroundWorker registration = {
-		.bgw_name = "actorstore steward",
-		.bgw_type = "actorstore steward",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "actorstore",
-		.bgw_function_name = "as_steward_main",
-		.bgw_notify_pid = MyProcPid
-	};
+	BackgroundWorker registration;
 	AsTimingShared *its = as_timing(number);
 
 	pg_atomic_write_u32(&its->leave, 0);
 	pg_atomic_write_u64(&its->started_at, GetCurrentTimestamp());
 	pg_atomic_write_u32(&its->steward, AS_STEWARD_STARTING);
-	registration.bgw_main_arg = UInt32GetDatum(number);
+	as_worker_describe(&registration, "actorstore steward", "as_steward_main",
+					   UInt32GetDatum(number));
+	registration.bgw_notify_pid = MyProcPid;
 	if (RegisterDynamicBackgroundWorker(&registration, &handles[number]))
 	{
 		complained = false;

@@ -160,6 +160,21 @@ as_worker_look_around(void)
 }
 
 void
+as_worker_describe(BackgroundWorker *worker, const char *kind, const char *function,
+				   Datum argument)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	strlcpy(worker->bgw_name, kind, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, kind, BGW_MAXLEN);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "actorstore", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
+	worker->bgw_main_arg = argument;
+}
+
+void
 as_worker_connect(Oid database)
 {
 	char		activity[NAMEDATALEN + 32];

@@ -12,6 +12,7 @@
 
 #include "actorstore.h"
 
+#include "postmaster/bgworker.h"
 #include "runtime/sched.h"
 
 /* Main functions of background workers */
@@ -39,6 +40,13 @@ extern void as_worker_check_signals(void);
 
 /* To be called once, when the library is preloaded. */
 extern void as_launcher_init(void);
+
+/*
+ * What a dynamic background worker of ours is: its kind, the function of this
+ * library that it runs, and the argument of that.
+ */
+extern void as_worker_describe(BackgroundWorker *worker, const char *kind,
+							   const char *function, Datum argument);
 
 /* Hooks into the server's commands, to be set once (guard.c). */
 extern void as_guard_init(void);

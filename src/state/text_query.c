@@ -9,10 +9,12 @@
  */
 #include "state/text_query.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #define MAX_ARGS	12
 
@@ -63,6 +65,24 @@ as_text_query(AsRows *rows, int expected, const char *sql, int nargs,
 	if (rows != NULL)
 		copy_rows(rows, context);
 	as_admin_leave(&admin);
+	return n;
+}
+
+int
+as_text_query_alone(AsRows *rows, int expected, const char *sql, int nargs,
+					text **args)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			n;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+	n = as_text_query(rows, expected, sql, nargs, args);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 	return n;
 }
 

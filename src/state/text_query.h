@@ -30,6 +30,10 @@ typedef struct AsRows
 extern int	as_text_query(AsRows *rows, int expected, const char *sql,
 						  int nargs, text **args);
 
+/* The same as a transaction of its own, in a process that has none. */
+extern int	as_text_query_alone(AsRows *rows, int expected, const char *sql,
+								int nargs, text **args);
+
 static inline text *
 as_cell(const AsRows *rows, int row, int column)
 {

@@ -40,14 +40,19 @@ is(epoch($a), '2', 'a node alone decides alone');
 $a->safe_psql('d', 'DROP EXTENSION actorstore; CREATE EXTENSION actorstore');
 admit_peers($a, 'd');
 $a->safe_psql('d', qq{SELECT actorstore.init_node('a', '$conninfo{a}')});
+$b->safe_psql('postgres', "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'");
+$b->safe_psql('latin', 'CREATE EXTENSION actorstore');
+admit_peers($b, 'latin');
 foreach my $bad ([ q{'b', 'host=x password=secret'}, '22023', 'a password' ], [ q{'b', 'postgresql://u:secret@x/d'}, '22023', 'a password in a URI' ],
 	[ q{'b', 'nonsense'}, '22023', 'no conninfo' ], [ qq{'a', '$conninfo{b}'}, '42710', 'a name that is taken' ],
 	[ qq{'a2', '$conninfo{a}'}, '55000', 'a node already' ], [ q{'b', 'host=/nowhere dbname=d'}, '08006', 'out of reach' ],
+	[ qq{'b', '} . (peer_conninfo($b, 'latin') =~ s/'//gr) . q{'}, '55000', 'another encoding' ],
 	[ qq{'b', '} . (peer_conninfo($b, 'postgres') =~ s/'//gr) . q{'}, '55000', 'no extension' ], [ qq{'b', '$conninfo{b}', -1}, '22023', 'a negative weight' ],
 	[ qq{'b', '$conninfo{b}', 1000001}, '22023', 'too large a weight' ], [ q{NULL, 'dbname=d'}, '22004', 'no name' ], [ q{'b', NULL}, '22004', 'no conninfo given' ])
 {
 	is(sqlstate($a, 'd', "SELECT actorstore.add_node($bad->[0])"), $bad->[1], $bad->[2]);
 }
+like(($a->psql('d', qq{SELECT actorstore.add_node('b', '} . (peer_conninfo($b, 'latin') =~ s/'//gr) . q{')}))[2], qr/has the encoding LATIN1/, 'which is said');
 is(sqlstate($a, 'd', qq{BEGIN; SELECT actorstore.add_node('b', '$conninfo{b}')}), '25001', 'not in a transaction block');
 $a->safe_psql('d', 'CREATE ROLE stranger');
 is(sqlstate($a, 'd', qq{SET ROLE stranger; SELECT actorstore.add_node('b', '$conninfo{b}')}), '42501', 'not for everybody');
