@@ -45,18 +45,19 @@ foreach my $place (@places)
 		my $peer = $two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'actorstore peer'});
 		$session->start('COMMIT');
 		reached($one, $where);
+		my $backend = $server == $one ? $session->{pid} : $peer;
 		if ($victim =~ /postmaster/)
 		{
 			$server->kill9;
 		}
 		else
 		{
-			kill 'KILL', $server == $one ? $session->{pid} : $peer;
+			kill 'KILL', $backend;
 		}
 		gone($peer) if $victim eq 'participant postmaster';
 		release($one, $where) if $server == $two;
 		my $answer = answer($session);
-		comes_back($server, $victim =~ /postmaster/);
+		comes_back($server, $backend, $victim =~ /postmaster/);
 		unlink map { $one->data_dir . "/fault.$where.$_" } qw(reached go);
 		settle("$victim at $where");
 		my $expected = $outcome eq 'commit' ? $n : $before;
@@ -94,7 +95,7 @@ sub gone
 
 sub comes_back
 {
-	my ($server, $gone) = @_;
+	my ($server, $backend, $gone) = @_;
 	my $until = time + ActorstoreTest::patience();
 
 	# its children leave its memory soon
@@ -108,11 +109,7 @@ sub comes_back
 		}
 		return;
 	}
-	until ($server->psql('postgres', 'SELECT 1') == 0)
-	{
-		die 'the server does not come back' if time > $until;
-		usleep(10_000);
-	}
+	is_up_without($server, 'postgres', $backend) || die 'the server does not come back';
 	return;
 }
 
