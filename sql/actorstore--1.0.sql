@@ -726,10 +726,13 @@ COMMENT ON FUNCTION actorstore.extend_lease(bigint, bigint, interval)
 	IS 'keep a turn that was checked out for so long from now on; returns until when';
 
 CREATE VIEW actorstore.stat_leases WITH (security_barrier) AS
-SELECT turn_id, actor_type, actor_id, worker, role, messages, requests, taken_at, lease_until
+SELECT turn_id, actor_type,
+	CASE WHEN actorstore.has_type_privilege(actor_type, 'read') OR actorstore.has_type_privilege(actor_type, 'serve') THEN actor_id END AS actor_id,
+	worker, role, messages, requests, taken_at, lease_until
 FROM actorstore.lease
-WHERE actorstore.has_type_privilege(actor_type, 'read') OR actorstore.has_type_privilege(actor_type, 'serve');
-COMMENT ON VIEW actorstore.stat_leases IS 'turns that are checked out, of the types you may read or serve';
+WHERE actorstore.has_type_privilege(actor_type, 'read') OR actorstore.has_type_privilege(actor_type, 'serve')
+	OR pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW actorstore.stat_leases IS 'turns that are checked out, of the types you may read or serve; with pg_monitor all of them, without their actors';
 GRANT SELECT ON actorstore.stat_leases TO PUBLIC;
 
 --

@@ -40,6 +40,9 @@ sql(qq{
 });
 sql(q{SELECT actorstore.subscribe('audit')});
 sql(qq{SELECT actorstore.ask('$odd', 'a', 'collect', '1', timeout => '1 min')});
+sql(q{SELECT actorstore.create_type('out'), actorstore.set_handler('out', '*', 'actorstore.outside(jsonb, jsonb)')});
+sql(q{SELECT actorstore.send('out', a, 'm', '1') FROM unnest('{a,a,b}'::text[]) AS a});
+sql(q{SELECT actorstore.checkout('w', '{out}', max_turns => 1, lease => '1 day', max_wait => '} . patience() . q{ s')});
 sql(q{SELECT actorstore.pause('idle')});
 sql(q{SELECT actorstore.send('idle', 'a', 'collect', '1') FROM generate_series(1, 5)});
 ok(comes_true($node, 'd', q{(SELECT handled = 101 AND dead = 1 FROM actorstore.stat_types WHERE actor_type LIKE 'odd%')
@@ -144,6 +147,10 @@ same('actorstore_latency_seconds', join ' UNION ALL ', map {
 	} map { my $stage = $_; map { [ $stage, $_ ] } qw(5 95 99) } qw(waiting handling ask_waiting ask_handling round_trip));
 same("actorstore_worker_${_}_total", "SELECT 'datname=d,worker=' || worker, $_ FROM actorstore.stat_workers") foreach qw(turns messages commits failures steals);
 same("actorstore_scheduler_$_", "SELECT 'datname=d', ${_}::int FROM actorstore.stat_scheduler") foreach qw(queued slots swept);
+same("actorstore_lease_$_->[0]", "SELECT $type, $_->[1] FROM actorstore.stat_types")
+	foreach [ open => q{(actor_type = 'out')::int} ], [ overdue => 0 ], [ messages => q{CASE actor_type WHEN 'out' THEN (SELECT messages FROM actorstore.lease) ELSE 0 END} ];
+cmp_ok($scraped->{actorstore_lease_oldest_seconds}{'actor_type=out,datname=d'}, '>', 0, 'a turn is open');
+is(sql(q{SET ROLE prometheus; SELECT actor_type, actor_id IS NULL, worker FROM actorstore.stat_leases}), 'out|t|w', 'whose actor is not shown to who only watches');
 same('actorstore_requests_cells', q{SELECT 'datname=d', cells FROM actorstore.stat_requests});
 same('actorstore_requests_told_total', q{SELECT 'datname=d', told FROM actorstore.stat_requests});
 same("actorstore_subscription_$_->[0]", "SELECT 'datname=d,subscription=audit', $_->[1]") foreach [ events_total => 0 ], [ lost => 0 ];
