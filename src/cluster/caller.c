@@ -71,10 +71,19 @@ defer_no_constraints(void)
 	AfterTriggerSetState(statement);
 }
 
-/* (Where the path names pg_temp itself, it stays where it is.) */
+/*
+ * (Where the path names pg_temp itself, it stays where it is.)  Where there is
+ * none, none can come while the caller is in force.
+ */
 static void
 look_through_temp_last(void)
 {
+	Oid			temp,
+				toast;
+
+	GetTempNamespaceState(&temp, &toast);
+	if (!OidIsValid(temp))
+		return;
 	(void) set_config_option("search_path",
 							 psprintf("%s%spg_temp", namespace_search_path,
 									  namespace_search_path[0] != '\0' ? ", " : ""),

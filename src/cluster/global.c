@@ -131,7 +131,7 @@ catch_up(AsPart *member)
 	while (member->level < level)
 	{
 		if (member->level == 0)
-			as_peer_add(member->peer, begin_command(), 0, NULL, false);
+			as_peer_add(member->peer, begin_command(), 0, NULL, true);
 		else
 		{
 			snprintf(command, sizeof(command), "SAVEPOINT s%d", member->level + 1);

@@ -64,7 +64,7 @@ commit_now(bool wrote)
 
 	for (int i = 0; i < n; i++)
 	{
-		commit[i] = as_peer_add(peers[i], "COMMIT", 0, NULL, false);
+		commit[i] = as_peer_add(peers[i], "COMMIT", 0, NULL, true);
 		as_global_members[i].state = AS_PART_ENDED;
 		(void) as_peer_launch(peers[i]);
 	}
