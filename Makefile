@@ -69,6 +69,7 @@ OBJS = \
 	src/lib/json_object.o \
 	src/lib/envelope.o \
 	src/lib/wait_graph.o \
+	src/lib/vclock.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
@@ -212,6 +213,7 @@ OBJS = \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \
+	src/api/vclock.o \
 	src/api/nodes.o \
 	src/api/execute.o \
 	src/actorstore.o

@@ -1593,6 +1593,200 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
 
+-- Vector clocks (src/lib/vclock.h).
+CREATE TYPE actorstore.vclock;
+
+CREATE FUNCTION actorstore.vclock_in(cstring) RETURNS actorstore.vclock
+AS 'MODULE_PATHNAME', 'actorstore_vclock_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_in(cstring) IS 'input';
+
+CREATE FUNCTION actorstore.vclock_out(actorstore.vclock) RETURNS cstring
+AS 'MODULE_PATHNAME', 'actorstore_vclock_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_out(actorstore.vclock) IS 'output';
+
+CREATE FUNCTION actorstore.vclock_recv(internal) RETURNS actorstore.vclock
+AS 'MODULE_PATHNAME', 'actorstore_vclock_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_recv(internal) IS 'binary input';
+
+CREATE FUNCTION actorstore.vclock_send(actorstore.vclock) RETURNS bytea
+AS 'MODULE_PATHNAME', 'actorstore_vclock_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_send(actorstore.vclock) IS 'binary output';
+
+CREATE TYPE actorstore.vclock (
+	INPUT = actorstore.vclock_in,
+	OUTPUT = actorstore.vclock_out,
+	RECEIVE = actorstore.vclock_recv,
+	SEND = actorstore.vclock_send,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE actorstore.vclock IS 'vector clock: a counter for each node, as {1:5,2:7}';
+
+CREATE FUNCTION actorstore.vclock_eq(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_eq(actorstore.vclock, actorstore.vclock) IS 'implementation of = operator';
+
+CREATE FUNCTION actorstore.vclock_ne(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_ne(actorstore.vclock, actorstore.vclock) IS 'implementation of <> operator';
+
+CREATE FUNCTION actorstore.vclock_before(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_before' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_before(actorstore.vclock, actorstore.vclock) IS 'implementation of < operator';
+
+CREATE FUNCTION actorstore.vclock_after(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_after' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_after(actorstore.vclock, actorstore.vclock) IS 'implementation of > operator';
+
+CREATE FUNCTION actorstore.vclock_before_eq(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_before_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_before_eq(actorstore.vclock, actorstore.vclock) IS 'implementation of <= operator';
+
+CREATE FUNCTION actorstore.vclock_after_eq(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_after_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_after_eq(actorstore.vclock, actorstore.vclock) IS 'implementation of >= operator';
+
+CREATE FUNCTION actorstore.vclock_concurrent(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_concurrent' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_concurrent(actorstore.vclock, actorstore.vclock) IS 'implementation of || operator';
+
+CREATE FUNCTION actorstore.vclock_lt(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_lt(actorstore.vclock, actorstore.vclock) IS 'implementation of #<# operator';
+
+CREATE FUNCTION actorstore.vclock_le(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_le(actorstore.vclock, actorstore.vclock) IS 'implementation of #<=# operator';
+
+CREATE FUNCTION actorstore.vclock_gt(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_gt(actorstore.vclock, actorstore.vclock) IS 'implementation of #># operator';
+
+CREATE FUNCTION actorstore.vclock_ge(actorstore.vclock, actorstore.vclock) RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_vclock_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_ge(actorstore.vclock, actorstore.vclock) IS 'implementation of #>=# operator';
+
+CREATE OPERATOR actorstore.= (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_eq,
+	COMMUTATOR = OPERATOR(actorstore.=),
+	NEGATOR = OPERATOR(actorstore.<>),
+	RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+COMMENT ON OPERATOR actorstore.= (actorstore.vclock, actorstore.vclock) IS 'equal';
+
+CREATE OPERATOR actorstore.<> (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_ne,
+	COMMUTATOR = OPERATOR(actorstore.<>),
+	NEGATOR = OPERATOR(actorstore.=),
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR actorstore.<> (actorstore.vclock, actorstore.vclock) IS 'not equal';
+
+CREATE OPERATOR actorstore.< (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_before,
+	COMMUTATOR = OPERATOR(actorstore.>),
+	RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR actorstore.< (actorstore.vclock, actorstore.vclock) IS 'every counter at most as high, and one lower';
+
+CREATE OPERATOR actorstore.> (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_after,
+	COMMUTATOR = OPERATOR(actorstore.<),
+	RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR actorstore.> (actorstore.vclock, actorstore.vclock) IS 'every counter at least as high, and one higher';
+
+CREATE OPERATOR actorstore.<= (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_before_eq,
+	COMMUTATOR = OPERATOR(actorstore.>=),
+	RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR actorstore.<= (actorstore.vclock, actorstore.vclock) IS 'every counter at most as high';
+
+CREATE OPERATOR actorstore.>= (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_after_eq,
+	COMMUTATOR = OPERATOR(actorstore.<=),
+	RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR actorstore.>= (actorstore.vclock, actorstore.vclock) IS 'every counter at least as high';
+
+CREATE OPERATOR actorstore.|| (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_concurrent,
+	COMMUTATOR = OPERATOR(actorstore.||),
+	RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR actorstore.|| (actorstore.vclock, actorstore.vclock) IS 'each has a counter that is higher: neither knew of the other';
+
+CREATE OPERATOR actorstore.#<# (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_lt,
+	COMMUTATOR = OPERATOR(actorstore.#>#),
+	NEGATOR = OPERATOR(actorstore.#>=#),
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+COMMENT ON OPERATOR actorstore.#<# (actorstore.vclock, actorstore.vclock) IS 'less than, in the total order of indexes';
+
+CREATE OPERATOR actorstore.#<=# (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_le,
+	COMMUTATOR = OPERATOR(actorstore.#>=#),
+	NEGATOR = OPERATOR(actorstore.#>#),
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+COMMENT ON OPERATOR actorstore.#<=# (actorstore.vclock, actorstore.vclock) IS 'less than or equal, in the total order of indexes';
+
+CREATE OPERATOR actorstore.#># (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_gt,
+	COMMUTATOR = OPERATOR(actorstore.#<#),
+	NEGATOR = OPERATOR(actorstore.#<=#),
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+COMMENT ON OPERATOR actorstore.#># (actorstore.vclock, actorstore.vclock) IS 'greater than, in the total order of indexes';
+
+CREATE OPERATOR actorstore.#>=# (
+	LEFTARG = actorstore.vclock, RIGHTARG = actorstore.vclock, FUNCTION = actorstore.vclock_ge,
+	COMMUTATOR = OPERATOR(actorstore.#<=#),
+	NEGATOR = OPERATOR(actorstore.#<#),
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+COMMENT ON OPERATOR actorstore.#>=# (actorstore.vclock, actorstore.vclock) IS 'greater than or equal, in the total order of indexes';
+
+CREATE FUNCTION actorstore.vclock_cmp(actorstore.vclock, actorstore.vclock) RETURNS int
+AS 'MODULE_PATHNAME', 'actorstore_vclock_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_cmp(actorstore.vclock, actorstore.vclock) IS 'less than, equal to or greater than 0, in the total order of indexes';
+
+CREATE FUNCTION actorstore.vclock_hash(actorstore.vclock) RETURNS int
+AS 'MODULE_PATHNAME', 'actorstore_vclock_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_hash(actorstore.vclock) IS 'hash';
+
+CREATE FUNCTION actorstore.vclock_hash_extended(actorstore.vclock, bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_vclock_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.vclock_hash_extended(actorstore.vclock, bigint) IS 'hash';
+
+CREATE OPERATOR CLASS actorstore.vclock_ops DEFAULT FOR TYPE actorstore.vclock USING btree AS
+	OPERATOR 1 actorstore.#<#, OPERATOR 2 actorstore.#<=#, OPERATOR 3 actorstore.=, OPERATOR 4 actorstore.#>=#, OPERATOR 5 actorstore.#>#,
+	FUNCTION 1 actorstore.vclock_cmp(actorstore.vclock, actorstore.vclock);
+
+CREATE OPERATOR CLASS actorstore.vclock_ops DEFAULT FOR TYPE actorstore.vclock USING hash AS
+	OPERATOR 1 actorstore.=,
+	FUNCTION 1 actorstore.vclock_hash(actorstore.vclock), FUNCTION 2 actorstore.vclock_hash_extended(actorstore.vclock, bigint);
+
+CREATE FUNCTION actorstore.merge(actorstore.vclock, actorstore.vclock) RETURNS actorstore.vclock
+AS 'MODULE_PATHNAME', 'actorstore_vclock_merge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.merge(actorstore.vclock, actorstore.vclock) IS 'the higher counter of each node';
+
+CREATE FUNCTION actorstore.increment(clock actorstore.vclock, node_number int) RETURNS actorstore.vclock
+AS 'MODULE_PATHNAME', 'actorstore_vclock_increment' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.increment(actorstore.vclock, int) IS 'the clock with the counter of one node one higher';
+
+CREATE FUNCTION actorstore.counter(clock actorstore.vclock, node_number int) RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_vclock_counter' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION actorstore.counter(actorstore.vclock, int) IS 'the counter of one node: 0 if it is not in the clock';
+
+CREATE AGGREGATE actorstore.merge(actorstore.vclock) (
+	SFUNC = actorstore.merge, STYPE = actorstore.vclock, COMBINEFUNC = actorstore.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE actorstore.merge(actorstore.vclock) IS 'the highest counter of each node';
+
 --
 -- What pg_dump carries beside the partitions made at run time.  A grantee
 -- that no longer exists would be dumped as a number.
