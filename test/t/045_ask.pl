@@ -257,7 +257,7 @@ sub napping
 	{
 		my ($before, $sql, $expected) = @{ $rival{$what} };
 		$looker->query($before eq 'put' ? "SELECT actorstore.put('t', 'rival', '5')" : "SELECT actorstore.delete('t', 'rival')");
-		$me->start(q{SELECT actorstore.ask('t', 'rival', 'nap', '0.3', '1 min')});
+		$me->start(q{SELECT actorstore.ask('t', 'rival', 'nap', '2', '1 min')});
 		ok(napping(), "$what: the handler is at work");
 		$other->query("BEGIN; $sql; COMMIT");
 		is($me->finish, $expected, "$what: it is called again");
