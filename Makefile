@@ -157,6 +157,7 @@ OBJS = \
 	src/cluster/round.o \
 	src/cluster/member.o \
 	src/cluster/peer_stat.o \
+	src/cluster/peer_wait.o \
 	src/cluster/peer_io.o \
 	src/cluster/peer_answer.o \
 	src/cluster/peer_settings.o \

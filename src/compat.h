@@ -126,8 +126,10 @@
 /* 17: belongs to a resource owner, or to none */
 #if PG_VERSION_NUM >= 170000
 #define as_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))
+#define as_create_lasting_wait_event_set(n) CreateWaitEventSet(NULL, (n))
 #else
 #define as_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, (n))
+#define as_create_lasting_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
 #endif
 
 /* 16: a slot says why it is of no use any more */

@@ -52,6 +52,7 @@ as_peer_close(AsPeer *peer)
 			as_peer_stat_count(peer->stat, AS_PEER_LOST, 1);
 		PQfinish(peer->conn);
 		as_peer_stat_give_connection();
+		as_peer_forget_waits();
 	}
 	as_peer_forget_settings(peer);
 	pfree(peer->name);
@@ -162,7 +163,8 @@ poll_connection(PGconn *conn, TimestampTz deadline, bool quietly)
 			return PGRES_POLLING_READING;
 		wanted.events = status == PGRES_POLLING_READING ?
 			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-		as_peer_wait_for_sockets(&wanted, 1, deadline, quietly);
+		as_peer_wait_for_sockets(&wanted, 1, deadline,
+								 quietly ? AS_PEER_WAIT_QUIETLY : AS_PEER_WAIT_ONCE);
 		if (as_peer_socket_is_ready(&wanted))
 			status = PQconnectPoll(conn);
 	}
@@ -310,6 +312,7 @@ connect_peer(AsPeer *peer, const AsNode *node)
 	PQsetNoticeReceiver(peer->conn, receive_notice, peer);
 	if (PQsetnonblocking(peer->conn, 1) != 0 || !PQenterPipelineMode(peer->conn))
 		throw_unreachable(peer, PQerrorMessage(peer->conn));
+	as_peer_forget_waits();
 	check_identity(peer, node);
 	peer->opened_at = GetCurrentTimestamp();
 	as_peer_stat_count(peer->stat, AS_PEER_OPENED, 1);

@@ -85,6 +85,7 @@ typedef struct AsPeer
 	PGresult   *results[AS_PEER_MAX_COMMANDS];
 	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
 													 * be noted as prepared */
+	bool		just_launched;	/* nobody has looked for an answer yet */
 	int			nskip;			/* flights before it that nobody waits for */
 	int			streamed;		/* the command whose rows are, while it has not
 								 * begun to answer; or -1 */
@@ -211,7 +212,8 @@ extern TimestampTz as_peer_deadline(int ms);
 
 /*
  * For peer_io.c and peer.c: wait till one of the sockets can be used, the
- * latch is set or the deadline has come.
+ * latch is set or the deadline has come.  Can be cancelled, unless quietly:
+ * then nothing throws, and the latch does not count either.
  */
 typedef struct AsPeerSocket
 {
@@ -219,8 +221,18 @@ typedef struct AsPeerSocket
 	int			events;			/* WL_SOCKET_READABLE, ... */
 } AsPeerSocket;
 
+typedef enum AsPeerWait
+{
+	AS_PEER_WAIT_ONCE,			/* libpq may close the socket */
+	AS_PEER_WAIT_AGAIN,			/* of a connection that stands */
+	AS_PEER_WAIT_QUIETLY
+} AsPeerWait;
+
 extern void as_peer_wait_for_sockets(const AsPeerSocket *sockets, int n,
-									 TimestampTz deadline, bool quietly);
+									 TimestampTz deadline, AsPeerWait how);
 extern bool as_peer_socket_is_ready(const AsPeerSocket *socket);
+
+/* To be called when sockets are opened or closed. */
+extern void as_peer_forget_waits(void);
 
 #endif							/* AS_PEER_H */

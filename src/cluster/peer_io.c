@@ -9,94 +9,16 @@
  */
 #include "cluster/peer.h"
 
-#include <poll.h>
-
 #include "cluster/life.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* so many statements are kept prepared on a peer */
 #define MAX_PREPARED	64
-
-/* look so often whether the postmaster is there, where nobody tells */
-#define SLICE_MS		1000
-
-TimestampTz
-as_peer_deadline(int ms)
-{
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-}
-
-/* ---- Waiting ---- */
-
-static long
-time_left(TimestampTz deadline)
-{
-	if (deadline == 0)
-		return SLICE_MS;
-	return Min(SLICE_MS,
-			   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
-}
-
-/* Where nothing may throw: no memory, no resource owner, no latch. */
-static int
-poll_quietly(const AsPeerSocket *sockets, int n, long ms)
-{
-	struct pollfd fds[AS_MAX_PEERS];
-
-	for (int i = 0; i < n; i++)
-	{
-		fds[i].fd = sockets[i].socket;
-		fds[i].events = ((sockets[i].events & WL_SOCKET_READABLE) ? POLLIN : 0) |
-			((sockets[i].events & WL_SOCKET_WRITEABLE) ? POLLOUT : 0);
-		fds[i].revents = 0;
-	}
-	return poll(fds, n, (int) ms);
-}
-
-bool
-as_peer_socket_is_ready(const AsPeerSocket *socket)
-{
-	return poll_quietly(socket, 1, 0) > 0;
-}
-
-void
-as_peer_wait_for_sockets(const AsPeerSocket *sockets, int n,
-						 TimestampTz deadline, bool quietly)
-{
-	WaitEventSet *set;
-	WaitEvent	event;
-
-	if (quietly)
-	{
-		(void) poll_quietly(sockets, n, time_left(deadline));
-		return;
-	}
-	if (n == 1)
-		(void) WaitLatchOrSocket(MyLatch,
-								 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | sockets[0].events,
-								 sockets[0].socket, time_left(deadline),
-								 PG_WAIT_EXTENSION);
-	else
-	{
-		set = as_create_wait_event_set(n + 2);
-		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-		for (int i = 0; i < n; i++)
-			AddWaitEventToSet(set, sockets[i].events, sockets[i].socket, NULL, NULL);
-		(void) WaitEventSetWait(set, time_left(deadline), &event, 1,
-								PG_WAIT_EXTENSION);
-		FreeWaitEventSet(set);
-	}
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
 
 /* ---- Sending ---- */
 
@@ -221,6 +143,7 @@ as_peer_launch(AsPeer *peer)
 		return false;
 	}
 	peer->state = AS_PEER_FLYING;
+	peer->just_launched = true;
 	as_peer_stat_count(peer->stat, AS_PEER_FLIGHTS, 1);
 	return true;
 }
@@ -341,15 +264,26 @@ take_results(AsPeer *peer)
 	return false;
 }
 
-/* Exchange what can be; false once there is nothing more to wait for. */
+/*
+ * Exchange what can be; false once there is nothing more to wait for.  last
+ * says that nobody is going to wait.
+ */
 static bool
-exchange(AsPeer *peer, AsPeerSocket *wanted)
+exchange(AsPeer *peer, AsPeerSocket *wanted, bool last)
 {
 	int			unsent;
 
 	if (peer == NULL || peer->state != AS_PEER_FLYING || peer->broken)
 		return false;
 	unsent = PQflush(peer->conn);
+	wanted->socket = PQsocket(peer->conn);
+	wanted->events = WL_SOCKET_READABLE | (unsent > 0 ? WL_SOCKET_WRITEABLE : 0);
+	if (peer->just_launched && unsent == 0 && !last && wanted->socket != PGINVALID_SOCKET)
+	{
+		/* no answer can be there so soon: a system call for nothing */
+		peer->just_launched = false;
+		return true;
+	}
 	if (unsent < 0 || !PQconsumeInput(peer->conn))
 	{
 		/* what it said before it left tells why */
@@ -357,11 +291,7 @@ exchange(AsPeer *peer, AsPeerSocket *wanted)
 		peer->broken = true;
 		return false;
 	}
-	if (take_results(peer))
-		return false;
-	wanted->socket = PQsocket(peer->conn);
-	wanted->events = WL_SOCKET_READABLE | (unsent > 0 ? WL_SOCKET_WRITEABLE : 0);
-	return true;
+	return !take_results(peer);
 }
 
 static bool
@@ -378,20 +308,20 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 	}
 	for (;;)
 	{
+		bool		last = deadline != 0 && GetCurrentTimestamp() >= deadline;
 		int			nwaiting = 0;
 
 		for (int i = 0; i < n; i++)
 		{
-			if (exchange(peers[i], &sockets[nwaiting]))
+			if (exchange(peers[i], &sockets[nwaiting], last))
 				nwaiting++;
 			else if (peers[i] != NULL && peers[i]->broken && peers[i]->in_transaction)
 				as_life_lose_node(peers[i]->number);
 		}
-		if (nwaiting == 0)
+		if (nwaiting == 0 || last)
 			break;
-		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
-			break;
-		as_peer_wait_for_sockets(sockets, nwaiting, deadline, quietly);
+		as_peer_wait_for_sockets(sockets, nwaiting, deadline,
+								 quietly ? AS_PEER_WAIT_QUIETLY : AS_PEER_WAIT_AGAIN);
 	}
 	for (int i = 0; i < n; i++)
 		all = all && (peers[i] == NULL ||
@@ -438,12 +368,12 @@ as_peers_wait_for_row(AsPeer *const *peers, int n, bool wait)
 				continue;
 			peers[i]->keeps_row = true;
 			if (peers[i]->row == NULL)
-				nwaiting += exchange(peers[i], &sockets[nwaiting]);
+				nwaiting += exchange(peers[i], &sockets[nwaiting], !wait);
 			if (peers[i]->row != NULL)
 				return i;
 		}
 		if (nwaiting == 0 || !wait)
 			return -1;
-		as_peer_wait_for_sockets(sockets, nwaiting, 0, false);
+		as_peer_wait_for_sockets(sockets, nwaiting, 0, AS_PEER_WAIT_AGAIN);
 	}
 }

@@ -88,8 +88,9 @@ is($three->safe_psql('d', q{SELECT owner::regrole FROM actorstore.type WHERE act
 like(as_role('bob', "SELECT actorstore.put('other', '$of{three}[1]', '1')"), qr/^42704\|/, 'who may not declare it');
 like($one->safe_psql('d', q{SELECT attempt($$SELECT actorstore.local_state('bob', 2, 'g', 't', 'x', NULL, NULL)$$)}), qr/^42501\|only another node/, 'nobody but another node');
 
-# How often another node is spoken to.
-sub trips_of { my (@sql) = @_; q1("SELECT actorstore.put('t', '$there', '0')"); my $before = trips(); q1($_) foreach @sql; return trips() - $before; }
+# How often another node is spoken to; the resolver does so, too, now and then.
+sub trips_once { my (@sql) = @_; q1("SELECT actorstore.put('t', '$there', '0')"); my $before = trips(); q1($_) foreach @sql; return trips() - $before; }
+sub trips_of { my (@sql) = @_; my ($least) = sort { $a <=> $b } map { trips_once(@sql) } 1 .. 3; return $least; }
 is(trips_of("SELECT actorstore.get('t', '$there')"), 1, 'a read is one flight');
 is(trips_of('BEGIN', ("SELECT actorstore.get('t', '$there')") x 3, 'COMMIT'), 3, 'in a transaction, too');
 is(trips_of("SELECT actorstore.put('t', '$there', '1')"), 2, 'a write is one, and COMMIT');
