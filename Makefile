@@ -61,6 +61,7 @@ PGFILEDESC = "actorstore - durable actors"
 
 # Bottom floor first: a file includes only what lies below it (make floors).
 OBJS = \
+	src/lib/gid.o \
 	src/lib/key_hash.o \
 	src/lib/slot_map.o \
 	src/lib/table_name.o \

@@ -36,59 +36,6 @@
 PG_FUNCTION_INFO_V1(actorstore_local_receipt);
 PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
 
-#define PREFIX "actorstore_"
-
-/* ---- Global ids ---- */
-
-void
-as_gid_write(char *gid, const AsGid *parts)
-{
-	char	   *uuid = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&parts->uuid)));
-
-	snprintf(gid, AS_GID_SIZE, PREFIX "%s_" INT64_FORMAT "_" UINT64_FORMAT "_" UINT64_FORMAT "_%d",
-			 uuid, parts->incarnation, parts->boot, U64FromFullTransactionId(parts->xid),
-			 parts->participant);
-}
-
-static bool
-read_uuid(pg_uuid_t *uuid, const char *text)
-{
-	for (int i = 0, n = 0; i < 36; i++)
-	{
-		unsigned	byte;
-
-		if (i == 8 || i == 13 || i == 18 || i == 23)
-		{
-			if (text[i] != '-')
-				return false;
-			continue;
-		}
-		if (!isxdigit((unsigned char) text[i]) || !isxdigit((unsigned char) text[i + 1]) ||
-			sscanf(text + i, "%2x", &byte) != 1)
-			return false;
-		uuid->data[n++] = (unsigned char) byte;
-		i++;
-	}
-	return true;
-}
-
-bool
-as_gid_read(AsGid *parts, const char *gid)
-{
-	size_t		length = strlen(PREFIX);
-	uint64		xid;
-	int			end = 0;
-
-	if (strncmp(gid, PREFIX, length) != 0 || strlen(gid) < length + 36 ||
-		strlen(gid) >= AS_GID_SIZE || !read_uuid(&parts->uuid, gid + length) ||
-		sscanf(gid + length + 36, "_" INT64_FORMAT "_" UINT64_FORMAT "_" UINT64_FORMAT "_%d%n",
-			   &parts->incarnation, &parts->boot, &xid, &parts->participant, &end) != 4 ||
-		gid[length + 36 + end] != '\0')
-		return false;
-	parts->xid = FullTransactionIdFromU64(xid);
-	return true;
-}
-
 /* ---- Rows ---- */
 
 static void

@@ -16,26 +16,7 @@
 #include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "cluster/node.h"
-#include "utils/uuid.h"
-
-/* the longest global id, with its end */
-#define AS_GID_SIZE		128
-
-/* What a global id says. */
-typedef struct AsGid
-{
-	pg_uuid_t	uuid;			/* of the coordinator */
-	int64		incarnation;	/* of the coordinator, then */
-	uint64		boot;			/* its server's start (life.h) */
-	FullTransactionId xid;		/* the coordinator's */
-	int			participant;	/* its number among the nodes */
-} AsGid;
-
-/* Write a global id into a buffer of AS_GID_SIZE; it is never made again. */
-extern void as_gid_write(char *gid, const AsGid *parts);
-
-/* Read one; false if it is none of ours. */
-extern bool as_gid_read(AsGid *parts, const char *gid);
+#include "lib/gid.h"
 
 /*
  * Insert this transaction's decision row: visible, it says commit.  It is
