@@ -218,6 +218,7 @@ OBJS = \
 	src/api/vclock.o \
 	src/api/nodes.o \
 	src/api/execute.o \
+	src/api/statement.o \
 	src/actorstore.o
 
 # Every function called by PostgreSQL has the arguments PostgreSQL prescribes, needed or not: PG_FUNCTION_ARGS, hooks,

@@ -15,23 +15,17 @@
 #include "actorstore.h"
 
 #include "api/args.h"
-#include "catalog/pg_class.h"
+#include "api/statement.h"
 #include "catalog/pg_type.h"
 #include "cluster/global.h"
 #include "cluster/life.h"
 #include "cluster/resolver.h"
 #include "compat.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
-#include "parser/parse_param.h"
-#include "parser/parser.h"
 #include "pgstat.h"
 #include "storage/latch.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -54,83 +48,26 @@ typedef struct Target
 typedef struct Statement
 {
 	char	   *sql;
-	Node	   *parsed;
+	AsStatement *known;
 	int			nparams;
 	char	  **params;			/* NULL for NULL */
 } Statement;
 
-/* ---- The statement ---- */
-
-as_noreturn static void
-refuse(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("execute_on_nodes cannot execute %s", what)));
-}
-
-static void
-check_statement(Node *parsed)
-{
-	switch (nodeTag(parsed))
-	{
-		case T_TransactionStmt:
-			refuse("transaction commands");
-		case T_CreateStmt:
-			if (((CreateStmt *) parsed)->relation->relpersistence == RELPERSISTENCE_TEMP)
-				refuse("CREATE TEMPORARY TABLE");
-			break;
-		case T_CreateTableAsStmt:
-			if (((CreateTableAsStmt *) parsed)->into->rel->relpersistence == RELPERSISTENCE_TEMP)
-				refuse("CREATE TEMPORARY TABLE AS");
-			break;
-		case T_NotifyStmt:
-		case T_ListenStmt:
-		case T_UnlistenStmt:
-			refuse("LISTEN, UNLISTEN or NOTIFY");
-		case T_DeclareCursorStmt:
-		case T_FetchStmt:
-		case T_ClosePortalStmt:
-		case T_CopyStmt:
-		case T_PrepareStmt:
-		case T_ExecuteStmt:
-		case T_DeallocateStmt:
-		case T_DiscardStmt:
-			refuse(CreateCommandName(parsed));
-		default:
-			break;
-	}
-}
-
 static void
 read_statement(FunctionCallInfo fcinfo, Statement *statement)
 {
-	List	   *parsed;
 	Datum	   *values;
 	bool	   *nulls;
 
 	as_reject_null(fcinfo, 0, "statement");
 	as_reject_null(fcinfo, 1, "params");
 	statement->sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	parsed = raw_parser(statement->sql, RAW_PARSE_DEFAULT);
-	if (list_length(parsed) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("execute_on_nodes takes one statement, not %d", list_length(parsed))));
-	statement->parsed = linitial_node(RawStmt, parsed)->stmt;
-	check_statement(statement->parsed);
+	statement->known = as_statement_get(statement->sql);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
 					  &values, &nulls, &statement->nparams);
 	statement->params = palloc(sizeof(char *) * (statement->nparams + 1));
 	for (int i = 0; i < statement->nparams; i++)
 		statement->params[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
-}
-
-static bool
-is_plain(Node *parsed)
-{
-	return IsA(parsed, SelectStmt) || IsA(parsed, InsertStmt) ||
-		IsA(parsed, UpdateStmt) || IsA(parsed, DeleteStmt) || IsA(parsed, MergeStmt);
 }
 
 /* ---- The nodes ---- */
@@ -194,14 +131,14 @@ static void
 start_there(Target *target, const Statement *statement)
 {
 	AsPeer	   *peer = as_global_enlist(&target->node);
-	bool		plain = is_plain(statement->parsed);
+	bool		plain = as_statement_is_plain(statement->known);
 
 	target->peer = peer;
 	target->asked = -1;
 	as_peer_add_settings(peer);
 	target->command = as_peer_add(peer, statement->sql, statement->nparams,
 								  (const char *const *) statement->params, plain);
-	if (IsA(statement->parsed, SelectStmt))
+	if (as_statement_is_select(statement->known))
 		target->asked = as_peer_add(peer, "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL", 0, NULL, true);
 	else
 		as_global_wrote(peer);
@@ -221,70 +158,6 @@ finish_there(Target *target)
 	if (target->asked >= 0 &&
 		PQgetvalue(as_peer_result(target->peer, target->asked), 0, 0)[0] == 't')
 		as_global_wrote(target->peer);
-}
-
-/* ---- Here ---- */
-
-typedef struct ParamTypes
-{
-	Oid		   *types;
-	int			n;
-} ParamTypes;
-
-static void
-set_up_parser(ParseState *pstate, void *arg)
-{
-	ParamTypes *types = arg;
-
-	setup_parse_variable_parameters(pstate, &types->types, &types->n);
-}
-
-static ParamListInfo
-make_params(const Statement *statement, const ParamTypes *types)
-{
-	ParamListInfo params = makeParamList(statement->nparams);
-
-	for (int i = 0; i < statement->nparams; i++)
-	{
-		ParamExternData *param = &params->params[i];
-		Oid			input;
-		Oid			io_param;
-
-		param->pflags = PARAM_FLAG_CONST;
-		param->ptype = i < types->n && OidIsValid(types->types[i]) &&
-			types->types[i] != UNKNOWNOID ? types->types[i] : TEXTOID;
-		param->isnull = (statement->params[i] == NULL);
-		getTypeInputInfo(param->ptype, &input, &io_param);
-		param->value = OidInputFunctionCall(input, statement->params[i], io_param, -1);
-	}
-	return params;
-}
-
-static void
-execute_here(Target *target, const Statement *statement)
-{
-	ParamTypes	types = {.types = NULL, .n = 0};
-	SPIPrepareOptions prepare = {.parserSetup = set_up_parser, .parserSetupArg = &types};
-	SPIExecuteOptions execute = {0};
-	SPIPlanPtr	plan;
-	int			result;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare_extended(statement->sql, &prepare);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
-	if (types.n > statement->nparams)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_PARAMETER),
-				 errmsg("the statement has %d parameters, but %d were given",
-						types.n, statement->nparams)));
-	execute.params = make_params(statement, &types);
-	result = SPI_execute_plan_extended(plan, &execute);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
-	target->nrows = (int64) SPI_processed;
-	SPI_finish();
 }
 
 Datum
@@ -315,7 +188,7 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		if (targets[i].node.number == here)
-			execute_here(&targets[i], &statement);
+			targets[i].nrows = as_statement_execute(statement.known, statement.nparams, statement.params);
 	}
 	(void) as_peers_wait(peers, n, 0);
 	for (int i = 0; i < n; i++)

@@ -44,6 +44,22 @@ q1('RESET search_path');
 nothing_left('so far');
 is($two->safe_psql('d', 'SELECT count(*) FROM actorstore.receipt'), '0', 'no receipt is kept') if comes_true($two, 'd', 'NOT EXISTS (SELECT FROM actorstore.receipt)');
 
+# The same statement again: its plan is kept, and follows the tables.
+my $kept = 'INSERT INTO made VALUES ($1)';
+is(q1(on('one', $kept, 7)), 'one|1', 'a statement');
+is(q1(on('one', $kept)), 'ERROR:  42P02', 'with too few parameters');
+q1('ALTER TABLE made ALTER t TYPE int USING t::int');
+is(q1(on('one', $kept, 'x')), 'ERROR:  22P02', 'when its table has changed');
+q1('ALTER TABLE made ALTER t TYPE text');
+is(q1(on('one', $kept, 'x')), 'one|1', 'and once more');
+q1('CREATE SCHEMA other CREATE TABLE made (t int)');
+q1('SET search_path = other');
+is(q1(on('one', $kept, 'x')), 'ERROR:  22P02', 'when the name is that of another table');
+q1('RESET search_path');
+q1('CREATE FUNCTION many() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN FOR i IN 1 .. 40 LOOP PERFORM actorstore.execute_on_nodes(format($s$INSERT INTO made SELECT %s$s$, i), $s${}$s$, $s${one}$s$); END LOOP; RETURN 1; END $f$');
+is(q1(on('one', 'SELECT many()')), 'one|1', 'a statement of many statements') foreach 1, 2;
+is($one->safe_psql('d', 'SELECT count(*) FROM made'), '82', 'all of them');
+
 # Undone: the client's ROLLBACK, an error here, there, at the commit.
 q1('BEGIN'); q1(on('', 'UPDATE account SET amount = 0 WHERE id = 4')); q1('ROLLBACK');
 is(amounts(4), '100 100 100', 'rolled back');
