@@ -1,7 +1,7 @@
 # actorstore: build, install, test.
 #
 # To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
-# To try it:    make demo, make orders, make board, make demo-stop         (install what is missing; touch no server of the system)
+# To try it:    make demo, make demo-cluster, make orders, make board, make demo-stop   (install what is missing; touch no server of the system)
 # To change it: make check, make torture, make bench            (likewise)
 #               make floors, make checkver, make WERROR=1
 
@@ -10,7 +10,7 @@ export PG_CONFIG
 
 # ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
 
-NEWCOMER = demo demo-stop orders board check torture bench
+NEWCOMER = demo demo-cluster demo-stop orders board check torture bench
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
@@ -23,8 +23,11 @@ PREPARE = scripts/install-deps $(EXTRA) && scripts/as-user --owner $(SUBMAKE) pr
 demo:
 	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) -s examples/flights/replay && scripts/as-user bash scripts/demo
 
+demo-cluster:
+	@$(PREPARE) && scripts/as-user bash scripts/demo-cluster
+
 demo-stop:
-	@scripts/throwaway demo stop
+	@scripts/throwaway demo stop && scripts/as-user bash scripts/demo-cluster stop
 
 orders board: EXTRA = node
 orders:
