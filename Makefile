@@ -187,6 +187,7 @@ OBJS = \
 	src/cluster/forwarder_start.o \
 	src/cluster/outbox_rows.o \
 	src/cluster/outbox.o \
+	src/cluster/timer_wire.o \
 	src/cluster/deliver.o \
 	src/cluster/forwarder_resume.o \
 	src/cluster/forwarder.o \
@@ -207,6 +208,7 @@ OBJS = \
 	src/api/present.o \
 	src/api/fetch.o \
 	src/api/messages.o \
+	src/api/timer_there.o \
 	src/api/timers.o \
 	src/api/inside.o \
 	src/api/ask.o \

@@ -1400,6 +1400,14 @@ COMMENT ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, tex
 REVOKE ALL ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, text, text, text, text, int,
 	text, int, text, int, interval, interval, interval, text, float8, int, boolean) FROM PUBLIC;
 
+CREATE FUNCTION actorstore.local_cancel_timer(caller text, epoch bigint, actor_type text, actor_id text, name text,
+	origin uuid, incarnation bigint, batch bigint)
+RETURNS "char"
+AS 'MODULE_PATHNAME', 'actorstore_local_cancel_timer' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_cancel_timer(text, bigint, text, text, text, uuid, bigint, bigint)
+	IS 'for other nodes: cancel a timer of an actor that lives here, once what they had sent before is here';
+REVOKE ALL ON FUNCTION actorstore.local_cancel_timer(text, bigint, text, text, text, uuid, bigint, bigint) FROM PUBLIC;
+
 --
 -- Messages to other nodes
 --
@@ -1419,6 +1427,7 @@ CREATE TABLE actorstore.outbox (
 	sender_type text COLLATE "C",
 	sender_id text COLLATE "C",
 	dedup_key text COLLATE "C",
+	kind smallint NOT NULL,		-- 0: a message; 1: a timer, named by dedup_key
 	PRIMARY KEY (node_number, message_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off);

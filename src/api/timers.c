@@ -10,6 +10,9 @@
 #include "actorstore.h"
 
 #include "api/args.h"
+#include "api/timer_there.h"
+#include "cluster/route.h"
+#include "cluster/timer_wire.h"
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "runtime/grid.h"
@@ -194,6 +197,8 @@ actorstore_set_timer(PG_FUNCTION_ARGS)
 	AsTimer		timer = {0};
 	AsMessage	message = {0};
 	AsTimers	timers;
+	AsType	   *type;
+	const AsNode *node;
 
 	timer.actor_type = as_arg_type(fcinfo, ARG_TYPE);
 	timer.actor_id = as_arg_id(fcinfo, ARG_ID);
@@ -206,9 +211,15 @@ actorstore_set_timer(PG_FUNCTION_ARGS)
 	as_message_check_size(&message);
 	check_may_change("actorstore.set_timer()");
 
-	(void) lock_type(timer.actor_type);
+	type = lock_type(timer.actor_type);
 	if (!as_sched_active())
 		as_warn_not_preloaded("timers");
+	node = as_route_find(timer.actor_type, timer.actor_id);
+	if (node != NULL)
+	{
+		as_timer_wire_send(node, type, &timer);
+		PG_RETURN_VOID();
+	}
 	as_timers_open(&timers, RowExclusiveLock);
 	as_timer_set(&timers, &timer);
 	as_timers_close(&timers);
@@ -222,12 +233,17 @@ actorstore_cancel_timer(PG_FUNCTION_ARGS)
 	text	   *id = as_arg_id(fcinfo, 1);
 	text	   *name = arg_name(fcinfo, 2);
 	AsTimers	timers;
-	bool		found;
+	bool		found = false;
+	bool		is_here = true;
 
 	check_may_change("actorstore.cancel_timer()");
 	as_type_check(as_type_get(type_name), AS_PRIV_SEND);
+	if (as_route_find(type_name, id) != NULL)
+		found = as_timer_there_cancel(type_name, id, name, &is_here);
+	if (!is_here)
+		PG_RETURN_BOOL(found);
 	as_timers_open(&timers, RowExclusiveLock);
-	found = as_timer_cancel(&timers, type_name, id, name);
+	found = as_timer_cancel(&timers, type_name, id, name) || found;
 	as_timers_close(&timers);
 	PG_RETURN_BOOL(found);
 }

@@ -20,10 +20,14 @@
 #include "cluster/decision.h"
 #include "cluster/fault.h"
 #include "cluster/node.h"
+#include "cluster/outbox.h"
+#include "cluster/route.h"
+#include "cluster/timer_wire.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "lib/envelope.h"
+#include "lib/key_hash.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runtime/letters.h"
@@ -45,6 +49,7 @@ PG_FUNCTION_INFO_V1(actorstore_local_skip);
 typedef struct Arrival
 {
 	AsMessage	message;
+	int			kind;			/* outbox.h */
 	AsReason	reason;			/* why it is dead; reason.reason is NULL if not */
 } Arrival;
 
@@ -134,7 +139,8 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 	AsMessage  *message = &arrival->message;
 
 	memset(arrival, 0, sizeof(Arrival));
-	if (letter->kind != 0)
+	arrival->kind = letter->kind;
+	if (letter->kind > AS_LAST_KIND)
 		refuse("a message is of a kind that is not known");
 	if (letter->priority >= AS_LANES)
 		refuse("a priority is out of range");
@@ -227,6 +233,26 @@ same_type(const Arrival *a, const Arrival *b)
 		memcmp(VARDATA_ANY(left), VARDATA_ANY(right), VARSIZE_ANY_EXHDR(left)) == 0;
 }
 
+/* A timer for an actor that lives here, or by now elsewhere. */
+static void
+set_timer(Arrival *arrival)
+{
+	AsMessage  *message = &arrival->message;
+	const AsNode *node = as_route_find(message->actor_type, message->actor_id);
+
+	if (node != NULL)
+	{
+		message->key_hash = as_key_hash(VARDATA_ANY(message->actor_type),
+										VARSIZE_ANY_EXHDR(message->actor_type),
+										VARDATA_ANY(message->actor_id),
+										VARSIZE_ANY_EXHDR(message->actor_id));
+		as_outbox_put(node, arrival->kind, message, 1);
+	}
+	else if (!as_timer_wire_set(message, &arrival->reason))
+		bury(arrival);
+	CommandCounterIncrement();
+}
+
 /* Messages of one type after the other, in their order; true if one is crowded. */
 static bool
 store(Arrival *arrivals, int n)
@@ -246,8 +272,14 @@ store(Arrival *arrivals, int n)
 			bury(&arrivals[i]);
 			continue;
 		}
+		if (arrivals[i].kind != AS_KIND_MESSAGE)
+		{
+			set_timer(&arrivals[i]);
+			continue;
+		}
 		messages[some++] = arrivals[i].message;
 		for (; next < n && arrivals[next].reason.reason == NULL &&
+			 arrivals[next].kind == AS_KIND_MESSAGE &&
 			 same_type(&arrivals[i], &arrivals[next]); next++)
 			messages[some++] = arrivals[next].message;
 		as_send_arrived(type, messages, some, &crowded);

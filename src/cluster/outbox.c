@@ -146,14 +146,14 @@ need_lane(const AsNode *node)
 }
 
 void
-as_outbox_put(const AsNode *node, const AsMessage *messages, int n)
+as_outbox_put(const AsNode *node, int kind, const AsMessage *messages, int n)
 {
 	int			lane = need_lane(node);
 	uint64		low = AS_NO_LOW;
 
 	for (int i = 0; i < n; i++)
 		low = Min(low, (uint64) messages[i].message_id);
-	as_outbox_insert(node->number, messages, n);
+	as_outbox_insert(node->number, kind, messages, n);
 	as_lane_add(lane, n);
 	note(lane, n, low);
 	as_forwarder_start(node->number);
@@ -220,6 +220,15 @@ find_room(const AsNode *node, const AsType *type, AsMessage *message)
 	return false;
 }
 
+bool
+as_outbox_send(const AsNode *node, const AsType *type, int kind, AsMessage *message)
+{
+	if (!find_room(node, type, message))
+		return false;
+	as_outbox_put(node, kind, message, 1);
+	return true;
+}
+
 /* The owner of a key, if it is another node. */
 static const AsNode *
 other_owner(uint64 key_hash)
@@ -262,7 +271,7 @@ send_elsewhere(const AsType *type, AsMessage *messages, int n)
 				let_in[nlet_in++] = messages[i];
 		}
 		if (nlet_in > 0)
-			as_outbox_put(node, let_in, nlet_in);
+			as_outbox_put(node, AS_KIND_MESSAGE, let_in, nlet_in);
 		total += nlet_in;
 	}
 	pfree(let_in);
@@ -283,13 +292,35 @@ read_key(const AsRows *rows)
 	return message;
 }
 
+/* Counted out at once; in again, should we roll back. */
+static void
+count_out(int lane, int n)
+{
+	if (lane < 0 || n == 0)
+		return;
+	as_lane_add(lane, -n);
+	note(lane, -n, AS_NO_LOW);
+}
+
+int
+as_outbox_take_back(const AsNode *node, int kind, text *actor_type, text *actor_id, text *key)
+{
+	text	   *args[5] = {as_int_text(node->number), as_int_text(kind), actor_type, actor_id, key};
+	int			n = as_text_query(NULL, SPI_OK_DELETE,
+								  "DELETE FROM actorstore.outbox WHERE node_number = $1::text::smallint AND kind = $2::text::smallint"
+								  " AND (actor_type, actor_id, dedup_key) = ($3, $4, $5)",
+								  5, args);
+
+	count_out(as_lane_find(node->number), n);
+	return n;
+}
+
 /* Take back a message that was not dispatched yet (send.h). */
 static bool
 cancel_elsewhere(int64 message_id, void (*check) (AsMessage *message))
 {
 	AsRows		rows;
 	text	   *args[1] = {as_int_text(message_id)};
-	int			lane;
 
 	if (as_node_self() == NULL ||
 		as_text_query(&rows, SPI_OK_SELECT,
@@ -301,13 +332,7 @@ cancel_elsewhere(int64 message_id, void (*check) (AsMessage *message))
 					  "DELETE FROM actorstore.outbox WHERE message_id = $1::text::bigint", 1, args) == 0)
 		return false;
 
-	/* counted out at commit only, as nobody would count it in again */
-	lane = as_lane_find((int16) as_cell_int(&rows, 0, 3));
-	if (lane >= 0)
-	{
-		as_lane_add(lane, -1);
-		note(lane, -1, AS_NO_LOW);
-	}
+	count_out(as_lane_find((int16) as_cell_int(&rows, 0, 3)), 1);
 	return true;
 }
 

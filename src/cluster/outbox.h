@@ -53,6 +53,12 @@
 #include "cluster/node.h"
 #include "lib/envelope.h"
 #include "runtime/mailbox.h"
+#include "state/type.h"
+
+/* What stands in the outbox */
+#define AS_KIND_MESSAGE		0
+#define AS_KIND_SET_TIMER	1	/* timer_wire.h */
+#define AS_LAST_KIND		AS_KIND_SET_TIMER
 
 /* settings, defined in outbox.c */
 extern int	actorstore_outbox_limit;	/* messages on their way to a node */
@@ -64,10 +70,25 @@ extern void as_outbox_init(void);
  * Put messages for actors that another node owns into the outbox: ids, keys
  * and all else are given.
  */
-extern void as_outbox_put(const AsNode *node, const AsMessage *messages, int n);
+extern void as_outbox_put(const AsNode *node, int kind,
+						  const AsMessage *messages, int n);
+
+/*
+ * The same for one that is sent here, if there is room; VA001, waits, or false,
+ * as the type says, if there is none.
+ */
+extern bool as_outbox_send(const AsNode *node, const AsType *type, int kind,
+						   AsMessage *message);
+
+/*
+ * Take back what has not left yet of a kind other than messages, for an actor,
+ * by its dedup_key; how many there were.
+ */
+extern int	as_outbox_take_back(const AsNode *node, int kind, text *actor_type,
+								text *actor_id, text *key);
 
 /* Write the rows. */
-extern void as_outbox_insert(int16 node, const AsMessage *messages, int n);
+extern void as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n);
 
 /* ---- For the forwarder ---- */
 

@@ -46,7 +46,8 @@
 #define Anum_outbox_sender_type		12
 #define Anum_outbox_sender_id		13
 #define Anum_outbox_dedup_key		14
-#define Natts_outbox				14
+#define Anum_outbox_kind			15
+#define Natts_outbox				15
 
 /* ---- Writing ---- */
 
@@ -72,7 +73,7 @@ set_json(Datum *values, bool *nulls, int column, Datum value)
 }
 
 static void
-store_message(TupleTableSlot *slot, int16 node, const AsMessage *message)
+store_message(TupleTableSlot *slot, int16 node, int kind, const AsMessage *message)
 {
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
@@ -93,6 +94,7 @@ store_message(TupleTableSlot *slot, int16 node, const AsMessage *message)
 	set_text(values, nulls, Anum_outbox_sender_type, message->sender_type);
 	set_text(values, nulls, Anum_outbox_sender_id, message->sender_id);
 	set_text(values, nulls, Anum_outbox_dedup_key, message->dedup_key);
+	values[Anum_outbox_kind - 1] = Int16GetDatum(kind);
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -103,7 +105,7 @@ open_outbox(LOCKMODE lockmode)
 }
 
 void
-as_outbox_insert(int16 node, const AsMessage *messages, int n)
+as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n)
 {
 	Relation	rel = open_outbox(RowExclusiveLock);
 	CatalogIndexState indexes = CatalogOpenIndexes(rel);
@@ -117,7 +119,7 @@ as_outbox_insert(int16 node, const AsMessage *messages, int n)
 		int			some = Min(nslots, n - done);
 
 		for (int i = 0; i < some; i++)
-			store_message(slots[i], node, &messages[done + i]);
+			store_message(slots[i], node, kind, &messages[done + i]);
 		CatalogTuplesMultiInsertWithInfo(rel, slots, some, indexes);
 	}
 	for (int i = 0; i < nslots; i++)
@@ -175,6 +177,7 @@ make_letter(AsLetter *letter, HeapTuple row, TupleDesc desc)
 	letter->sent_at = number_of(row, Anum_outbox_sent_at, desc);
 	letter->due = number_of(row, Anum_outbox_due, desc);
 	letter->expires_at = number_of(row, Anum_outbox_expires_at, desc);
+	letter->kind = (uint8) DatumGetInt16(heap_getattr(row, Anum_outbox_kind, desc, &isnull));
 	letter->priority = (uint8) DatumGetInt16(heap_getattr(row, Anum_outbox_priority, desc, &isnull));
 	text_of(letter, AS_TEXT_ACTOR_TYPE, row, Anum_outbox_actor_type, desc);
 	text_of(letter, AS_TEXT_ACTOR_ID, row, Anum_outbox_actor_id, desc);

@@ -50,6 +50,10 @@ make_letter(AsLetter *letter, int number, const char *body)
 	set_text(letter, AS_TEXT_NAME, "add");
 	set_text(letter, AS_TEXT_BODY, body);
 	set_text(letter, AS_TEXT_SENDER_TYPE, number % 2 == 0 ? NULL : "user");
+
+	/* as timers have them */
+	set_text(letter, AS_TEXT_HEADERS, number % 2 == 0 ? NULL : "{\"due\": 831600000000000, \"missed\": 0, \"recurs\": false}");
+	set_text(letter, AS_TEXT_DEDUP_KEY, number % 2 == 0 ? NULL : "remind");
 }
 
 static bool
