@@ -81,8 +81,7 @@ check_command(Node *statement)
 				break;
 			if (as_global_is_used())
 				refuse("cursors WITH HOLD");
-			if (IsTransactionBlock())
-				holding = as_my_lxid;
+			holding = as_my_lxid;
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE &&
