@@ -211,6 +211,7 @@ OBJS = \
 	src/api/timer_there.o \
 	src/api/timers.o \
 	src/api/inside.o \
+	src/api/ask_there.o \
 	src/api/ask.o \
 	src/api/outside_json.o \
 	src/api/outside.o \

@@ -1397,6 +1397,13 @@ COMMENT ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, tex
 	text, int, text, int, interval, interval, interval, text, float8, int, boolean)
 	IS 'for other nodes: change a type, its handlers or its rights here as well; returns its owner';
 
+CREATE FUNCTION actorstore.local_ask(caller text, epoch bigint, kind "char", actor_type text, actor_id text, message text, body jsonb,
+	timeout_us bigint, dedup_key text, OUT is_mine boolean, OUT answer jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_local_ask' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_ask(text, bigint, "char", text, text, text, jsonb, bigint, text)
+	IS 'for other nodes: call, ask or tell an actor that lives here';
+
+REVOKE ALL ON FUNCTION actorstore.local_ask(text, bigint, "char", text, text, text, jsonb, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, text, text, text, text, int,
 	text, int, text, int, interval, interval, interval, text, float8, int, boolean) FROM PUBLIC;
 

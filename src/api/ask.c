@@ -13,6 +13,9 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/args.h"
+#include "api/ask_there.h"
+#include "cluster/caller.h"
+#include "cluster/route.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "runtime/ask.h"
@@ -25,19 +28,20 @@
 PG_FUNCTION_INFO_V1(actorstore_ask);
 PG_FUNCTION_INFO_V1(actorstore_tell);
 PG_FUNCTION_INFO_V1(actorstore_call);
+PG_FUNCTION_INFO_V1(actorstore_local_ask);
 PG_FUNCTION_INFO_V1(actorstore_requests_now);
 
-/* The actor, the message and its body, as all three have them. */
+/* The actor, the message and its body, as all three have them, from the nth on. */
 static AsType *
-take_args(FunctionCallInfo fcinfo, AsMessage *message, AsPrivilege privilege)
+take_args(FunctionCallInfo fcinfo, int n, AsMessage *message, AsPrivilege privilege)
 {
 	AsType	   *type;
 
 	memset(message, 0, sizeof(AsMessage));
-	message->actor_type = as_arg_type(fcinfo, 0);
-	message->actor_id = as_arg_id(fcinfo, 1);
-	message->name = as_arg_message(fcinfo, 2);
-	message->body = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
+	message->actor_type = as_arg_type(fcinfo, n);
+	message->actor_id = as_arg_id(fcinfo, n + 1);
+	message->name = as_arg_message(fcinfo, n + 2);
+	message->body = PG_ARGISNULL(n + 3) ? (Datum) 0 : PG_GETARG_DATUM(n + 3);
 	type = as_type_get(message->actor_type);
 	as_type_check(type, privilege);
 	as_message_check_size(message);
@@ -47,8 +51,6 @@ take_args(FunctionCallInfo fcinfo, AsMessage *message, AsPrivilege privilege)
 static void
 need_workers(const char *function)
 {
-	PreventCommandDuringRecovery(function);
-	PreventCommandIfParallelMode(function);
 	if (!as_sched_active())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -82,30 +84,58 @@ return_answer(FunctionCallInfo fcinfo, Datum answer)
 	PG_RETURN_DATUM(answer);
 }
 
+static void
+take_dedup_key(FunctionCallInfo fcinfo, int n, AsMessage *message)
+{
+	if (PG_ARGISNULL(n))
+		return;
+	message->dedup_key = PG_GETARG_TEXT_PP(n);
+	as_check_name("dedup_key", message->dedup_key);
+}
+
+static Datum
+ask_here(AsType *type, AsMessage *message, int64 timeout)
+{
+	need_workers("actorstore.ask()");
+	return as_ask(type, message, timeout);
+}
+
+static void
+tell_here(AsType *type, AsMessage *message)
+{
+	need_workers("actorstore.tell()");
+	as_tell(type, message);
+}
+
 Datum
 actorstore_ask(PG_FUNCTION_ARGS)
 {
 	AsMessage	message;
-	AsType	   *type = take_args(fcinfo, &message, AS_PRIV_ASK);
-	int64		timeout = arg_timeout(fcinfo, 4);
+	AsQuestion	question = {.kind = AS_QUESTION_ASK, .message = &message};
+	Datum		answer;
 
-	if (!PG_ARGISNULL(5))
-	{
-		message.dedup_key = PG_GETARG_TEXT_PP(5);
-		as_check_name("dedup_key", message.dedup_key);
-	}
-	need_workers("actorstore.ask()");
-	return return_answer(fcinfo, as_ask(type, &message, timeout));
+	question.type = take_args(fcinfo, 0, &message, AS_PRIV_ASK);
+	question.timeout = arg_timeout(fcinfo, 4);
+	take_dedup_key(fcinfo, 5, &message);
+	PreventCommandDuringRecovery("actorstore.ask()");
+	PreventCommandIfParallelMode("actorstore.ask()");
+	if (!as_ask_there(&question, &answer))
+		answer = ask_here(question.type, &message, question.timeout);
+	return return_answer(fcinfo, answer);
 }
 
 Datum
 actorstore_tell(PG_FUNCTION_ARGS)
 {
 	AsMessage	message;
-	AsType	   *type = take_args(fcinfo, &message, AS_PRIV_SEND);
+	AsQuestion	question = {.kind = AS_QUESTION_TELL, .message = &message};
+	Datum		answer;
 
-	need_workers("actorstore.tell()");
-	as_tell(type, &message);
+	question.type = take_args(fcinfo, 0, &message, AS_PRIV_SEND);
+	PreventCommandDuringRecovery("actorstore.tell()");
+	PreventCommandIfParallelMode("actorstore.tell()");
+	if (!as_ask_there(&question, &answer))
+		tell_here(question.type, &message);
 	PG_RETURN_VOID();
 }
 
@@ -113,12 +143,87 @@ Datum
 actorstore_call(PG_FUNCTION_ARGS)
 {
 	AsMessage	message;
-	AsType	   *type = take_args(fcinfo, &message, AS_PRIV_ASK);
+	AsQuestion	question = {.kind = AS_QUESTION_CALL, .message = &message};
+	Datum		answer;
 
+	question.type = take_args(fcinfo, 0, &message, AS_PRIV_ASK);
 	PreventCommandIfReadOnly("actorstore.call()");
 	PreventCommandIfParallelMode("actorstore.call()");
-	return return_answer(fcinfo, as_call(type, &message));
+	if (!as_ask_there(&question, &answer))
+		answer = as_call(question.type, &message);
+	return return_answer(fcinfo, answer);
 }
+
+/* ---- For other nodes ---- */
+
+/* Arguments of local_ask() */
+enum
+{
+	ARG_CALLER,
+	ARG_EPOCH,
+	ARG_KIND,
+	ARG_TYPE,
+	ARG_ID,
+	ARG_MESSAGE,
+	ARG_BODY,
+	ARG_TIMEOUT,
+	ARG_DEDUP_KEY
+};
+
+static Datum
+answer_question(FunctionCallInfo fcinfo)
+{
+	char		kind = PG_GETARG_CHAR(ARG_KIND);
+	AsMessage	message;
+	AsType	   *type = take_args(fcinfo, ARG_TYPE, &message,
+								 kind == AS_QUESTION_TELL ? AS_PRIV_SEND : AS_PRIV_ASK);
+
+	take_dedup_key(fcinfo, ARG_DEDUP_KEY, &message);
+	switch (kind)
+	{
+		case AS_QUESTION_CALL:
+			PreventCommandIfReadOnly("actorstore.call()");
+			return as_call(type, &message);
+		case AS_QUESTION_ASK:
+			return ask_here(type, &message, Max(0, Min(PG_GETARG_INT64(ARG_TIMEOUT), PG_INT64_MAX / 2)));
+		case AS_QUESTION_TELL:
+			tell_here(type, &message);
+			return (Datum) 0;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("another node asks for what this one does not know"),
+					 errhint("Install the same version on both.")));
+	}
+}
+
+Datum
+actorstore_local_ask(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	AsCaller	caller;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {false};
+	bool		is_mine;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	as_caller_become(fcinfo, &caller);
+	as_reject_null(fcinfo, ARG_EPOCH, "epoch");
+	as_reject_null(fcinfo, ARG_KIND, "kind");
+	as_reject_null(fcinfo, ARG_TIMEOUT, "timeout");
+	as_caller_stand_in(fcinfo, as_arg_type(fcinfo, ARG_TYPE));
+	is_mine = as_route_is_mine(as_arg_type(fcinfo, ARG_TYPE), as_arg_id(fcinfo, ARG_ID),
+							   PG_GETARG_INT64(ARG_EPOCH));
+	if (is_mine)
+		values[1] = answer_question(fcinfo);
+	as_caller_return(&caller);
+	values[0] = BoolGetDatum(is_mine);
+	nulls[1] = (values[1] == (Datum) 0);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/* ---- What is under way ---- */
 
 /* The pool of requests, of all databases. */
 Datum

@@ -179,6 +179,15 @@ extern PGresult *as_peer_take_row(AsPeer *peer);
 extern void as_peer_leave(AsPeer *peer);
 
 /*
+ * The same once all of the flight, launched, has been sent.  Can be cancelled;
+ * 08006 if the connection breaks.
+ */
+extern void as_peer_send_off(AsPeer *peer);
+
+/* Does the flight prepare statements?  Then somebody must see its answers. */
+extern bool as_peer_prepares(const AsPeer *peer);
+
+/*
  * The answer to a command of the last flight, the first being 0.  Throws what
  * the peer threw, with its SQLSTATE, if it was an error, and 08006 if it never
  * came.  It stays the peer's, till the next flight.

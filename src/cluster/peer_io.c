@@ -156,6 +156,12 @@ drop_rows(AsPeer *peer)
 	peer->keeps_row = false;
 }
 
+bool
+as_peer_prepares(const AsPeer *peer)
+{
+	return peer->ncommands > peer->nadded;
+}
+
 void
 as_peer_leave(AsPeer *peer)
 {
@@ -292,6 +298,19 @@ exchange(AsPeer *peer, AsPeerSocket *wanted, bool last)
 		return false;
 	}
 	return !take_results(peer);
+}
+
+void
+as_peer_send_off(AsPeer *peer)
+{
+	AsPeerSocket wanted;
+
+	/* reads, too: whether the other side has gone, and answers left before */
+	while (exchange(peer, &wanted, true) && (wanted.events & WL_SOCKET_WRITEABLE) != 0)
+		as_peer_wait_for_sockets(&wanted, 1, 0, AS_PEER_WAIT_AGAIN);
+	if (peer->broken)
+		(void) as_peer_result(peer, 0);	/* throws */
+	as_peer_leave(peer);
 }
 
 static bool

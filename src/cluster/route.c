@@ -75,6 +75,25 @@ as_route_epoch_text(void)
 
 /* ---- Commands ---- */
 
+static AsPeer *
+begin(const AsNode *node, bool alone)
+{
+	AsPeer	   *peer;
+
+	/* a parallel worker knows nothing of what the transaction has done there */
+	if (IsParallelWorker())
+		PreventCommandIfParallelMode("a call of another node");
+	if (alone)
+	{
+		as_global_check_nesting();
+		peer = as_peer_get(node);
+	}
+	else
+		peer = as_global_enlist(node);
+	as_peer_add_settings(peer);
+	return peer;
+}
+
 /* See route.h. */
 static bool
 stands_alone(const AsNode *node, bool is_read)
@@ -85,20 +104,13 @@ stands_alone(const AsNode *node, bool is_read)
 AsPeer *
 as_route_begin(const AsNode *node, bool is_read)
 {
-	AsPeer	   *peer;
+	return begin(node, stands_alone(node, is_read));
+}
 
-	/* a parallel worker knows nothing of what the transaction has done there */
-	if (IsParallelWorker())
-		PreventCommandIfParallelMode("a call of another node");
-	if (stands_alone(node, is_read))
-	{
-		as_global_check_nesting();
-		peer = as_peer_get(node);
-	}
-	else
-		peer = as_global_enlist(node);
-	as_peer_add_settings(peer);
-	return peer;
+AsPeer *
+as_route_begin_outside(const AsNode *node)
+{
+	return begin(node, !as_global_is_member(node));
 }
 
 /*
@@ -116,16 +128,43 @@ as_route_abandon(AsPeer *const *peers, int n)
 	}
 }
 
-void
-as_route_wait(AsPeer *const *peers, int n)
+static void
+wait(AsPeer *const *peers, int n, TimestampTz deadline)
 {
 	PG_TRY();
 	{
-		(void) as_peers_wait(peers, n, 0);
+		(void) as_peers_wait(peers, n, deadline);
 	}
 	PG_CATCH();
 	{
 		as_route_abandon(peers, n);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+as_route_wait(AsPeer *const *peers, int n)
+{
+	wait(peers, n, 0);
+}
+
+void
+as_route_wait_until(AsPeer *peer, TimestampTz deadline)
+{
+	wait(&peer, 1, deadline);
+}
+
+void
+as_route_send_off(AsPeer *peer)
+{
+	PG_TRY();
+	{
+		as_peer_send_off(peer);
+	}
+	PG_CATCH();
+	{
+		as_route_abandon(&peer, 1);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

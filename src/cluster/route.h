@@ -72,8 +72,23 @@ extern char *as_route_epoch_text(void);
  */
 extern AsPeer *as_route_begin(const AsNode *node, bool is_read);
 
+/*
+ * The same for what is no part of the transaction, but must not wait for what
+ * the transaction has locked there: its connection, if it has one there.
+ */
+extern AsPeer *as_route_begin_outside(const AsNode *node);
+
 /* Wait for the flights of these peers, launched (NULL ones are left out). */
 extern void as_route_wait(AsPeer *const *peers, int n);
+
+/* The same for one peer, till the deadline at most (0: none). */
+extern void as_route_wait_until(AsPeer *peer, TimestampTz deadline);
+
+/*
+ * Go on as soon as the flight, launched, has left: nobody waits for the answer.
+ * 08006 if the connection breaks before that.
+ */
+extern void as_route_send_off(AsPeer *peer);
 
 /* An error has come in between: let nobody work for nobody. */
 extern void as_route_abandon(AsPeer *const *peers, int n);

@@ -152,6 +152,12 @@ as_check_answers(AsType *type, const AsMessage *message)
 						text_to_cstring(message->actor_type),
 						text_to_cstring(message->actor_id),
 						halt == AS_PAUSED ? "paused" : "stopped")));
+	as_check_handled(type, message);
+}
+
+void
+as_check_handled(AsType *type, const AsMessage *message)
+{
 	if (as_handler_find(type, message->name) != NULL)
 		return;
 
@@ -165,8 +171,19 @@ as_check_answers(AsType *type, const AsMessage *message)
 				 errhint("Use actorstore.set_handler().")));
 }
 
-static void
-raise_timed_out(AsType *type, const AsMessage *message)
+void
+as_ask_check_asker(void)
+{
+	/* what a handler has put off to the commit is not at work in a turn */
+	if (as_turn_current != NULL || as_sched_self >= 0)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
+				 errmsg("a handler cannot ask an actor"),
+				 errhint("Use actorstore.call(), or actorstore.send().")));
+}
+
+void
+as_ask_raise_timed_out(AsType *type, const AsMessage *message)
 {
 	as_stat_count_timeout(type);
 	ereport(ERROR,
@@ -180,12 +197,17 @@ raise_timed_out(AsType *type, const AsMessage *message)
 			 errhint("With a dedup_key it is safe to ask again.")));
 }
 
+/* Returns if it has not done so: there is an answer. */
 static void
 raise_waits_on_itself(const AsMessage *message)
 {
 	char	   *name = psprintf("(%s, %s)", text_to_cstring(message->actor_type),
 								text_to_cstring(message->actor_id));
 
+	if (!as_request_withdraw(mine))
+		return;
+	mine = AS_POOL_NONE;
+	have_it_found();
 	ereport(ERROR,
 			(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
 			 errmsg("this transaction would wait for itself"),
@@ -269,7 +291,7 @@ wait_for_xid(TransactionId xid, const AsMessage *message)
 		return;
 	if (TransactionIdIsCurrentTransactionId(xid))
 		raise_waits_on_itself(message);
-	if (TransactionIdIsInProgress(xid))
+	else if (TransactionIdIsInProgress(xid))
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
 }
 
@@ -456,7 +478,7 @@ wait_for_answer(AsType *type, const AsMessage *message, TimestampTz deadline)
 		TimestampTz now = GetCurrentTimestamp();
 
 		if (now >= deadline)
-			raise_timed_out(type, message);
+			as_ask_raise_timed_out(type, message);
 		check_blocker(message);
 		if (now >= next_check)
 		{
@@ -507,7 +529,7 @@ ask(AsType *type, const AsMessage *message, TimestampTz deadline)
 		nap(NAP_MS);
 	}
 	if (mine == AS_POOL_NONE)
-		raise_timed_out(type, message);
+		as_ask_raise_timed_out(type, message);
 	return take_answer(type, message);
 }
 
@@ -526,12 +548,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 {
 	volatile Datum answer = (Datum) 0;
 
-	/* what a handler has put off to the commit is not at work in a turn */
-	if (as_turn_current != NULL || as_sched_self >= 0)
-		ereport(ERROR,
-				(errcode(AS_ERRCODE_WAITS_ON_ITSELF),
-				 errmsg("a handler cannot ask an actor"),
-				 errhint("Use actorstore.call(), or actorstore.send().")));
+	as_ask_check_asker();
 	as_check_answers(type, message);
 	prepare_process();
 	complete(message);

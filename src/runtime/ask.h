@@ -12,6 +12,7 @@
 
 #include "actorstore.h"
 
+#include "compat.h"
 #include "runtime/mailbox.h"
 #include "state/type.h"
 
@@ -41,5 +42,16 @@ extern Datum as_call(AsType *type, AsMessage *message);
 
 /* For ask.c and call.c: VA005 or VA004 if the actor will not answer. */
 extern void as_check_answers(AsType *type, const AsMessage *message);
+
+/* For those who ask another node. */
+
+/* VA004 if there is no handler for the message. */
+extern void as_check_handled(AsType *type, const AsMessage *message);
+
+/* VA003 in a handler. */
+extern void as_ask_check_asker(void);
+
+/* VA002 */
+as_noreturn extern void as_ask_raise_timed_out(AsType *type, const AsMessage *message);
 
 #endif							/* AS_ASK_H */

@@ -218,6 +218,15 @@ as_request_abandon(uint32 number)
 		as_request_free(number);
 }
 
+bool
+as_request_withdraw(uint32 number)
+{
+	uint32		status = AS_REQUEST_WAITING;
+
+	return pg_atomic_compare_exchange_u32(&cells[number].status, &status,
+										  AS_REQUEST_WITHDRAWN);
+}
+
 int
 as_request_runner(uint32 number)
 {
@@ -349,7 +358,7 @@ as_requests_read(AsSlotRef ref, AsMessage *messages, int max)
 				as_pool_link(pool, before, number);
 		}
 		next = as_pool_next(pool, number);
-		if (as_request_status(number) != AS_REQUEST_ABANDONED &&
+		if (as_request_status(number) < AS_REQUEST_ABANDONED &&
 			cells[number].database == MyDatabaseId)
 		{
 			take_words(number, &messages[n++]);
@@ -374,6 +383,12 @@ as_request_is_asked(const AsMessage *message)
 {
 	return message->cell != 0 &&
 		pg_atomic_read_u32(&cells[message->cell - 1].status) != AS_REQUEST_TOLD;
+}
+
+bool
+as_request_is_withdrawn(const AsMessage *message)
+{
+	return as_request_status(message->cell - 1) == AS_REQUEST_WITHDRAWN;
 }
 
 /* The last step of a worker with a request that is asked. */

@@ -17,8 +17,10 @@
  *		WAITING ->	RETURNED	nobody has handled it, and nobody will: likewise
  *		WAITING ->	ABANDONED	by the asker, who has gone; whoever finds it on
  *								the list of the slot frees it
+ *		WAITING ->	WITHDRAWN	the same, and it must have no effect: the asker
+ *								would have waited for himself
  *
- * The last three are compare-and-swap from WAITING, so exactly one of the two
+ * The last four are compare-and-swap from WAITING, so exactly one of the two
  * comes second, sees it, and frees the cell.  Before ANSWERED the answer is
  * written, which is the worker's alone until then.  All of a cell but its
  * status, and who runs it, is written by whoever owns it: the asker before it
@@ -61,7 +63,8 @@ typedef enum AsRequestStatus
 	AS_REQUEST_WAITING,
 	AS_REQUEST_ANSWERED,
 	AS_REQUEST_RETURNED,
-	AS_REQUEST_ABANDONED
+	AS_REQUEST_ABANDONED,
+	AS_REQUEST_WITHDRAWN
 } AsRequestStatus;
 
 typedef struct AsCellShared
@@ -121,6 +124,13 @@ extern PGDLLEXPORT AsRequestStatus as_request_status(uint32 cell);
 extern void as_request_abandon(uint32 cell);
 
 /*
+ * The same before the asker lets go of its lock on the actor: whoever locks the
+ * actor afterwards does not handle the request.  False if it is not WAITING any
+ * more: then nothing has been done.
+ */
+extern bool as_request_withdraw(uint32 cell);
+
+/*
  * Copy the answer of an ANSWERED request, whose cell can be freed then; to be
  * read by as_answer_read().
  */
@@ -158,6 +168,9 @@ extern void as_requests_leave(const AsMessage *messages, int n,
 
 /* Does anybody wait for the answer of a request that was read? */
 extern bool as_request_is_asked(const AsMessage *message);
+
+/* Under the actor's lock: must it not be handled? */
+extern bool as_request_is_withdrawn(const AsMessage *message);
 
 /*
  * The first n pending requests of a slot may be handled yet, by a client that

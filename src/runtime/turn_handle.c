@@ -266,8 +266,10 @@ as_turn_handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 	if (!turn->locked && (message->dedup_key != NULL ||
 						  (handler != NULL && handler->writes_states)))
 		as_turn_lock_late(turn);
-	if (message->dedup_key != NULL &&
-		!as_dedup_claim_request(message, &turn->reply))
+	if (turn->locked && as_request_is_withdrawn(message))
+		asked = false;
+	else if (message->dedup_key != NULL &&
+			 !as_dedup_claim_request(message, &turn->reply))
 		turn->replied = true;
 	else
 	{
@@ -276,7 +278,13 @@ as_turn_handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 		if (!turn->locked &&
 			(turn->changed || turn->stop_reason != NULL ||
 			 GetCurrentCommandId(false) != command))
+		{
 			as_turn_lock_late(turn);
+			if (as_request_is_withdrawn(message))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("the request has been withdrawn")));
+		}
 	}
 	as_turn_need_answers(turn);
 	if (asked)
