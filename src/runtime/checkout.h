@@ -142,4 +142,12 @@ extern bool as_outside_messages(const AsLeaseRow *row, AsMailbox *mailbox,
  */
 extern void as_outside_failed(AsTurn *turn, ErrorData *error, AsLeaseEnd *end);
 
+/*
+ * The actor of the turn, all of whose messages are there, had changed when it
+ * was completed: it is offered again.  If that has happened too often in a row,
+ * it has failed.
+ */
+extern void as_outside_conflicted(const AsLeaseRow *row, AsTurn *turn,
+								  AsLeaseEnd *end);
+
 #endif							/* AS_CHECKOUT_H */

@@ -412,6 +412,7 @@ as_complete(AsCompletion *completion, bool raise)
 	AsLeaseEnd *end;
 	AsTurn	   *turn;
 	bool		ok;
+	bool		changed;
 
 	if (!take_row(completion->turn_id, completion->token, &row))
 	{
@@ -430,10 +431,18 @@ as_complete(AsCompletion *completion, bool raise)
 	MemoryContextSwitchTo(old);
 	if (ok)
 		check_replies(completion, turn);
-	if (ok && completion->state != (Datum) 0)
-		ok = is_version(open_partition(row.actor_type), &row);
+	changed = ok && completion->state != (Datum) 0 &&
+		!is_version(open_partition(row.actor_type), &row);
+	ok = ok && !changed;
 	if (!ok && raise)
 		raise_conflict(&row);
+	if (changed)
+	{
+		MemoryContextSwitchTo(TopTransactionContext);
+		as_outside_conflicted(&row, turn, end);
+		MemoryContextSwitchTo(old);
+		CommandCounterIncrement();
+	}
 	if (ok)
 	{
 		MemoryContextSwitchTo(TopTransactionContext);
@@ -442,7 +451,7 @@ as_complete(AsCompletion *completion, bool raise)
 		if (!ok)
 			raise_conflict(&row);
 	}
-	as_deed_end(end, ok ? turn : NULL);
+	as_deed_end(end, ok || end->nmail > 0 ? turn : NULL);
 	return ok ? 0 : ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 
@@ -496,6 +505,19 @@ as_outside_failed(AsTurn *turn, ErrorData *error, AsLeaseEnd *end)
 	end->careful = turn->nmessages;
 	if (turn->retry_after > 0)
 		put_off(turn, error);
+}
+
+void
+as_outside_conflicted(const AsLeaseRow *row, AsTurn *turn, AsLeaseEnd *end)
+{
+	ErrorData	error = {
+		.sqlerrcode = ERRCODE_T_R_SERIALIZATION_FAILURE,
+		.message = "the actor has changed during each of the last turns"
+	};
+
+	end->conflict = true;
+	if (as_lease_conflicts(row->key_hash, row->turn_id) >= AS_MAX_CONFLICTS)
+		as_outside_failed(turn, &error, end);
 }
 
 void

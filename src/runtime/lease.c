@@ -317,6 +317,17 @@ as_lease_set(uint64 key_hash, int64 turn_id, TimestampTz until)
 		as_leases_lower_next(home, (uint64) until);
 }
 
+int
+as_lease_conflicts(uint64 key_hash, int64 turn_id)
+{
+	AsLeaseShared lease;
+
+	/* nobody else runs the slot of an open turn */
+	if (!as_lease_get(key_hash, turn_id, &lease) || lease.ref == AS_NO_SLOT)
+		return 0;
+	return as_slot(lease.ref)->conflicts;
+}
+
 void
 as_lease_void(uint64 key_hash, int64 turn_id)
 {
@@ -412,6 +423,8 @@ settle_slot(AsLeaseShared *lease, AsLeaseEnd *end)
 	if (!end->handled)
 	{
 		slot->careful = Max(slot->careful, end->careful);
+		if (end->conflict && slot->conflicts < PG_UINT8_MAX)
+			slot->conflicts++;
 		lease->left = lease->taken;
 		lease->left_deadline = lease->deadline;
 		lease->more = true;

@@ -140,6 +140,9 @@ extern bool as_lease_get(uint64 key_hash, int64 turn_id, AsLeaseShared *copy);
 /* It is OPEN now, or goes on, till that time. */
 extern void as_lease_set(uint64 key_hash, int64 turn_id, TimestampTz until);
 
+/* How often in a row its actor had changed when a turn was completed; 0 if it has no slot. */
+extern int	as_lease_conflicts(uint64 key_hash, int64 turn_id);
+
 /* It cannot be completed any more. */
 extern void as_lease_void(uint64 key_hash, int64 turn_id);
 
@@ -150,6 +153,7 @@ typedef struct AsLeaseEnd
 	uint64		key_hash;
 	int64		turn_id;
 	bool		handled;		/* else its messages are to be handled again */
+	bool		conflict;		/* if so: as the actor had changed */
 	AsAnswer   *answers;		/* if so: to its requests */
 	int			nrequests;
 	int			nmail;			/* messages that have left the mailbox */

@@ -92,9 +92,9 @@ make_end(const AsLeaseDue *due)
 	return end;
 }
 
-/* The row is deleted: its client has not kept it. */
+/* The row is deleted: its client has not kept it, or its actor had changed. */
 static void
-run_out(const AsLeaseRow *row, AsLeaseEnd *end)
+give_up(const AsLeaseRow *row, bool is_void, AsLeaseEnd *end)
 {
 	AsTurn	   *turn = MemoryContextAllocZero(TopTransactionContext,
 											  sizeof(AsTurn));
@@ -108,7 +108,12 @@ run_out(const AsLeaseRow *row, AsLeaseEnd *end)
 
 	as_mailbox_open(&mailbox, RowExclusiveLock);
 	if (as_outside_messages(row, &mailbox, turn) && turn->type != NULL)
-		as_outside_failed(turn, &error, end);
+	{
+		if (is_void)
+			as_outside_conflicted(row, turn, end);
+		else
+			as_outside_failed(turn, &error, end);
+	}
 	as_mailbox_close(&mailbox);
 	MemoryContextSwitchTo(old);
 	as_deed_end(end, end->nmail > 0 ? turn : NULL);
@@ -141,10 +146,8 @@ end_lease(const AsLeaseDue *due)
 		as_deed_open(row.turn_id, row.key_hash, row.until);
 	else if (as_lease_row_delete(&leases, &row, false) != AS_ROW_CHANGED)
 		done = false;
-	else if (due->is_void)
-		as_deed_end(make_end(due), NULL);
 	else
-		run_out(&row, make_end(due));
+		give_up(&row, due->is_void, make_end(due));
 	as_lease_table_close(&leases);
 	return done;
 }

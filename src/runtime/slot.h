@@ -145,6 +145,9 @@
 
 #define AS_NO_POSITION	PG_UINT64_MAX
 
+/* After so many in a row a turn has failed. */
+#define AS_MAX_CONFLICTS	20
+
 typedef enum AsSlotStatus
 {
 	AS_FREE,
@@ -174,7 +177,7 @@ typedef struct AsSlotShared
 
 	/* read and written by the worker while RUNNING */
 	uint16		careful;		/* so many messages to be run one a turn */
-	uint8		conflicts;		/* serialization failures in a row */
+	uint8		conflicts;		/* serialization failures in a row, up to 255 */
 	uint8		deaths;			/* workers that exited in its turns */
 	uint32		pending;		/* first pending request's cell + 1, or 0 */
 } AsSlotShared;

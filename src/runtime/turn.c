@@ -54,7 +54,6 @@
 #define KEPT_MEMORY			(512 * 1024)
 
 /* Serialization failures in a row that do not count as attempts. */
-#define MAX_CONFLICTS		20
 
 /* Workers that may exit in a message's turns before it is to blame. */
 #define MAX_DEATHS			16
@@ -395,7 +394,7 @@ recover(ErrorData *error, AsTurn *culprit)
 	AsSlotShared *slot = as_slot(only->ref);
 
 	(void) pg_atomic_fetch_add_u64(&as_worker(as_sched_self)->nfailures, 1);
-	if (alone && !(is_conflict(only, error) && ++slot->conflicts <= MAX_CONFLICTS))
+	if (alone && !(is_conflict(only, error) && ++slot->conflicts <= AS_MAX_CONFLICTS))
 	{
 		AsPositions left = only->left;
 

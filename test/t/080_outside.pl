@@ -101,6 +101,31 @@ sql(q{SELECT actorstore.put('out', 'a', '{"n": 10}')});
 complete($next);
 is(sql(q{SELECT value FROM actorstore.get('out', 'a')}), '{"n": 10}', 'without a state nobody minds');
 
+# Always: 20 times that is nobody's fault, then each time is an attempt.
+sub lost_race
+{
+	my ($complete) = @_;
+	return "SELECT turn_id, token, actor_id FROM actorstore.checkout('test', '{out}', max_wait => '$wait') \\gset\n" .
+		"SELECT actorstore.put('out', :'actor_id', '{}') \\g /dev/null\n$complete;\n";
+}
+my $many = "SELECT actorstore.complete_many(ARRAY[:turn_id], ARRAY[:token], ARRAY['1'::jsonb])";
+sql(q{SELECT actorstore.put('out', 'race', '{}'); SELECT actorstore.send('out', 'race', 'm')});
+is(sql(join '', map { lost_race($many) } 1 .. 20), join("\n", ('{40001}') x 20), 'the actor changes in all turns');
+is(sql(q{SELECT attempts FROM actorstore.message}), '0', 'which are no attempts');
+$turn = turn('out');
+sql(q{SELECT actorstore.put('out', 'race', '{}')});
+is(code('SELECT actorstore.complete(' . ids($turn) . q{, '1')}), '40001', 'nor does the next one succeed');
+becomes_true(q{(SELECT attempts = 1 FROM actorstore.message)}, 'but that is one');
+is(sql(lost_race($many)), '{40001}', 'nor the last one');
+is(sql(q{SELECT actor_id, attempts, reason, sqlstate, error FROM actorstore.dead_letter}),
+	'race|2|exhausted|40001|the actor has changed during each of the last turns', 'which was one, too');
+is(sql(q{SELECT failed, retried, dead FROM actorstore.stat_types WHERE actor_type = 'out'}), '2|1|1', 'and counted');
+sql(q{SELECT actorstore.redrive('out')});
+is(sql(lost_race($many)), '{40001}', 'again');
+is(sql(q{SELECT attempts FROM actorstore.message}), '0', 'another message has all of them before it');
+complete(turn('out'));
+sql(q{SELECT actorstore.delete('out', 'race')});
+
 # ---- Leases run out, turns fail ----
 
 sql(q{SELECT actorstore.send('out', 'c', 'm', '1')});
