@@ -169,7 +169,8 @@ static bool
 make_batch(void)
 {
 	AsBatch		batch = {.incarnation = me.incarnation, .number = me.last + 1};
-	uint64		from = Min(me.from, as_lane_take_low(me.lane));
+	uint64		low = as_lane_take_low(me.lane);	/* Min() would take it twice */
+	uint64		from = Min(me.from, low);
 	uint64		next;
 	bool		made;
 
