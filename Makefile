@@ -83,6 +83,7 @@ OBJS = \
 	src/cdc/keeper.o \
 	src/state/catalog.o \
 	src/state/text_query.o \
+	src/state/identity.o \
 	src/state/type.o \
 	src/state/partition.o \
 	src/state/partition_find.o \

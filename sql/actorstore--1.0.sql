@@ -423,9 +423,22 @@ COMMENT ON TABLE actorstore.group_member IS 'named groups of actors, and whose t
 -- A copy of the database has another identity than the one it was made with.
 CREATE TABLE actorstore.identity (
 	system_identifier bigint NOT NULL,
-	database oid NOT NULL
+	database oid NOT NULL,
+	timeline int NOT NULL,
+	backup bigint NOT NULL
 );
 COMMENT ON TABLE actorstore.identity IS 'the database that this was when actors last ran in it';
+
+CREATE FUNCTION actorstore.identity_now(OUT system_identifier bigint, OUT database oid, OUT timeline int, OUT backup bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_identity_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.identity_now() IS 'internal: what actorstore.identity should say here and now';
+
+CREATE FUNCTION actorstore.is_copy()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_is_copy' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.is_copy() IS 'internal: whether this database is a copy, whose actors stand still until unfence()';
+REVOKE ALL ON FUNCTION actorstore.identity_now(), actorstore.is_copy() FROM PUBLIC;
 
 -- A dump brings the original's identity after CREATE EXTENSION, when workers may be here already.
 CREATE FUNCTION actorstore.identity_changed() RETURNS trigger
@@ -435,10 +448,7 @@ REVOKE ALL ON FUNCTION actorstore.identity_changed() FROM PUBLIC;
 CREATE TRIGGER identity_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.identity
 	EXECUTE FUNCTION actorstore.identity_changed();
 ALTER TABLE actorstore.identity ENABLE ALWAYS TRIGGER identity_changed;
-INSERT INTO actorstore.identity
-	SELECT c.system_identifier, d.oid
-	FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
-	WHERE d.datname = pg_catalog.current_database();
+INSERT INTO actorstore.identity SELECT * FROM actorstore.identity_now();
 
 CREATE FUNCTION actorstore.send(actor_type text, actor_id text, message text, body jsonb DEFAULT NULL,
 	priority int DEFAULT 4, delay interval DEFAULT NULL, deliver_at timestamptz DEFAULT NULL,
@@ -1545,10 +1555,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
 		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
 		UNION ALL
-		SELECT 9, 'fence', count(*) = 0, CASE WHEN count(*) = 0 THEN 'this database is the original' ELSE 'this database is a copy: its actors stand still' END,
+		SELECT 9, 'fence', NOT copy, CASE WHEN copy THEN 'this database is a copy: its actors stand still' ELSE 'this database is the original' END,
 			'Once the original runs no more, SELECT actorstore.unfence().'
-		FROM actorstore.identity AS i, pg_control_system() AS c, pg_database AS d
-		WHERE d.datname = current_database() AND (i.system_identifier, i.database) <> (c.system_identifier, d.oid)
+		FROM actorstore.is_copy() AS copy
 		UNION ALL
 		SELECT 10, 'launcher', count(*) > 0, format('%s running, which shares %s workers among the databases', count(*),
 			(SELECT count(*) FROM actorstore.workers_now())),

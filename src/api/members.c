@@ -21,6 +21,7 @@
 #include "lib/key_hash.h"
 #include "lib/slot_map.h"
 #include "miscadmin.h"
+#include "state/identity.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
@@ -193,7 +194,7 @@ actorstore_local_join(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	values[0] = UUIDPGetDatum(&uuid);
-	values[1] = Int64GetDatum((int64) ((UINT64CONST(1) << 32) | as_node_timeline()));
+	values[1] = Int64GetDatum((int64) ((UINT64CONST(1) << 32) | as_identity_timeline()));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

@@ -20,6 +20,7 @@
 #include "runtime/send.h"
 #include "runtime/supervise.h"
 #include "state/catalog.h"
+#include "state/identity.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(actorstore_pause);
@@ -120,7 +121,7 @@ static void
 raise_incarnation(void)
 {
 	Oid			types[1] = {INT8OID};
-	Datum		values[1] = {Int64GetDatum((int64) as_node_timeline())};
+	Datum		values[1] = {Int64GetDatum((int64) as_identity_timeline())};
 
 	as_admin_execute("UPDATE actorstore.node SET incarnation = (((incarnation >> 32) + 1) << 32) | $1 WHERE is_self",
 					 SPI_OK_UPDATE, 1, types, values, NULL);
@@ -130,20 +131,20 @@ raise_incarnation(void)
 Datum
 actorstore_unfence(PG_FUNCTION_ARGS)
 {
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
-	ObjectIdGetDatum(MyDatabaseId)};
+	Oid			types[AS_IDENTITY_COLUMNS];
+	Datum		values[AS_IDENTITY_COLUMNS];
 	AsAdmin		admin;
 	bool		fenced;
 
 	PreventCommandIfReadOnly("actorstore.unfence()");
 	PreventCommandIfParallelMode("actorstore.unfence()");
+	as_identity_now(types, values);
 	as_admin_begin(&admin);
-	fenced = as_admin_execute("DELETE FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
-							  SPI_OK_DELETE, 2, types, values, NULL) > 0;
-	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database)"
-					 " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
-					 SPI_OK_INSERT, 2, types, values, NULL);
+	fenced = as_identity_is_copy() &&
+		as_admin_execute("DELETE FROM actorstore.identity", SPI_OK_DELETE, 0, NULL, NULL, NULL) > 0;
+	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database, timeline, backup)"
+					 " SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
+					 SPI_OK_INSERT, AS_IDENTITY_COLUMNS, types, values, NULL);
 
 	if (fenced)
 	{

@@ -21,6 +21,7 @@
 #include "runtime/sched.h"
 #include "state/actor.h"
 #include "state/catalog.h"
+#include "state/identity.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -50,21 +51,12 @@ actorstore_outside(PG_FUNCTION_ARGS)
 static void
 check_not_fenced(void)
 {
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
-	ObjectIdGetDatum(MyDatabaseId)};
 	int			home = as_sched_home();
-	AsAdmin		admin;
-	bool		fenced;
 
 	/* workers have looked */
 	if (home >= 0 && as_leases_known(home))
 		return;
-	as_admin_begin(&admin);
-	fenced = as_admin_execute("SELECT FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
-							  SPI_OK_SELECT, 2, types, values, NULL) > 0;
-	as_admin_leave(&admin);
-	if (fenced)
+	if (as_identity_is_copy())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is a copy, and fenced"),

@@ -14,6 +14,7 @@
 #include "cluster/node.h"
 #include "lib/slot_map.h"
 #include "state/catalog.h"
+#include "state/identity.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -24,7 +25,7 @@
 static int64
 first_incarnation(void)
 {
-	return (int64) ((UINT64CONST(1) << 32) | as_node_timeline());
+	return (int64) ((UINT64CONST(1) << 32) | as_identity_timeline());
 }
 
 static Datum

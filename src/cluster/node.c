@@ -12,12 +12,12 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/xlog.h"
-#include "access/xlogrecovery.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/sched.h"
 #include "state/catalog.h"
+#include "state/identity.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -38,10 +38,6 @@
 #define Anum_epoch_node_numbers	3
 #define Anum_epoch_owners		5
 
-/* Column numbers of actorstore.identity */
-#define Anum_identity_system	1
-#define Anum_identity_database	2
-
 PG_FUNCTION_INFO_V1(actorstore_cluster_changed);
 
 /* What the tables say. */
@@ -51,6 +47,7 @@ typedef struct Cluster
 	int			count;
 	int			self;			/* -1: none */
 	bool		fenced;			/* a copy */
+	uint32		timeline;		/* on which that was found */
 	bool		gone;			/* was a node, is none any more */
 	int64		epoch;
 	AsNode		nodes[AS_MAX_NODES];
@@ -195,26 +192,6 @@ read_epoch(Cluster *into)
 	table_close(rel, AccessShareLock);
 }
 
-/* Is this a copy of the database that was the node? */
-static bool
-is_copy(void)
-{
-	Relation	rel = open_table("identity");
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-	bool		is_other = false;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		if (DatumGetInt64(column(tuple, rel, Anum_identity_system, NULL)) != (int64) GetSystemIdentifier() ||
-			DatumGetObjectId(column(tuple, rel, Anum_identity_database, NULL)) != MyDatabaseId)
-			is_other = true;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return is_other;
-}
-
 static Cluster *
 read_cluster(void)
 {
@@ -230,7 +207,8 @@ read_cluster(void)
 	read_nodes(new);
 	if (new->count > 0)
 		read_epoch(new);
-	new->fenced = new->self >= 0 && is_copy();
+	new->timeline = as_identity_timeline();
+	new->fenced = new->self >= 0 && as_identity_is_copy();
 	MemoryContextSwitchTo(caller);
 	return new;
 }
@@ -313,28 +291,27 @@ actorstore_cluster_changed(PG_FUNCTION_ARGS)
 
 /* ---- Nodes ---- */
 
-uint32
-as_node_timeline(void)
-{
-	TimeLineID	timeline;
-
-	if (!RecoveryInProgress())
-		return GetWALInsertionTimeLine();
-	(void) GetXLogReplayRecPtr(&timeline);
-	return timeline;
-}
-
 const AsNode *
 as_node_self(void)
 {
 	Cluster    *now = get_cluster();
 	AsNode	   *self;
+	uint32		timeline;
 
+	if (now->self < 0)
+		return NULL;
+	timeline = as_identity_timeline();
+	if (timeline != now->timeline)
+	{
+		/* recovery has ended: is it the original still? */
+		cluster_valid = false;
+		now = get_cluster();
+	}
 	if (now->self < 0 || now->fenced || now->gone)
 		return NULL;
 	self = &now->nodes[now->self];
 	self->incarnation = (int64) (((uint64) self->incarnation & ~UINT64CONST(0xffffffff)) |
-								 as_node_timeline());
+								 timeline);
 	return self;
 }
 

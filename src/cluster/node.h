@@ -77,7 +77,4 @@ extern int64 as_node_epoch(void);
 /* What routes is no more for parallel workers (parallel_mark.c). */
 extern void as_node_restrict_parallel(void);
 
-/* The server's timeline, where it writes or replays. */
-extern uint32 as_node_timeline(void);
-
 #endif							/* AS_NODE_H */

@@ -16,12 +16,9 @@
 #include <sys/resource.h>
 
 #include "access/xact.h"
-#include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "compat.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -34,6 +31,7 @@
 #include "runtime/sched.h"
 #include "runtime/sweep.h"
 #include "runtime/turn.h"
+#include "state/identity.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/sinval.h"
@@ -120,24 +118,6 @@ limit_memory(void)
 		ereport(LOG, (errmsg("could not limit a worker's memory: %m")));
 }
 
-bool
-as_database_is_fenced(void)
-{
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()),
-	ObjectIdGetDatum(MyDatabaseId)};
-	bool		fenced;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT FROM actorstore.identity WHERE system_identifier <> $1 OR database <> $2",
-							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read actorstore.identity");
-	fenced = SPI_processed > 0;
-	SPI_finish();
-	return fenced;
-}
-
 void		(*as_worker_served) (bool first) = NULL;
 
 AsFinding
@@ -150,10 +130,14 @@ as_worker_look_around(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!OidIsValid(get_extension_oid("actorstore", true)))
 		finding = AS_FOUND_NO_EXTENSION;
-	else if (as_database_is_fenced())
+	else if (as_identity_is_copy())
 		finding = AS_FOUND_FENCED;
-	else if (as_worker_served != NULL)
-		as_worker_served(true);
+	else
+	{
+		as_identity_note_promotion();
+		if (as_worker_served != NULL)
+			as_worker_served(true);
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return finding;

@@ -19,9 +19,6 @@
 extern PGDLLEXPORT void as_worker_main(Datum number);
 extern PGDLLEXPORT void as_launcher_main(Datum arg);
 
-/* Is the database a copy whose turns must stand still? */
-extern bool as_database_is_fenced(void);
-
 /*
  * What a process that serves a database does first: connect, under settings
  * that no user controls; look whether there is anything for it.
