@@ -115,6 +115,21 @@
 #define as_vxid_set_backend(vxid, number) ((vxid)->backendId = (number))
 #endif
 
+/*
+ * From libpq/libpq.h, which wants the headers of what the server was built
+ * with, Kerberos among others.  17: counts what has been received.
+ */
+extern void pq_startmsgread(void);
+extern void pq_endmsgread(void);
+extern int	pq_peekbyte(void);
+#if PG_VERSION_NUM >= 170000
+extern ssize_t pq_buffer_remaining_data(void);
+#define as_client_has_sent() (pq_buffer_remaining_data() > 0)
+#else
+extern bool pq_buffer_has_data(void);
+#define as_client_has_sent() pq_buffer_has_data()
+#endif
+
 /* 18, and the minor releases of the others since 2025: a flag among others */
 #ifdef SYNC_STANDBY_DEFINED
 #define as_sync_standbys_defined() \

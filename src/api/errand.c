@@ -177,16 +177,27 @@ read_answer(AsErrand *errand, const PGresult *result, AsOutcome *outcome)
 static bool
 do_there(AsErrand *errand, const AsNode *owner, AsOutcome *outcome)
 {
+	bool		is_read = (errand->kind == AS_ERRAND_GET);
+	bool		is_last = !is_read && errand->call != NULL && as_global_is_last(errand->call);
+	bool		is_mine;
+	bool		wrote;
 	int			number;
 	AsPeer	   *peer = send_errand(errand, owner, &number);
 
-	(void) as_peer_launch(peer);
-	as_route_wait(&peer, 1);
-	if (!read_answer(errand, as_peer_result(peer, number), outcome))
-		return false;
-	if (*outcome == AS_DONE && errand->kind != AS_ERRAND_GET)
+	if (is_last)
+		as_global_run_last(peer);
+	else
+	{
+		(void) as_peer_launch(peer);
+		as_route_wait(&peer, 1);
+	}
+	is_mine = read_answer(errand, as_peer_result(peer, number), outcome);
+	wrote = is_mine && *outcome == AS_DONE && !is_read;
+	if (is_last)
+		as_global_end_last(wrote);
+	else if (wrote)
 		as_global_wrote(peer);
-	return true;
+	return is_mine;
 }
 
 AsOutcome

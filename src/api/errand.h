@@ -32,6 +32,7 @@ typedef struct AsErrand
 	const char *function;		/* its SQL function, for messages */
 	text	   *type;
 	text	   *id;
+	FunctionCallInfo call;		/* which returns what became of it; or NULL */
 	AsWrite		write;			/* what to write; its row is the result */
 
 	/* done here */

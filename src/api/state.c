@@ -53,9 +53,11 @@ check_outcome(AsOutcome outcome, AsErrand *errand)
 static Datum
 actor_after(FunctionCallInfo fcinfo, AsErrand *errand, bool needed)
 {
-	AsOutcome	outcome = as_errand_do(errand);
+	AsOutcome	outcome;
 	Datum		result = (Datum) 0;
 
+	errand->call = fcinfo;
+	outcome = as_errand_do(errand);
 	if (needed)
 		check_outcome(outcome, errand);
 	if (outcome == AS_DONE)
@@ -132,7 +134,7 @@ actorstore_compare_and_swap(PG_FUNCTION_ARGS)
 {
 	AsErrand		errand = {
 		.kind = AS_ERRAND_UPDATE, .function = "actorstore.compare_and_swap()",
-		.type = as_arg_type(fcinfo, 0), .id = as_arg_id(fcinfo, 1),
+		.type = as_arg_type(fcinfo, 0), .id = as_arg_id(fcinfo, 1), .call = fcinfo,
 		.write.versioned = true,
 		.write.expected_version = as_arg_version(fcinfo, 2),
 		.write.value = as_arg_value(fcinfo, 3)

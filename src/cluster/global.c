@@ -290,8 +290,8 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
 
 /* ---- The end ---- */
 
-static void
-let_members_go(void)
+void
+as_global_release_members(void)
 {
 	for (int i = 0; i < as_global_nmembers; i++)
 	{
@@ -313,6 +313,8 @@ at_transaction_event(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			if (as_global_is_over())
+				break;
 			for (int i = 0; i < as_global_nmembers; i++)
 			{
 				if (as_global_members[i].doomed || as_global_members[i].peer->broken)
@@ -328,13 +330,15 @@ at_transaction_event(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			as_global_finish();
-			let_members_go();
+			as_global_release_members();
+			as_global_leave_last();
 			as_life_set(AS_LIFE_COMMITTED);
 			break;
 		case XACT_EVENT_ABORT:
 			as_life_set(AS_LIFE_ABORTING);
+			as_global_leave_last();
 			as_global_undo();
-			let_members_go();
+			as_global_release_members();
 			as_life_set(AS_LIFE_ABORTED);
 			break;
 		default:

@@ -10,7 +10,8 @@
  *
  *	- No member wrote: COMMIT is sent to all.
  *	- One member wrote and nobody else, here neither: COMMIT there decides.  If
- *	  its answer is lost: 08007.
+ *	  its answer is lost: 08007.  It may go with the command, before the local
+ *	  transaction comes to its end (global_last.c).
  *	- Otherwise, two phases:
  *
  *		K1	the decision row, of this transaction: own full xid, incarnation,
@@ -102,6 +103,17 @@ extern void as_global_wrote(AsPeer *peer);
 /* Does this transaction have members? */
 extern bool as_global_is_used(void);
 
+/*
+ * Is the call of a function all that the transaction does, from now on, and has
+ * it done nothing so far?  Then, with its command added:
+ * as_global_run_last() sends it with COMMIT and waits for both, its answer may
+ * be read, and as_global_end_last() says whether that was of something written;
+ * if not, the transaction may go on.
+ */
+extern bool as_global_is_last(FunctionCallInfo call);
+extern void as_global_run_last(AsPeer *peer);
+extern void as_global_end_last(bool wrote);
+
 /* Is the node one of them? */
 extern bool as_global_is_member(const AsNode *node);
 
@@ -118,6 +130,16 @@ extern AsNode as_global_self;	/* this node; its texts are not ours */
 
 /* Before the local commit: throws if the transaction cannot commit. */
 extern void as_global_prepare(void);
+
+/* Has a member committed what decides?  The local transaction has ended. */
+extern bool as_global_is_over(void);
+extern void as_global_leave_last(void);
+
+/* The answer to COMMIT: 08007 if there is none from who wrote. */
+extern void as_global_check_committed(AsPart *member, int command);
+
+/* There are none any more. */
+extern void as_global_release_members(void);
 
 /* After it: what the members are told.  Throws nothing. */
 extern void as_global_finish(void);

@@ -51,6 +51,38 @@ throw_unanswered(AsPart *member, int code, const char *what)
 
 /* ---- One phase ---- */
 
+/* Has the session ended there, rather than the command? */
+static bool
+is_farewell(const char *state)
+{
+	return state == NULL || strncmp(state, "57P", 3) == 0 || strncmp(state, "08", 2) == 0;
+}
+
+void
+as_global_check_committed(AsPart *member, int command)
+{
+	AsPeer	   *peer = member->peer;
+
+	if (member->wrote && !as_peer_succeeded(peer, command) &&
+		is_farewell(as_peer_sqlstate(peer, command)))
+	{
+		peer->broken = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				 errmsg("node \"%s\" has not answered to COMMIT: the transaction may be committed there",
+						peer->name)));
+	}
+	if (strcmp(PQcmdStatus(as_peer_result(peer, command)), "COMMIT") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+				 errmsg("node \"%s\" has rolled back its part of the transaction",
+						peer->name)));
+	if (member->wrote && peer->unreplicated)
+		ereport(WARNING,
+				(errmsg("node \"%s\" has committed, but not waited for its standbys",
+						peer->name)));
+}
+
 /*
  * COMMIT to all members, of which at most one wrote.  Whether it did is not
  * known without its answer: not even a cancelled wait may end as anything else.
@@ -74,20 +106,7 @@ commit_now(bool wrote)
 	{
 		AsPart   *member = &as_global_members[i];
 
-		if (member->wrote && as_peer_sqlstate(peers[i], commit[i]) == NULL &&
-			!as_peer_succeeded(peers[i], commit[i]))
-		{
-			peers[i]->broken = true;
-			ereport(ERROR,
-					(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-					 errmsg("node \"%s\" has not answered to COMMIT: the transaction may be committed there",
-							peers[i]->name)));
-		}
-		if (strcmp(PQcmdStatus(as_peer_result(peers[i], commit[i])), "COMMIT") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRANSACTION_ROLLBACK),
-					 errmsg("node \"%s\" has rolled back its part of the transaction",
-							peers[i]->name)));
+		as_global_check_committed(member, commit[i]);
 		if (member->wrote)
 			as_peer_stat_count(peers[i]->stat, AS_PEER_ONE_PHASE, 1);
 	}

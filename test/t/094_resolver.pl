@@ -200,5 +200,24 @@ is($session->query('COMMIT'), 'ERROR:  08007', 'one phase without an answer: unk
 kill 'CONT', @still;
 $session->quit;
 
+# COMMIT that goes with the command: a cancel comes too late, no answer is unknown.
+$one->safe_psql('d', q{SELECT actorstore.create_type('t')});
+my $id = $one->safe_psql('d', q{SELECT 'a' || i FROM generate_series(1, 99) AS i WHERE actorstore.locate('t', 'a' || i) = 'two' LIMIT 1});
+$session = ActorstoreTest::Session->new($one, 'd');
+$session->query("SET actorstore.fault = 'one_phase:wait'");
+$session->start("SELECT value FROM actorstore.put('t', '$id', '1')");
+reached($one, 'one_phase');
+ok(comes_true($two, 'd', "EXISTS (SELECT FROM actorstore.get('t', '$id') WHERE value = '1')"), 'the other node has committed');
+$one->safe_psql('d', "SELECT pg_cancel_backend($session->{pid})");
+is($session->finish, '1', 'a cancel comes too late');
+is($session->query("RESET actorstore.fault; SELECT value FROM actorstore.put('t', '$id', '2')"), '2', 'the session goes on');
+$session->query($_) foreach q{SET actorstore.peer_timeout = '300ms'}, q{SET statement_timeout = '300ms'}, "SELECT actorstore.get('t', '$id')";
+@still = two_processes();
+kill 'STOP', @still;
+is($session->query("SELECT actorstore.put('t', '$id', '3')"), 'ERROR:  08007', 'a cancel without an answer: unknown');
+kill 'CONT', @still;
+like($session->query("SET statement_timeout = '1min'; SET actorstore.peer_timeout = '1min'; SELECT value FROM actorstore.get('t', '$id')"), qr/^[23]$/, 'one or the other');
+$session->quit;
+
 $_->stop foreach @nodes;
 done_testing();
