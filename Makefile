@@ -74,6 +74,8 @@ OBJS = \
 	src/lib/envelope.o \
 	src/lib/wait_graph.o \
 	src/lib/vclock.o \
+	src/lib/phi.o \
+	src/lib/gossip.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \

@@ -48,6 +48,8 @@ SELECT merge(v) FROM clock WHERE false;
 SELECT increment('{}', 3), increment('{1:5,3:2}', 2), increment('{1:5,3:2}', 3), counter('{1:5,3:2}', 3), counter('{1:5}', 2);
 SELECT increment(NULL, 1) IS NULL AS i, merge(NULL, '{}'::vclock) IS NULL AS m;
 SELECT increment('{1:9223372036854775807}', 1);
+SELECT counter(increment(('{' || string_agg(n || ':1', ',') || '}')::vclock, 1), 1) FROM generate_series(1, 1024) AS n;
+SELECT increment(('{' || string_agg(n || ':1', ',') || '}')::vclock, 2000) FROM generate_series(1, 1024) AS n;
 SELECT increment('{}', 0);
 SELECT counter('{}', -1);
 

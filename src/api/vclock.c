@@ -10,6 +10,7 @@
 #include "actorstore.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "lib/stringinfo.h"
 #include "lib/vclock.h"
 #include "libpq/pqformat.h"
@@ -38,6 +39,14 @@ PG_FUNCTION_INFO_V1(actorstore_vclock_counter);
 
 #define ARG_VCLOCK(n)	((AsVclock *) PG_DETOAST_DATUM(PG_GETARG_DATUM(n)))
 
+as_noreturn static void
+too_many(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("a vector clock has at most %d nodes", AS_VCLOCK_MAX)));
+}
+
 /* ---- Text and binary form ---- */
 
 static int
@@ -49,7 +58,7 @@ by_node(const void *a, const void *b)
 	return node_a < node_b ? -1 : node_a > node_b;
 }
 
-static void pg_attribute_noreturn()
+as_noreturn static void
 syntax_error(const char *input, const char *detail)
 {
 	ereport(ERROR,
@@ -132,7 +141,7 @@ actorstore_vclock_in(PG_FUNCTION_ARGS)
 		if (node == 0)
 			syntax_error(input, "Nodes are numbered from 1.");
 		if (count == AS_VCLOCK_MAX)
-			(void) as_vclock_make(count + 1);	/* says so */
+			too_many();
 		read->entries[count].node = (int32) node;
 		read->entries[count++].counter = counter;
 	}
@@ -273,7 +282,11 @@ actorstore_vclock_hash_extended(PG_FUNCTION_ARGS)
 Datum
 actorstore_vclock_merge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(as_vclock_merge(ARG_VCLOCK(0), ARG_VCLOCK(1)));
+	AsVclock   *merged = as_vclock_merge(ARG_VCLOCK(0), ARG_VCLOCK(1));
+
+	if (merged == NULL)
+		too_many();
+	PG_RETURN_POINTER(merged);
 }
 
 static int32
@@ -292,16 +305,22 @@ arg_node(FunctionCallInfo fcinfo)
 Datum
 actorstore_vclock_increment(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(as_vclock_increment(ARG_VCLOCK(0), arg_node(fcinfo)));
+	int32		node = arg_node(fcinfo);
+	AsVclock   *next = as_vclock_increment(ARG_VCLOCK(0), node);
+
+	if (next == NULL)
+	{
+		if (as_vclock_counter(ARG_VCLOCK(0), node) < PG_INT64_MAX)
+			too_many();
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("counter of node %d is out of range", node)));
+	}
+	PG_RETURN_POINTER(next);
 }
 
 Datum
 actorstore_vclock_counter(PG_FUNCTION_ARGS)
 {
-	AsVclock   *clock = ARG_VCLOCK(0);
-	AsVclockEntry key = {.node = arg_node(fcinfo)};
-	AsVclockEntry *found = bsearch(&key, clock->entries, clock->count,
-								   sizeof(AsVclockEntry), by_node);
-
-	PG_RETURN_INT64(found ? found->counter : 0);
+	PG_RETURN_INT64(as_vclock_counter(ARG_VCLOCK(0), arg_node(fcinfo)));
 }

@@ -40,6 +40,17 @@ step(Walk *walk)
 	return true;
 }
 
+int64
+as_vclock_counter(const AsVclock *clock, int32 node)
+{
+	for (int i = 0; i < clock->count; i++)
+	{
+		if (clock->entries[i].node == node)
+			return clock->entries[i].counter;
+	}
+	return 0;
+}
+
 AsVclockOrder
 as_vclock_order(const AsVclock *a, const AsVclock *b)
 {
@@ -73,13 +84,8 @@ as_vclock_compare(const AsVclock *a, const AsVclock *b)
 AsVclock *
 as_vclock_make(int count)
 {
-	AsVclock   *clock;
+	AsVclock   *clock = palloc0(AS_VCLOCK_SIZE(count));
 
-	if (count > AS_VCLOCK_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a vector clock has at most %d nodes", AS_VCLOCK_MAX)));
-	clock = palloc0(AS_VCLOCK_SIZE(count));
 	SET_VARSIZE(clock, AS_VCLOCK_SIZE(0));
 	return clock;
 }
@@ -109,8 +115,12 @@ AsVclock *
 as_vclock_merge(const AsVclock *a, const AsVclock *b)
 {
 	Walk		walk = {.a = a, .b = b};
-	AsVclock   *merged = as_vclock_make(count_both(a, b));
+	int			count = count_both(a, b);
+	AsVclock   *merged;
 
+	if (count > AS_VCLOCK_MAX)
+		return NULL;
+	merged = as_vclock_make(count);
 	while (step(&walk))
 		append(merged, walk.node, Max(walk.in_a, walk.in_b));
 	return merged;
@@ -120,20 +130,13 @@ AsVclock *
 as_vclock_increment(const AsVclock *clock, int32 node)
 {
 	AsVclock   *one = as_vclock_make(1);
-	Walk		walk;
 	AsVclock   *next;
+	int64		counter = as_vclock_counter(clock, node);
 
-	append(one, node, 1);
-	walk = (Walk) {.a = clock, .b = one};
-	next = as_vclock_make(count_both(clock, one));
-	while (step(&walk))
-	{
-		if (walk.in_b && walk.in_a == PG_INT64_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("counter of node %d is out of range", node)));
-		append(next, walk.node, walk.in_a + walk.in_b);
-	}
+	if (counter == PG_INT64_MAX)
+		return NULL;
+	append(one, node, counter + 1);
+	next = as_vclock_merge(clock, one);
 	pfree(one);
 	return next;
 }

@@ -57,18 +57,21 @@ extern AsVclockOrder as_vclock_order(const AsVclock *a, const AsVclock *b);
  */
 extern int	as_vclock_compare(const AsVclock *a, const AsVclock *b);
 
-/*
- * An empty clock with room for so many nodes, at most AS_VCLOCK_MAX, in the
- * current memory context.  An error (54000) if there are more.
- */
+/* A node's counter; 0 if it is not in the clock. */
+extern int64 as_vclock_counter(const AsVclock *clock, int32 node);
+
+/* An empty clock with room for so many nodes, in the current memory context. */
 extern AsVclock *as_vclock_make(int count);
 
-/* The merge of two clocks, in the current memory context. */
+/*
+ * The merge of two clocks, in the current memory context; NULL if it would
+ * have more than AS_VCLOCK_MAX nodes.
+ */
 extern AsVclock *as_vclock_merge(const AsVclock *a, const AsVclock *b);
 
 /*
  * The clock with the counter of a node above 0 one higher, in the current
- * memory context.  An error (22003) if it cannot be higher.
+ * memory context; NULL if it cannot be, or there are too many nodes.
  */
 extern AsVclock *as_vclock_increment(const AsVclock *clock, int32 node);
 
