@@ -225,18 +225,20 @@ int
 as_gossip_judge(AsGossip *gossip, int16 self)
 {
 	int			self_place = place_of(gossip, self);
-	uint8		judged[AS_MAX_NODES];
 	int			changed = 0;
 
 	if (self_place < 0)
 		return 0;
+
+	/* along the ring from here: what one is told soon tells of the next */
 	for (int i = 0; i < gossip->count; i++)
 	{
-		judged[i] = i == self_place ? AS_HEALTH_UP :
-			judge(gossip, i, self_place);
-		changed += judged[i] != gossip->health[i];
+		int			place = (self_place + i) % gossip->count;
+		uint8		judged = i == 0 ? AS_HEALTH_UP : judge(gossip, place, self_place);
+
+		changed += judged != gossip->health[place];
+		gossip->health[place] = judged;
 	}
-	memcpy(gossip->health, judged, gossip->count);
 	return changed;
 }
 
