@@ -195,6 +195,9 @@ OBJS = \
 	src/cluster/deliver.o \
 	src/cluster/forwarder_resume.o \
 	src/cluster/forwarder.o \
+	src/cluster/health_board.o \
+	src/cluster/probe.o \
+	src/cluster/health.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
 	src/api/errand.o \

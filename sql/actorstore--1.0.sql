@@ -1200,15 +1200,26 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_peers_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.peers_now() IS 'internal: see stat_peers';
 
+CREATE FUNCTION actorstore.health_now(OUT node_number smallint, OUT health text, OUT phi double precision,
+	OUT rtt_p50 double precision, OUT rtt_p95 double precision, OUT rtt_p99 double precision,
+	OUT sent bigint, OUT answered bigint, OUT retries bigint, OUT reconnects bigint, OUT received bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_health_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.health_now() IS 'internal: see stat_peers';
+
 CREATE VIEW actorstore.stat_peers AS
 SELECT n.node_name, coalesce(p.connections, 0) AS connections, coalesce(p.connected, 0) AS connected,
 	coalesce(p.refused, 0) AS refused, coalesce(p.lost, 0) AS lost, coalesce(p.round_trips, 0) AS round_trips,
 	coalesce(p.one_phase, 0) AS one_phase, coalesce(p.prepared, 0) AS prepared, coalesce(p.committed, 0) AS committed,
-	coalesce(p.rolled_back, 0) AS rolled_back, coalesce(p.resolved, 0) AS resolved
+	coalesce(p.rolled_back, 0) AS rolled_back, coalesce(p.resolved, 0) AS resolved,
+	coalesce(h.health, 'unknown') AS health, h.phi, h.rtt_p50, h.rtt_p95, h.rtt_p99,
+	coalesce(h.sent, 0) AS heartbeats_sent, coalesce(h.answered, 0) AS heartbeats_answered, coalesce(h.received, 0) AS heartbeats_received,
+	coalesce(h.retries, 0) AS retries, coalesce(h.reconnects, 0) AS reconnects
 FROM actorstore.node AS n LEFT JOIN actorstore.peers_now() AS p USING (node_number)
+	LEFT JOIN actorstore.health_now() AS h USING (node_number)
 WHERE NOT n.is_self;
 COMMENT ON VIEW actorstore.stat_peers
-	IS 'connections of this database''s sessions to each other node, and what became of transactions there, since the server started';
+	IS 'each other node: connections of this database''s sessions to it, what became of transactions there since the server started, and whether it answers';
 
 -- A visible row says: this transaction is committed, on all nodes named.
 CREATE TABLE actorstore.decision (
@@ -1390,7 +1401,7 @@ REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(tex
 	actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint),
 	actorstore.local_get_many(text, bigint, text, text[], text), actorstore.local_scan(text, text, boolean, text, text, bigint),
 	actorstore.local_write_many(text, bigint, "char", text, bytea),
-	actorstore.node_check(text), actorstore.peers_now(), actorstore.execute_on_nodes(text, text[], text[]),
+	actorstore.node_check(text), actorstore.peers_now(), actorstore.health_now(), actorstore.execute_on_nodes(text, text[], text[]),
 	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
 
 --
@@ -1590,8 +1601,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		UNION ALL
 		SELECT 22, 'max_worker_processes', setting::int >= needed,
 			format('%s, of which this node''s processes and the server''s own need %s', setting, needed),
-			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver and a forwarder for each other node are among them.', needed + 4)
-		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 5 AS needed FROM actorstore.node) AS n
+			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver, a process that looks after the other nodes'' health, and a forwarder for each are among them.', needed + 4)
+		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 6 AS needed FROM actorstore.node) AS n
 		WHERE name = 'max_worker_processes' AND (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
 		SELECT 23, 'in doubt', count(*) = 0,
@@ -1811,6 +1822,15 @@ CREATE AGGREGATE actorstore.merge(actorstore.vclock) (
 	SFUNC = actorstore.merge, STYPE = actorstore.vclock, COMBINEFUNC = actorstore.merge, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE actorstore.merge(actorstore.vclock) IS 'the highest counter of each node';
+
+-- The health of nodes (src/cluster/health.h).
+CREATE FUNCTION actorstore.local_heartbeat(target uuid, origin smallint, heard bigint, heard_clock actorstore.vclock, told bigint[],
+	OUT hash bigint, OUT clock actorstore.vclock, OUT opinions bigint[])
+RETURNS record
+AS 'MODULE_PATHNAME', 'actorstore_local_heartbeat' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_heartbeat(uuid, smallint, bigint, actorstore.vclock, bigint[])
+	IS 'for other nodes: say that we are there, and what we have heard of all nodes';
+REVOKE ALL ON FUNCTION actorstore.local_heartbeat(uuid, smallint, bigint, actorstore.vclock, bigint[]) FROM PUBLIC;
 
 --
 -- What pg_dump carries beside the partitions made at run time.  A grantee

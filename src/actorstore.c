@@ -16,6 +16,7 @@
 #include "cdc/keeper.h"
 #include "cdc/slot.h"
 #include "cluster/global.h"
+#include "cluster/health.h"
 #include "cluster/lane.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
@@ -304,6 +305,7 @@ define_settings(void)
 								NULL, NULL, NULL);
 	as_peer_init();
 	as_resolver_init();
+	as_health_init();
 	as_outbox_init();
 	MarkGUCPrefixReserved("actorstore");
 }
@@ -330,10 +332,11 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_leases_shmem_size());
 	RequestAddinShmemSpace(as_peer_stat_shmem_size());
 	RequestAddinShmemSpace(as_lanes_shmem_size());
+	RequestAddinShmemSpace(as_health_shmem_size());
 	RequestAddinShmemSpace(as_lives_shmem_size());
 	RequestAddinShmemSpace(as_waits_shmem_size());
 	RequestAddinShmemSpace(as_prepared_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 7);
+	RequestNamedLWLockTranche("actorstore", 8);
 }
 
 static void
@@ -359,6 +362,7 @@ start_shmem(void)
 	as_leases_shmem_init();
 	as_peer_stat_shmem_init();
 	as_lanes_shmem_init();
+	as_health_shmem_init();
 	as_lives_shmem_init();
 	as_prepared_shmem_init();
 	as_waits_shmem_init();

@@ -49,125 +49,37 @@ too_many(void)
 
 /* ---- Text and binary form ---- */
 
-static int
-by_node(const void *a, const void *b)
-{
-	int32		node_a = ((const AsVclockEntry *) a)->node;
-	int32		node_b = ((const AsVclockEntry *) b)->node;
-
-	return node_a < node_b ? -1 : node_a > node_b;
-}
-
-as_noreturn static void
-syntax_error(const char *input, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("invalid input syntax for type %s: \"%s\"",
-					"actorstore.vclock", input),
-			 errdetail("%s", detail),
-			 errhint("A vector clock is written like {1:5,2:7}: numbers of nodes, and their counters.")));
-}
-
-static const char *
-skip_blanks(const char *p)
-{
-	while (*p == ' ' || (*p >= '\t' && *p <= '\r'))
-		p++;
-	return p;
-}
-
-/* Digits, blanks around them; at most so much. */
-static const char *
-read_number(const char *input, const char *p, int64 most, int64 *value)
-{
-	uint64		number = 0;
-
-	p = skip_blanks(p);
-	if (*p < '0' || *p > '9')
-		syntax_error(input, "There must be a number without a sign.");
-	for (; *p >= '0' && *p <= '9'; p++)
-	{
-		/* most * 10 + 9 may be more than fits */
-		if (number > (uint64) most / 10 ||
-			number * 10 + (*p - '0') > (uint64) most)
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("value is out of range for type %s: \"%s\"",
-							"actorstore.vclock", input)));
-		number = number * 10 + (*p - '0');
-	}
-	*value = (int64) number;
-	return skip_blanks(p);
-}
-
-/* A clock of entries that ascend by node; a counter of 0 says nothing. */
-static AsVclock *
-from_entries(AsVclockEntry *entries, int count)
-{
-	AsVclock   *clock = as_vclock_make(count);
-
-	for (int i = 0; i < count; i++)
-	{
-		if (entries[i].counter > 0)
-			clock->entries[clock->count++] = entries[i];
-	}
-	SET_VARSIZE(clock, AS_VCLOCK_SIZE(clock->count));
-	return clock;
-}
-
 Datum
 actorstore_vclock_in(PG_FUNCTION_ARGS)
 {
 	const char *input = PG_GETARG_CSTRING(0);
-	const char *p = skip_blanks(input);
-	AsVclock   *read = as_vclock_make(AS_VCLOCK_MAX);
-	int			count = 0;
+	const char *problem;
+	AsVclock   *clock = as_vclock_parse(input, &problem);
 
-	if (*p++ != '{')
-		syntax_error(input, "It must begin with \"{\".");
-	p = skip_blanks(p);
-	while (*p != '}')
-	{
-		int64		node;
-		int64		counter;
-
-		if (count > 0 && *p++ != ',')
-			syntax_error(input, "There must be \",\" or \"}\" after a counter.");
-		p = read_number(input, p, PG_INT32_MAX, &node);
-		if (*p++ != ':')
-			syntax_error(input, "There must be \":\" after a node.");
-		p = read_number(input, p, PG_INT64_MAX, &counter);
-		if (node == 0)
-			syntax_error(input, "Nodes are numbered from 1.");
-		if (count == AS_VCLOCK_MAX)
-			too_many();
-		read->entries[count].node = (int32) node;
-		read->entries[count++].counter = counter;
-	}
-	if (*skip_blanks(p + 1) != '\0')
-		syntax_error(input, "There is something after \"}\".");
-	qsort(read->entries, count, sizeof(AsVclockEntry), by_node);
-	for (int i = 1; i < count; i++)
-	{
-		if (read->entries[i].node == read->entries[i - 1].node)
-			syntax_error(input, "A node is in it twice.");
-	}
-	PG_RETURN_POINTER(from_entries(read->entries, count));
+	if (clock != NULL)
+		PG_RETURN_POINTER(clock);
+	if (problem == as_vclock_too_many)
+		too_many();
+	if (problem == as_vclock_out_of_range)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("value is out of range for type %s: \"%s\"",
+						"actorstore.vclock", input)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("invalid input syntax for type %s: \"%s\"",
+					"actorstore.vclock", input),
+			 errdetail("%s", problem),
+			 errhint("A vector clock is written like {1:5,2:7}: numbers of nodes, and their counters.")));
 }
 
 Datum
 actorstore_vclock_out(PG_FUNCTION_ARGS)
 {
-	AsVclock   *clock = ARG_VCLOCK(0);
 	StringInfoData out;
 
 	initStringInfo(&out);
-	appendStringInfoChar(&out, '{');
-	for (int i = 0; i < clock->count; i++)
-		appendStringInfo(&out, "%s%d:" INT64_FORMAT, i > 0 ? "," : "",
-						 clock->entries[i].node, clock->entries[i].counter);
-	appendStringInfoChar(&out, '}');
+	as_vclock_print(&out, ARG_VCLOCK(0));
 	PG_RETURN_CSTRING(out.data);
 }
 

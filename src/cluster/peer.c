@@ -10,6 +10,7 @@
  */
 #include "cluster/peer.h"
 
+#include "cluster/health.h"
 #include "cluster/life.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
@@ -119,8 +120,8 @@ write_options(const char *conninfo, char *options, int size)
  * What stands before the node's own conninfo can be set there, what stands
  * behind cannot.  The peer gives up a command whose connection is gone.
  */
-static PGconn *
-start_connection(const AsPeer *peer)
+PGconn *
+as_peer_start_connection(const char *conninfo)
 {
 	char		options[1024];
 	const char *keywords[16];
@@ -135,11 +136,11 @@ start_connection(const AsPeer *peer)
 	PARAMETER("tcp_user_timeout", "10000");
 	if (actorstore_require_tls)
 		PARAMETER("sslmode", "verify-full");
-	PARAMETER("dbname", peer->conninfo);
+	PARAMETER("dbname", conninfo);
 	PARAMETER("client_encoding", GetDatabaseEncodingName());
 	PARAMETER("target_session_attrs", "read-write");
 	PARAMETER("application_name", MyBgworkerEntry != NULL ? MyBgworkerEntry->bgw_type : "actorstore peer");
-	write_options(peer->conninfo, options, sizeof(options));
+	write_options(conninfo, options, sizeof(options));
 	PARAMETER("options", options);
 	PARAMETER(NULL, NULL);
 	Assert(n <= (int) lengthof(values));
@@ -298,7 +299,7 @@ connect_peer(AsPeer *peer, const AsNode *node)
 					 errmsg("too many connections to other nodes"),
 					 errhint("Raise actorstore.max_peer_connections.")));
 	}
-	peer->conn = start_connection(peer);
+	peer->conn = as_peer_start_connection(peer->conninfo);
 	if (peer->conn == NULL)
 	{
 		as_peer_stat_give_connection();
@@ -378,6 +379,18 @@ is_there(AsPeer *peer)
 	return !peer->broken;
 }
 
+/* Known to be down: one would only wait to hear nothing. */
+static void
+check_health(const AsNode *node)
+{
+	if (as_health_is_silent(node->number))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("node \"%s\" is down", node->name),
+				 errdetail("It has not answered for some time."),
+				 errhint("See the view stat_peers.")));
+}
+
 AsPeer *
 as_peer_get(const AsNode *node)
 {
@@ -389,12 +402,15 @@ as_peer_get(const AsNode *node)
 	{
 		if (kept[i]->number != node->number)
 			continue;
-		if (kept[i]->in_transaction ||
-			(is_good(kept[i], node) && is_there(kept[i])))
+		if (kept[i]->in_transaction)
+			return kept[i];
+		check_health(node);
+		if (is_good(kept[i], node) && is_there(kept[i]))
 			return kept[i];
 		as_peer_close(kept[i]);
 		break;
 	}
+	check_health(node);
 	if (nkept == AS_MAX_PEERS && !close_unneeded())
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
@@ -419,7 +435,7 @@ as_peer_cancel(AsPeer *peer, TimestampTz deadline)
 
 	snprintf(pid, sizeof(pid), "%d", PQbackendPID(peer->conn));
 	other.conninfo = peer->conninfo;
-	other.conn = start_connection(&other);
+	other.conn = as_peer_start_connection(other.conninfo);
 	if (other.conn != NULL &&
 		poll_connection(other.conn, deadline, true) == PGRES_POLLING_OK &&
 		PQsetnonblocking(other.conn, 1) == 0 && PQenterPipelineMode(other.conn))

@@ -220,6 +220,12 @@ extern void as_peer_tell_coordinator(void);
 extern TimestampTz as_peer_deadline(int ms);
 
 /*
+ * Begin to connect, with the parameters that all our connections have; to be
+ * gone on with by PQconnectPoll().  NULL if there is no memory.
+ */
+extern PGconn *as_peer_start_connection(const char *conninfo);
+
+/*
  * For peer_io.c and peer.c: wait till one of the sockets can be used, the
  * latch is set or the deadline has come.  Can be cancelled, unless quietly:
  * then nothing throws, and the latch does not count either.

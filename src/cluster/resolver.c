@@ -16,6 +16,7 @@
 #include "cluster/deadlock.h"
 #include "cluster/decision.h"
 #include "cluster/forwarder.h"
+#include "cluster/health.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "commands/extension.h"
@@ -80,6 +81,7 @@ pass_safely(MemoryContext context)
 	{
 		nresolved = as_resolve();
 		as_forwarders_look();
+		as_health_look();
 	}
 	PG_CATCH();
 	{

@@ -140,3 +140,132 @@ as_vclock_increment(const AsVclock *clock, int32 node)
 	pfree(one);
 	return next;
 }
+
+/* ---- Text ---- */
+
+const char *const as_vclock_out_of_range = "A number is too large.";
+const char *const as_vclock_too_many = "There are too many nodes.";
+
+static int
+by_node(const void *a, const void *b)
+{
+	int32		node_a = ((const AsVclockEntry *) a)->node;
+	int32		node_b = ((const AsVclockEntry *) b)->node;
+
+	return node_a < node_b ? -1 : node_a > node_b;
+}
+
+static const char *
+skip_blanks(const char *p)
+{
+	while (*p == ' ' || (*p >= '\t' && *p <= '\r'))
+		p++;
+	return p;
+}
+
+/* Digits, blanks around them, at most so much; NULL if it is none. */
+static const char *
+read_number(const char *p, int64 most, int64 *value, const char **problem)
+{
+	uint64		number = 0;
+
+	p = skip_blanks(p);
+	*problem = "There must be a number without a sign.";
+	if (*p < '0' || *p > '9')
+		return NULL;
+	*problem = as_vclock_out_of_range;
+	for (; *p >= '0' && *p <= '9'; p++)
+	{
+		/* no more than nine tenths above what fits */
+		if (number > (uint64) most / 10 ||
+			number * 10 + (uint64) (*p - '0') > (uint64) most)
+			return NULL;
+		number = number * 10 + (uint64) (*p - '0');
+	}
+	*value = (int64) number;
+	return skip_blanks(p);
+}
+
+/* node:counter; NULL if it is not. */
+static const char *
+read_entry(const char *p, AsVclockEntry *entry, const char **problem)
+{
+	int64		node;
+
+	p = read_number(p, PG_INT32_MAX, &node, problem);
+	if (p == NULL)
+		return NULL;
+	*problem = "There must be \":\" after a node.";
+	if (*p != ':')
+		return NULL;
+	p = read_number(p + 1, PG_INT64_MAX, &entry->counter, problem);
+	if (p == NULL)
+		return NULL;
+	*problem = "Nodes are numbered from 1.";
+	entry->node = (int32) node;
+	return node == 0 ? NULL : p;
+}
+
+/* What stands between braces; NULL if it is malformed. */
+static const char *
+read_entries(const char *p, AsVclock *clock, const char **problem)
+{
+	p = skip_blanks(p);
+	while (*p != '}')
+	{
+		*problem = "There must be \",\" or \"}\" after a counter.";
+		if (clock->count > 0 && *p++ != ',')
+			return NULL;
+		*problem = as_vclock_too_many;
+		if (clock->count == AS_VCLOCK_MAX)
+			return NULL;
+		p = read_entry(p, &clock->entries[clock->count], problem);
+		if (p == NULL)
+			return NULL;
+		clock->count++;
+	}
+	return p + 1;
+}
+
+AsVclock *
+as_vclock_parse(const char *input, const char **problem)
+{
+	AsVclock   *read = as_vclock_make(AS_VCLOCK_MAX);
+	const char *p = skip_blanks(input);
+	AsVclock   *clock = NULL;
+
+	*problem = "It must begin with \"{\".";
+	p = *p == '{' ? read_entries(p + 1, read, problem) : NULL;
+	if (p != NULL)
+	{
+		*problem = *skip_blanks(p) == '\0' ? NULL : "There is something after \"}\".";
+		qsort(read->entries, read->count, sizeof(AsVclockEntry), by_node);
+		for (int i = 1; i < read->count; i++)
+		{
+			if (read->entries[i].node == read->entries[i - 1].node)
+				*problem = "A node is in it twice.";
+		}
+	}
+	if (*problem == NULL)
+	{
+		/* a counter of 0 says nothing */
+		clock = as_vclock_make(read->count);
+		for (int i = 0; i < read->count; i++)
+		{
+			if (read->entries[i].counter > 0)
+				append(clock, read->entries[i].node, read->entries[i].counter);
+		}
+	}
+	pfree(read);
+	return clock;
+}
+
+void
+as_vclock_print(StringInfo out, const AsVclock *clock)
+{
+	appendStringInfoChar(out, '{');
+	for (int i = 0; i < clock->count; i++)
+		appendStringInfo(out, "%s%d:" INT64_FORMAT, i > 0 ? "," : "",
+						 clock->entries[i].node, clock->entries[i].counter);
+	appendStringInfoChar(out, '}');
+}

@@ -21,6 +21,8 @@
 
 #include "actorstore.h"
 
+#include "lib/stringinfo.h"
+
 typedef struct AsVclockEntry
 {
 	int64		counter;		/* above 0 */
@@ -74,5 +76,17 @@ extern AsVclock *as_vclock_merge(const AsVclock *a, const AsVclock *b);
  * memory context; NULL if it cannot be, or there are too many nodes.
  */
 extern AsVclock *as_vclock_increment(const AsVclock *clock, int32 node);
+
+/*
+ * A clock that is written {1:5,2:7}, in any order, in the current memory
+ * context; NULL if that is none.  *problem then is one of these two, or a
+ * sentence that says what is wrong.
+ */
+extern AsVclock *as_vclock_parse(const char *input, const char **problem);
+extern const char *const as_vclock_out_of_range;
+extern const char *const as_vclock_too_many;
+
+/* Append what it reads. */
+extern void as_vclock_print(StringInfo out, const AsVclock *clock);
 
 #endif							/* AS_VCLOCK_H */
