@@ -108,6 +108,7 @@ OBJS = \
 	src/runtime/offer.o \
 	src/runtime/lease.o \
 	src/runtime/lease_row.o \
+	src/runtime/rest.o \
 	src/runtime/homes.o \
 	src/runtime/flow.o \
 	src/runtime/urgent.o \

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "runtime/checkout.h"
 #include "runtime/offer.h"
+#include "runtime/rest.h"
 #include "runtime/sched.h"
 #include "state/actor.h"
 #include "state/catalog.h"
@@ -196,6 +197,7 @@ actorstore_checkout(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("actorstore.checkout() needs isolation level READ COMMITTED")));
+	checkout.alone = as_rest_is_alone(fcinfo);
 	checkout.types = arg_types(fcinfo, 1, &checkout.ntypes);
 	InitMaterializedSRF(fcinfo, 0);
 	checkout.sink = return_turn;

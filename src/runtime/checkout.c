@@ -16,6 +16,7 @@
 #include "runtime/flow.h"
 #include "runtime/letters.h"
 #include "runtime/offer.h"
+#include "runtime/rest.h"
 #include "runtime/sched.h"
 #include "runtime/trace.h"
 #include "runtime/urgent.h"
@@ -438,9 +439,13 @@ as_checkout(AsCheckout *checkout)
 	while (desk.n == 0 && !desk.full &&
 		   GetCurrentTimestamp() < checkout->deadline)
 	{
+		if (checkout->alone)
+			as_rest_begin();
 		as_offer_wait(checkout->deadline);
 		CHECK_FOR_INTERRUPTS();
+		PushActiveSnapshot(GetTransactionSnapshot());
 		take_turns(&desk);
+		PopActiveSnapshot();
 	}
 	as_offer_leave();
 	if (desk.n == 0 && desk.full)

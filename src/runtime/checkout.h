@@ -64,6 +64,7 @@ typedef struct AsCheckout
 	int			max_messages;	/* in a turn */
 	int64		lease;			/* microseconds */
 	TimestampTz deadline;		/* to wait for the first turn */
+	bool		alone;			/* nothing else in the statement reads (rest.h) */
 
 	/* called for each turn */
 	void		(*sink) (const AsLeaseRow *row, const AsTurn *turn, void *arg);

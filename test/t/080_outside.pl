@@ -50,6 +50,9 @@ sub code { my ($sql) = @_; return sqlstate($node, 'd', $sql); }
 sql(qq{SELECT actorstore.create_type('out', backoff => '10 ms', backoff_max => '10 ms', max_attempts => 2);
 	SELECT actorstore.set_handler('out', '*', $outside);
 	SELECT actorstore.create_type('target'), actorstore.set_handler('target', '*', 'collect(jsonb, jsonb)')});
+sql(qq{CREATE FUNCTION turn_now() RETURNS boolean LANGUAGE sql STABLE AS 'SELECT count(*) > 0 FROM pg_class';
+	CREATE FUNCTION out_of_a_function() RETURNS TABLE (turn_id bigint, token bigint) LANGUAGE plpgsql AS \$\$
+	BEGIN RETURN QUERY SELECT c.turn_id, c.token FROM actorstore.checkout('test', '{out}', max_wait => '$wait') AS c; END \$\$});
 becomes_true(q{(SELECT count(*) > 0 FROM actorstore.stat_workers WHERE database = 'd')}, 'the database is served');
 
 # ---- What a turn has ----
@@ -178,6 +181,29 @@ sql(q{SELECT actorstore.send('out', 'w' || n, 'm', to_jsonb(n)) FROM generate_se
 my @turns = sort { $a->{actor_id} cmp $b->{actor_id} } map { parse($_->finish) } @clients[ 0, 2 ];
 is(join(' ', map { $_->{actor_id} } @turns), 'w1 w2', 'each of the others gets one');
 complete($_, '1') foreach @turns;
+
+# Who only waits holds back nobody's vacuum.
+my $client = $clients[0];
+my $checkout = "actorstore.checkout('test', '{out}', max_wait => '$wait')";
+foreach (
+	[ "SELECT turn_id, token, state::text FROM $checkout WHERE actor_id <> 'y'", 't', 'has no snapshot' ],
+	[ "SELECT turn_id, token, (SELECT count(*) FROM pg_class) > 0 FROM $checkout", 'f', 'has one if the statement reads something else' ],
+	[ "SELECT turn_id, token, true FROM $checkout, pg_database WHERE datname = 'd'", 'f', 'or joins it' ],
+	[ "SELECT turn_id, token, turn_now() FROM $checkout", 'f', 'or calls what might' ],
+	[ "SELECT turn_id, token, true FROM out_of_a_function()", 'f', 'or is called by it' ],
+	[ "BEGIN; DECLARE c CURSOR FOR SELECT 1 FROM pg_class; SELECT turn_id, token, true FROM $checkout", 'f', 'or is in a transaction with another' ])
+{
+	my ($statement, $without, $name) = @$_;
+	$client->start($statement);
+	becomes_true("(SELECT wait_event = 'Extension' AND (backend_xmin IS NULL) = '$without' FROM pg_stat_activity WHERE pid = $client->{pid})", "who waits $name");
+	sql(q{SELECT actorstore.put('out', 'x', '"new"'), actorstore.send('out', 'x', 'm')});
+	my ($id, $token, $seen) = split /\|/, $client->finish;
+	is($seen, $name eq 'has no snapshot' ? '"new"' : 't', 'and gets a turn');
+	if ($statement =~ /^BEGIN/) { $client->start('COMMIT'); $client->finish; }
+	sql("SELECT actorstore.complete($id, $token)");
+}
+$client->start("SELECT turn_id, token, state::text FROM actorstore.checkout('test', '{out}', max_wait => '10 ms')");
+is($client->finish, '', 'or none');
 
 # ---- Requests ----
 
