@@ -14,19 +14,35 @@
  */
 #include "runtime/sched.h"
 
+#include "access/relation.h"
+#include "access/xlog.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "storage/bufmgr.h"
 #include "storage/lwlock.h"
 
 /*
- * The sequence is advanced by a block at a time; its WAL record comes before
- * that of any message with such an id, so that a block is never used twice.
+ * The sequence is advanced by a block at a time.  A block is never used twice:
+ * ids are told to clients whose transactions do not wait for the disk (deeds.h),
+ * so what says that it is used must be there before.  That it is, is seen by the
+ * page: another process may have written of more than its own block.
  */
 static int64
 next_block(void)
 {
-	return nextval_internal(as_catalog()->message_number, false);
+	Oid			sequence = as_catalog()->message_number;
+	int64		block = nextval_internal(sequence, false);
+	Relation	rel = relation_open(sequence, NoLock);
+	Buffer		buffer = ReadBuffer(rel, 0);
+	XLogRecPtr	lsn;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	lsn = PageGetLSN(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	relation_close(rel, NoLock);
+	XLogFlush(lsn);
+	return block;
 }
 
 /* Where ids come from, as this transaction sees it */

@@ -64,6 +64,49 @@ sql("SELECT actorstore.complete(turn_id, token, '1') FROM actorstore.lease");
 is(sql(q{SELECT count(*) FROM actorstore.message}), '0', 'all is handled');
 becomes_true('(SELECT used_cells = 0 FROM actorstore.stat_requests)', 'no request is left');
 
+# ---- Numbers that were told are not told again ----
+
+# A checkout does not wait for the disk, so its numbers come from a block whose WAL does.  Nobody else is to write that.
+my ($writer) = rows($node, 'd', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+sql(q{SELECT nextval('actorstore.message_number')});
+sql(q{DO $$ BEGIN WHILE (SELECT log_cnt > 0 FROM actorstore.message_number) LOOP PERFORM nextval('actorstore.message_number'); END LOOP; END $$});
+kill 'STOP', $writer;
+my $told = sql(join '', "SET synchronous_commit = off;\n", ("SELECT actorstore.send('out', 'n', 'm') \\g /dev/null\n" .
+	"SELECT turn_id, token FROM actorstore.checkout('test', '{out}', 1000, max_wait => '$wait') \\gset\n" .
+	"SELECT actorstore.complete(:turn_id, :token) \\g /dev/null\n\\echo :token\n") x 40);
+kill 'KILL', $writer;
+$told = (split /\n/, $told)[-1];
+is(try_until_up(q{SELECT count(*) FROM actorstore.type WHERE actor_type = 'out'}), '1', 'the server has crashed');
+sql(q{SELECT actorstore.send('out', 'next', 'm')});
+($next) = turns('out', ", 1000, '1 h', '$wait'");
+ok($next->[1] > $told, "a token is greater than one of a checkout that was lost: $next->[1], $told");
+sql(q{SELECT actorstore.drop_type('out', events => false)});
+
+# ---- Workers without a server ----
+
+sub kill_the_server
+{
+	my $end = time + patience();
+
+	# its children notice in their own time
+	$node->kill9;
+	sleep 0.1;
+	until ($node->start(fail_ok => 1)) { die 'the server does not start' if time > $end; sleep 0.2; $node->{_pid} = undef; }
+	return;
+}
+
+sql(q{CREATE FUNCTION go_on(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM actorstore.send('busy', n::text, 'm', body) FROM generate_series(1, 2) AS n
+		WHERE n::text <> (actorstore.context()).actor_id;
+		RETURN body;
+	END $$;
+	SELECT actorstore.create_type('busy'), actorstore.set_handler('busy', 'm', 'go_on(jsonb, jsonb)'),
+		actorstore.send_many('busy', '{1,2,1,2,1,2,1,2}', 'm', array_fill('1'::jsonb, ARRAY[8]))});
+becomes_true(q{(SELECT handled > 100 FROM actorstore.stat_types WHERE actor_type = 'busy')}, 'workers have always something to do');
+kill_the_server();
+is(sql(q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'busy'}), '8', 'which does not keep them when the server is no more');
+sql(q{SELECT actorstore.drop_type('busy', events => false)});
+
 # ---- Storm ----
 
 sql(qq{SELECT actorstore.create_type('storm', max_attempts => 1000000, backoff => '1 ms', backoff_max => '5 ms'), actorstore.set_handler('storm', '*', $outside);
@@ -186,14 +229,7 @@ my @blows = (
 		my ($status, $pid) = $node->psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore worker' ORDER BY random() LIMIT 1});
 		kill 'KILL', $pid if !$status && $pid;
 	} ],
-	[ 'the server with -9' => sub {
-		my $end = time + patience();
-
-		# its children notice in their own time
-		$node->kill9;
-		sleep 0.1;
-		until ($node->start(fail_ok => 1)) { die 'the server does not start' if time > $end; sleep 0.2; $node->{_pid} = undef; }
-	} ]);
+	[ 'the server with -9' => \&kill_the_server ]);
 
 foreach my $round (1 .. ($ENV{ACTORSTORE_STORM_ROUNDS} || 12))
 {
