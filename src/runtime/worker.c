@@ -34,6 +34,7 @@
 #include "state/identity.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "storage/sinval.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -357,6 +358,10 @@ as_worker_check_signals(void)
 {
 	QueryCancelPending = false; /* there is nothing to cancel */
 	CHECK_FOR_INTERRUPTS();
+
+	/* who always has something to do never waits, to be told */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	if (catchupInterruptPending)
 		ProcessCatchupInterrupt();
 	if (ConfigReloadPending)
