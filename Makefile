@@ -135,6 +135,7 @@ OBJS = \
 	src/runtime/hook.o \
 	src/runtime/lifecycle.o \
 	src/runtime/links.o \
+	src/runtime/node_watch.o \
 	src/runtime/groups.o \
 	src/runtime/supervise.o \
 	src/runtime/supervise_steps.o \

@@ -1629,6 +1629,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION actorstore.doctor() IS 'what the extension needs, whether it has it, and what to do';
 
+CREATE FUNCTION actorstore.monitor_node(node_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_monitor_node' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.monitor_node(text)
+	IS 'in a handler: have $nodedown sent to this actor when the node goes down, and $nodeup when it is up again';
+
+CREATE FUNCTION actorstore.demonitor_node(node_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_demonitor_node' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.demonitor_node(text)
+	IS 'in a handler: do no longer tell this actor of the node';
+
 -- Vector clocks (src/lib/vclock.h).
 CREATE TYPE actorstore.vclock;
 

@@ -10,13 +10,19 @@
 #include "actorstore.h"
 
 #include "api/args.h"
+#include "api/inside.h"
+#include "cluster/health.h"
 #include "cluster/peer.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "runtime/lifecycle.h"
+#include "runtime/node_watch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+PG_FUNCTION_INFO_V1(actorstore_monitor_node);
+PG_FUNCTION_INFO_V1(actorstore_demonitor_node);
 PG_FUNCTION_INFO_V1(actorstore_node_check);
 
 static const AsNode *
@@ -102,4 +108,28 @@ actorstore_node_check(PG_FUNCTION_ARGS)
 		values[2] = CStringGetTextDatum(fault);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* ---- Watching nodes ---- */
+
+/* One that is down already is told of at once. */
+Datum
+actorstore_monitor_node(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = as_need_turn("actorstore.monitor_node()");
+	const AsNode *node = arg_node(fcinfo, 0);
+
+	if (as_watch_node(turn, PG_GETARG_TEXT_PP(0)) &&
+		as_health_of(node->number) == AS_HEALTH_DOWN)
+		as_tell_watcher(as_turn_type_name(turn), as_turn_id(turn), PG_GETARG_TEXT_PP(0), true);
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_demonitor_node(PG_FUNCTION_ARGS)
+{
+	AsTurn	   *turn = as_need_turn("actorstore.demonitor_node()");
+
+	as_unwatch_node(turn, as_arg_node_name(fcinfo, 0));
+	PG_RETURN_VOID();
 }

@@ -24,6 +24,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "runtime/node_watch.h"
 #include "runtime/sched.h"
 #include "runtime/worker.h"
 #include "storage/ipc.h"
@@ -148,7 +149,7 @@ find_probe(int16 node)
 }
 
 static void
-say_change(const AsNode *node, AsHealth before, AsHealth after)
+tell_change(const AsNode *node, AsHealth before, AsHealth after)
 {
 	if (node == NULL || before == after)
 		return;
@@ -156,6 +157,8 @@ say_change(const AsNode *node, AsHealth before, AsHealth after)
 		ereport(LOG, (errmsg("node \"%s\" is down", node->name)));
 	else if (before == AS_HEALTH_DOWN)
 		ereport(LOG, (errmsg("node \"%s\" is up again", node->name)));
+	if (after == AS_HEALTH_DOWN || before == AS_HEALTH_DOWN)
+		as_tell_watchers(cstring_to_text(node->name), after == AS_HEALTH_DOWN);
 }
 
 /* Suspect whom we must, judge all, and let everybody know. */
@@ -195,7 +198,7 @@ judge(void)
 		as_board_set(node, (AsHealth) judged.health[i],
 					 probe != NULL && !probe->refuses,
 					 probe == NULL ? -1 : phi[probe - probes]);
-		say_change(as_node_by_number(node), (AsHealth) before[i], (AsHealth) judged.health[i]);
+		tell_change(as_node_by_number(node), (AsHealth) before[i], (AsHealth) judged.health[i]);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();

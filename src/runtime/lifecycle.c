@@ -16,6 +16,7 @@
 #include "runtime/halt.h"
 #include "runtime/hook.h"
 #include "runtime/links.h"
+#include "runtime/node_watch.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
 #include "runtime/supervise.h"
@@ -351,6 +352,8 @@ static const struct
 	{"$start", handle_start, true},
 	{"$down", as_links_handle_down, true},
 	{"$exit", as_links_handle_exit, true},
+	{"$nodedown", as_watch_handle, true},
+	{"$nodeup", as_watch_handle, true},
 	{"$failed", handle_failed, false},
 	{"$monitor", as_links_handle_monitor, false},
 	{"$link", as_links_handle_link, false},

@@ -23,7 +23,8 @@
 
 /* Messages of the system to an actor; any other name may not begin with $ */
 static const char *const reserved_messages[] =
-{"$start", "$stop", "$pre_restart", "$post_restart", "$down", "$exit"};
+{"$start", "$stop", "$pre_restart", "$post_restart", "$down", "$exit",
+"$nodedown", "$nodeup"};
 
 static void
 check_message_name(const text *message)
@@ -43,7 +44,7 @@ check_message_name(const text *message)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("there is no reserved message \"%s\"", name),
 			 errdetail("Names that begin with \"$\" are kept for messages of the system."),
-			 errhint("Those are $start, $stop, $pre_restart, $post_restart, $down and $exit.")));
+			 errhint("Those are $start, $stop, $pre_restart, $post_restart, $down, $exit, $nodedown and $nodeup.")));
 }
 
 /*

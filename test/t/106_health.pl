@@ -49,6 +49,28 @@ $one->safe_psql('d', "SELECT pg_terminate_backend($pid)");
 ok(comes_true($one, 'd', "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore health' AND pid <> $pid)"), 'the process is ended, and there is another one');
 ok(becomes($one, 'three', 'up'), 'which knows the same');
 
+# Two actors watch a node; one of them does not want to any more.
+$_->safe_psql('d', q{
+	CREATE FUNCTION watch(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE
+		message text := (actorstore.context()).message;
+	BEGIN
+		CASE message
+			WHEN 'watch' THEN PERFORM actorstore.monitor_node('three'), actorstore.monitor_node('three');
+			WHEN 'rest' THEN PERFORM actorstore.demonitor_node('three');
+			WHEN 'bad' THEN PERFORM actorstore.monitor_node('nowhere');
+			ELSE RETURN coalesce(state, '[]') || jsonb_build_array(message || ' ' || (body->>'node_name'));
+		END CASE;
+		RETURN state;
+	END $$}) foreach @nodes;
+$one->safe_psql('d', q{SELECT actorstore.create_type('watcher', max_attempts => 1), actorstore.set_handler('watcher', '*', 'watch(jsonb, jsonb)'),
+	actorstore.set_handler('watcher', '$nodedown', 'watch(jsonb, jsonb)'), actorstore.set_handler('watcher', '$nodeup', 'watch(jsonb, jsonb)')});
+my ($first, $second, $third) = rows($one, 'd', q{SELECT n::text FROM generate_series(1, 1000) AS n WHERE actorstore.locate('watcher', n::text) = 'one' LIMIT 3});
+$one->safe_psql('d', "SELECT actorstore.send('watcher', '$first', 'watch'), actorstore.send('watcher', '$second', 'watch'), actorstore.send('watcher', '$second', 'rest'), actorstore.send('watcher', '$third', 'bad')");
+ok(handled($one, 'd', 'watcher'), 'actors watch a node');
+is($one->safe_psql('d', q{SELECT sqlstate FROM actorstore.dead_letter}), '42704', 'which must be there');
+is(sqlstate($one, 'd', q{SELECT actorstore.monitor_node('three')}), '55000', 'only actors do');
+
 # ---- A node stands still ----
 
 ok(stand_still($three, 'STOP') > 3, 'a node stands still');
@@ -61,11 +83,16 @@ like($one->safe_psql('d', q{SELECT detail FROM actorstore.node_check('three')}),
 is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.execute_on_nodes('SELECT 1', '{}', '{one, two}')}), '2', 'the others work');
 ok(slurp_log($one) =~ /LOG:  node "three" is down/, 'the log says it');
 is($one->safe_psql('d', q{SELECT phi >= 8 AND retries > 0 FROM actorstore.stat_peers WHERE node_name = 'three'}), 't', 'and the view why');
+ok(comes_true($one, 'd', "(SELECT value FROM actorstore.get('watcher', '$first')) = '[\"\$nodedown three\"]'"), 'who watches it is told, once');
+$one->safe_psql('d', "SELECT actorstore.send('watcher', '$third', 'watch')");
+ok(comes_true($one, 'd', "(SELECT value FROM actorstore.get('watcher', '$third')) = '[\"\$nodedown three\"]'"), 'so is who begins to watch it now');
 stand_still($three, 'CONT');
 ok(becomes($_, 'three', 'up'), $_->name . ' holds it to be up again') foreach $one, $two;
 ok(becomes($three, $_->name, 'up'), 'which has nothing against ' . $_->name) foreach $one, $two;
 ok(slurp_log($one) =~ /LOG:  node "three" is up again/, 'the log says that, too');
 is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.execute_on_nodes('SELECT 1', '{}', '{three}')}), '1', 'it can be spoken to');
+ok(comes_true($one, 'd', "(SELECT value FROM actorstore.get('watcher', '$_')) = '[\"\$nodedown three\", \"\$nodeup three\"]'"), 'who watches it is told that, too') foreach $first, $third;
+is($one->safe_psql('d', "SELECT (actorstore.get('watcher', '$second')).version IS NULL"), 't', 'who does not any more is told nothing');
 
 # ---- The process that asks stands still: nobody is suspected for that ----
 
