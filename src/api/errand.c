@@ -103,7 +103,7 @@ as_errand_check_right(text *name, AsPrivilege privilege)
 }
 
 static AsPeer *
-send_errand(const AsErrand *errand, const AsNode *owner, int *number)
+send_errand(const AsErrand *errand, const AsNode *owner, bool is_last, int *number)
 {
 	bool		is_read = (errand->kind == AS_ERRAND_GET);
 	char		kind[2] = {(char) errand->kind, '\0'};
@@ -125,7 +125,7 @@ send_errand(const AsErrand *errand, const AsNode *owner, int *number)
 		snprintf(version, sizeof(version), INT64_FORMAT, errand->write.expected_version);
 		values[6] = version;
 	}
-	peer = as_route_begin(owner, is_read);
+	peer = is_last ? as_route_begin_last(owner) : as_route_begin(owner, is_read);
 	*number = as_peer_add_command(peer, &command);
 	return peer;
 }
@@ -137,7 +137,7 @@ read_row(AsErrand *errand, StringInfo wire)
 	errand->is_there = true;
 	errand->columns[Anum_actor_type - 1] = PointerGetDatum(errand->type);
 	errand->columns[Anum_actor_id - 1] = PointerGetDatum(errand->id);
-	as_wire_read(wire, errand->columns);
+	as_wire_read(wire, errand->columns, errand->write.value);
 	pq_getmsgend(wire);
 }
 
@@ -182,7 +182,7 @@ do_there(AsErrand *errand, const AsNode *owner, AsOutcome *outcome)
 	bool		is_mine;
 	bool		wrote;
 	int			number;
-	AsPeer	   *peer = send_errand(errand, owner, &number);
+	AsPeer	   *peer = send_errand(errand, owner, is_last, &number);
 
 	if (is_last)
 		as_global_run_last(peer);

@@ -78,7 +78,7 @@ put_rows(ReturnSetInfo *result, AsSet *set)
 			begin_chunk(&wire);
 		}
 		heap_deform_tuple(row, RelationGetDescr(set->partition.rel), columns, nulls);
-		as_wire_write(&wire, columns, true);
+		as_wire_write(&wire, columns, true, NULL);
 	}
 	put_chunk(result, &wire);
 }
@@ -211,7 +211,7 @@ scan_chunk(Scanning *scanning)
 			break;
 		}
 		slot_getallattrs(slot);
-		as_wire_write(&wire, slot->tts_values, true);
+		as_wire_write(&wire, slot->tts_values, true, NULL);
 	}
 	return as_wire_end(&wire);
 }
@@ -274,7 +274,7 @@ unpack(bytea *actors, int *n, text ***ids, Datum **values)
 			*ids = repalloc_huge(*ids, sizeof(text *) * room);
 			*values = repalloc_huge(*values, sizeof(Datum) * room);
 		}
-		as_wire_read(&wire, columns);
+		as_wire_read(&wire, columns, (Datum) 0);
 		if (columns[Anum_actor_id - 1] == (Datum) 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),

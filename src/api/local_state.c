@@ -43,7 +43,8 @@ write_row(StringInfo wire, AsErrand *errand)
 
 	heap_deform_tuple(errand->write.row, RelationGetDescr(errand->partition.rel),
 					  columns, nulls);
-	as_wire_write(wire, columns, false);
+	as_wire_write(wire, columns, false,
+				  errand->write.value != (Datum) 0 ? DatumGetJsonbP(errand->write.value) : NULL);
 }
 
 /*

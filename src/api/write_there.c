@@ -37,7 +37,7 @@ pack(const AsRouteGroup *group, text **ids, Datum *values)
 	{
 		columns[Anum_actor_id - 1] = PointerGetDatum(ids[group->places[i]]);
 		columns[Anum_actor_value - 1] = values[group->places[i]];
-		as_wire_write(&wire, columns, true);
+		as_wire_write(&wire, columns, true, NULL);
 	}
 	return as_wire_end(&wire);
 }

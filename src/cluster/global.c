@@ -165,6 +165,18 @@ as_global_enlist(const AsNode *node)
 	return member->peer;
 }
 
+AsPeer *
+as_global_enlist_once(const AsNode *node)
+{
+	AsPart	   *member;
+
+	check_may_enlist();
+	member = make_member(node);
+	as_life_set(AS_LIFE_ACTIVE);
+	as_waits_explain_errors();
+	return member->peer;
+}
+
 void
 as_global_wrote(AsPeer *peer)
 {

@@ -105,12 +105,13 @@ extern bool as_global_is_used(void);
 
 /*
  * Is the call of a function all that the transaction does, from now on, and has
- * it done nothing so far?  Then, with its command added:
- * as_global_run_last() sends it with COMMIT and waits for both, its answer may
- * be read, and as_global_end_last() says whether that was of something written;
- * if not, the transaction may go on.
+ * it done nothing so far?  Then a command on as_global_enlist_once()'s
+ * connection is run by as_global_run_last(), as a transaction of its own there;
+ * its answer may be read, and as_global_end_last() says whether that was of
+ * something written; if not, the transaction may go on here.
  */
 extern bool as_global_is_last(FunctionCallInfo call);
+extern AsPeer *as_global_enlist_once(const AsNode *node);
 extern void as_global_run_last(AsPeer *peer);
 extern void as_global_end_last(bool wrote);
 
@@ -135,8 +136,8 @@ extern void as_global_prepare(void);
 extern bool as_global_is_over(void);
 extern void as_global_leave_last(void);
 
-/* The answer to COMMIT: 08007 if there is none from who wrote. */
-extern void as_global_check_committed(AsPart *member, int command);
+/* 08007 if the node says neither that it has committed nor why not. */
+extern void as_global_check_answer(AsPeer *peer, int command);
 
 /* There are none any more. */
 extern void as_global_release_members(void);

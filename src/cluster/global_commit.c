@@ -51,36 +51,19 @@ throw_unanswered(AsPart *member, int code, const char *what)
 
 /* ---- One phase ---- */
 
-/* Has the session ended there, rather than the command? */
-static bool
-is_farewell(const char *state)
-{
-	return state == NULL || strncmp(state, "57P", 3) == 0 || strncmp(state, "08", 2) == 0;
-}
-
 void
-as_global_check_committed(AsPart *member, int command)
+as_global_check_answer(AsPeer *peer, int command)
 {
-	AsPeer	   *peer = member->peer;
+	const char *state = as_peer_sqlstate(peer, command);
 
-	if (member->wrote && !as_peer_succeeded(peer, command) &&
-		is_farewell(as_peer_sqlstate(peer, command)))
-	{
-		peer->broken = true;
-		ereport(ERROR,
-				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-				 errmsg("node \"%s\" has not answered to COMMIT: the transaction may be committed there",
-						peer->name)));
-	}
-	if (strcmp(PQcmdStatus(as_peer_result(peer, command)), "COMMIT") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
-				 errmsg("node \"%s\" has rolled back its part of the transaction",
-						peer->name)));
-	if (member->wrote && peer->unreplicated)
-		ereport(WARNING,
-				(errmsg("node \"%s\" has committed, but not waited for its standbys",
-						peer->name)));
+	if (as_peer_succeeded(peer, command) ||
+		(state != NULL && strncmp(state, "57P", 3) != 0 && strncmp(state, "08", 2) != 0))
+		return;
+	peer->broken = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("node \"%s\" has not answered to COMMIT: the transaction may be committed there",
+					peer->name)));
 }
 
 /*
@@ -106,7 +89,13 @@ commit_now(bool wrote)
 	{
 		AsPart   *member = &as_global_members[i];
 
-		as_global_check_committed(member, commit[i]);
+		if (member->wrote)
+			as_global_check_answer(peers[i], commit[i]);
+		if (strcmp(PQcmdStatus(as_peer_result(peers[i], commit[i])), "COMMIT") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+					 errmsg("node \"%s\" has rolled back its part of the transaction",
+							peers[i]->name)));
 		if (member->wrote)
 			as_peer_stat_count(peers[i]->stat, AS_PEER_ONE_PHASE, 1);
 	}
@@ -427,7 +416,8 @@ undo(void)
 
 		if (member->state == AS_PART_PREPARED && done)
 			as_peer_stat_count(member->peer->stat, AS_PEER_ROLLED_BACK, 1);
-		unknown = unknown || (!done && member->state >= AS_PART_PREPARING);
+		unknown = unknown || (!done && (member->state == AS_PART_PREPARING ||
+										member->state == AS_PART_PREPARED));
 		if (member->state == AS_PART_ACTIVE && !done)
 			member->doomed = true;
 	}

@@ -3,19 +3,20 @@
  * global_last.c
  *	  Transactions that end with the call at hand: see global.h.
  *
- * COMMIT of the only node that is written on may go with the command, one
- * flight for both, if this transaction certainly commits once the other has.
- * So the call must be all that a statement does, and the statement all that
- * the transaction does:
+ * The only node that is written on may commit with the command, in one flight
+ * that begins and ends the transaction there, if this one certainly commits
+ * once the other has.  So the call must be all that a statement does, and the
+ * statement all that the transaction does:
  *
  *	- The plan is nothing but this call.
  *	- A simple query of one statement, outside of a transaction block; or an
  *	  Execute behind which the client's Sync has arrived already.
- *	- The transaction has written nothing here, has no other member, and is not
- *	  SERIALIZABLE (NOTIFY and temporary objects are refused by then anyway).
+ *	- The transaction has written nothing here, has no member, and is READ
+ *	  COMMITTED, as all sessions between nodes are where nothing is said (NOTIFY
+ *	  and temporary objects are refused by then anyway).
  *	- The result needs no conversion, which might not be possible.
  *
- * What is left is the result's way to the client.  From the other node's COMMIT
+ * What is left is the result's way to the client.  From the other node's commit
  * on a cancel comes too late, as it does for any commit; and an error, which
  * only a lack of memory could still raise, ends the session: a client that is
  * told of an error in a session that goes on may rely on the transaction being
@@ -116,7 +117,7 @@ is_whole_transaction(void)
 {
 	return !IsTransactionBlock() && GetCurrentTransactionNestLevel() == 1 &&
 		!TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		!IsolationIsSerializable() && !as_global_is_used();
+		XactIsoLevel == XACT_READ_COMMITTED && !as_global_is_used();
 }
 
 static bool
@@ -168,23 +169,32 @@ wait_to_the_end(AsPeer *peer)
 	return cancelled;
 }
 
-/* COMMIT did not answer that it committed. */
-as_noreturn static void
-throw_uncommitted(AsPart *member, int commit, ErrorData *cancelled)
+static bool
+has_committed(AsPeer *peer, int end)
 {
-	AsPeer	   *peer = member->peer;
+	for (int i = 0; i < end; i++)
+	{
+		if (!as_peer_succeeded(peer, i))
+			return false;
+	}
+	return peer->state == AS_PEER_IDLE && !peer->broken && as_peer_sqlstate(peer, end) == NULL;
+}
 
-	for (int i = 0; i < commit; i++)
+as_noreturn static void
+throw_uncommitted(AsPeer *peer, int end, ErrorData *cancelled)
+{
+	bool		answered = peer->state == AS_PEER_IDLE && !peer->broken;
+
+	for (int i = 0; i < end; i++)
 	{
 		if (as_peer_sqlstate(peer, i) == NULL)
 			continue;
-		if (cancelled != NULL && peer->state == AS_PEER_IDLE)
+		if (cancelled != NULL && answered)
 			ReThrowError(cancelled);
 		(void) as_peer_result(peer, i);
 	}
-	member->state = AS_PART_ENDED;
-	member->level = 0;
-	as_global_check_committed(member, commit);
+	as_global_check_answer(peer, end);
+	(void) as_peer_result(peer, end);
 	pg_unreachable();
 }
 
@@ -192,22 +202,23 @@ void
 as_global_run_last(AsPeer *peer)
 {
 	AsPart	   *member = &as_global_members[0];
-	int			commit = as_peer_add(peer, "COMMIT", 0, NULL, true);
+	int			end = as_peer_add_end(peer);
 	ErrorData  *cancelled;
 
 	Assert(as_global_nmembers == 1 && member->peer == peer);
-	member->wrote = true;		/* for all that is known */
+	member->state = AS_PART_ENDED;
 	(void) as_peer_launch(peer);
 	cancelled = wait_to_the_end(peer);
-	if (!as_peer_succeeded(peer, commit))
-		throw_uncommitted(member, commit, cancelled);
-	member->state = AS_PART_ENDED;
-	member->level = 0;
-	as_global_check_committed(member, commit);
+	if (!has_committed(peer, end))
+		throw_uncommitted(peer, end, cancelled);
 	exit_on_any_error = ExitOnAnyError;
 	ExitOnAnyError = true;
 	HOLD_CANCEL_INTERRUPTS();
 	is_over = true;
+	if (peer->unreplicated)
+		ereport(WARNING,
+				(errmsg("node \"%s\" has committed, but not waited for its standbys",
+						peer->name)));
 }
 
 void

@@ -111,7 +111,8 @@ write_options(const char *conninfo, char *options, int size)
 			its = option->val;
 	}
 	snprintf(options, size,
-			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c actorstore.coordinator=" UINT64_FORMAT ".%d",
+			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
+			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d",
 			 its, as_boot_peek(), MyProcPid);
 	PQconninfoFree(all);
 }

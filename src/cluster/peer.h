@@ -96,6 +96,7 @@ typedef struct AsPeer
 
 	/* this session's settings, as the peer has them; NULL: unknown */
 	char	   *settings;
+	uint64		settings_seen;	/* when they were last seen to be these */
 
 	/* statements prepared there */
 	char	  **prepared;
@@ -137,6 +138,13 @@ extern int	as_peer_add_command(AsPeer *peer, const AsPeerCommand *command);
 /* The same where all is text. */
 extern int	as_peer_add(AsPeer *peer, const char *sql, int nvalues,
 						const char *const *values, bool keep);
+
+/*
+ * The commands queued so far are a transaction that ends with the flight.  If
+ * that fails, the error is the answer to the command whose number is returned,
+ * else there is none.
+ */
+extern int	as_peer_add_end(AsPeer *peer);
 
 /* Should the flight be sent, as few more commands fit in? */
 extern bool as_peer_is_nearly_full(const AsPeer *peer);

@@ -133,6 +133,19 @@ as_peer_add(AsPeer *peer, const char *sql, int nvalues,
 	return as_peer_add_command(peer, &command);
 }
 
+int
+as_peer_add_end(AsPeer *peer)
+{
+	if (peer->broken || peer->state != AS_PEER_LOADING ||
+		peer->ncommands == AS_PEER_MAX_COMMANDS)
+	{
+		peer->broken = true;
+		return peer->nadded;
+	}
+	peer->statement[peer->ncommands++] = -1;
+	return peer->nadded++;
+}
+
 bool
 as_peer_launch(AsPeer *peer)
 {

@@ -12,8 +12,12 @@
 
 #include <limits.h>
 
+#include "catalog/namespace.h"
 #include "cluster/life.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -32,23 +36,66 @@ static const char *const shared_settings[] = {
 	"lock_timeout"
 };
 
+/* What these settings set */
+typedef struct Variables
+{
+	int			date_style;
+	int			date_order;
+	int			interval_style;
+	int			statement_timeout;
+	int			lock_timeout;
+	const pg_tz *timezone;
+} Variables;
+
+/* A number that is another one whenever one of the settings has changed. */
+static uint64
+look(void)
+{
+	static uint64 number = 0;
+	static Variables last;
+	static char *search_path = NULL;
+	Variables	now;
+
+	memset(&now, 0, sizeof(now));	/* also what lies in between */
+	now.date_style = DateStyle;
+	now.date_order = DateOrder;
+	now.interval_style = IntervalStyle;
+	now.statement_timeout = StatementTimeout;
+	now.lock_timeout = LockTimeout;
+	now.timezone = session_timezone;
+	if (search_path != NULL && memcmp(&now, &last, sizeof(now)) == 0 &&
+		strcmp(namespace_search_path, search_path) == 0)
+		return number;
+	if (search_path != NULL)
+		pfree(search_path);
+	search_path = NULL;
+	search_path = MemoryContextStrdup(TopMemoryContext, namespace_search_path);
+	last = now;
+	return ++number;
+}
+
 void
 as_peer_add_settings(AsPeer *peer)
 {
+	uint64		seen = look();
 	const char *values[lengthof(shared_settings)];
 	StringInfoData all;
 
+	if (peer->settings != NULL && peer->settings_seen == seen)
+		return;
 	initStringInfo(&all);
 	for (int i = 0; i < (int) lengthof(shared_settings); i++)
 	{
 		values[i] = pstrdup(GetConfigOption(shared_settings[i], false, false));
 		appendStringInfo(&all, "%s\n", values[i]);
 	}
-	if (peer->settings != NULL && strcmp(peer->settings, all.data) == 0)
-		return;
-	as_peer_forget_settings(peer);
-	(void) as_peer_add(peer, SETTINGS_SQL, lengthof(values), values, true);
-	peer->settings = MemoryContextStrdup(TopMemoryContext, all.data);
+	if (peer->settings == NULL || strcmp(peer->settings, all.data) != 0)
+	{
+		as_peer_forget_settings(peer);
+		(void) as_peer_add(peer, SETTINGS_SQL, lengthof(values), values, true);
+		peer->settings = MemoryContextStrdup(TopMemoryContext, all.data);
+	}
+	peer->settings_seen = seen;
 }
 
 void

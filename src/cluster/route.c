@@ -113,6 +113,15 @@ as_route_begin_outside(const AsNode *node)
 	return begin(node, !as_global_is_member(node));
 }
 
+AsPeer *
+as_route_begin_last(const AsNode *node)
+{
+	AsPeer	   *peer = as_global_enlist_once(node);
+
+	as_peer_add_settings(peer);
+	return peer;
+}
+
 /*
  * What is part of the transaction is seen to by it (global.h).  Others are told
  * to stop by the end of their connection.

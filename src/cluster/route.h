@@ -72,6 +72,9 @@ extern char *as_route_epoch_text(void);
  */
 extern AsPeer *as_route_begin(const AsNode *node, bool is_read);
 
+/* The same for the command that the transaction ends with (global.h). */
+extern AsPeer *as_route_begin_last(const AsNode *node);
+
 /*
  * The same for what is no part of the transaction, but must not wait for what
  * the transaction has locked there: its connection, if it has one there.

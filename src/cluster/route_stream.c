@@ -60,7 +60,7 @@ read_row(AsStream *stream)
 	caller = MemoryContextSwitchTo(stream->context);
 	stream->columns[Anum_actor_type - 1] = PointerGetDatum(stream->type);
 	stream->columns[Anum_actor_id - 1] = (Datum) 0;
-	as_wire_read(&stream->wire, stream->columns);
+	as_wire_read(&stream->wire, stream->columns, (Datum) 0);
 	if (stream->columns[Anum_actor_id - 1] == (Datum) 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),

@@ -47,10 +47,17 @@ write_id(StringInfo wire, const text *id)
 }
 
 static void
-write_value(StringInfo wire, Jsonb *value)
+write_value(StringInfo wire, Jsonb *value, const Jsonb *sent)
 {
 	int			start;
 	uint32		n;
+
+	if (sent != NULL && VARSIZE(sent) == VARSIZE(value) &&
+		memcmp(sent, value, VARSIZE(value)) == 0)
+	{
+		pq_sendint32(wire, AS_WIRE_AS_SENT);
+		return;
+	}
 
 	pq_sendint32(wire, 0);
 	start = wire->len;
@@ -61,7 +68,7 @@ write_value(StringInfo wire, Jsonb *value)
 }
 
 void
-as_wire_write(StringInfo wire, const Datum *columns, bool with_id)
+as_wire_write(StringInfo wire, const Datum *columns, bool with_id, const Jsonb *sent)
 {
 	Jsonb	   *value = DatumGetJsonbP(columns[Anum_actor_value - 1]);
 
@@ -72,7 +79,7 @@ as_wire_write(StringInfo wire, const Datum *columns, bool with_id)
 	pq_sendint64(wire, DatumGetInt64(columns[Anum_actor_version - 1]));
 	pq_sendint64(wire, DatumGetTimestampTz(columns[Anum_actor_created_at - 1]));
 	pq_sendint64(wire, DatumGetTimestampTz(columns[Anum_actor_updated_at - 1]));
-	write_value(wire, value);
+	write_value(wire, value, sent);
 	if ((Pointer) value != DatumGetPointer(columns[Anum_actor_value - 1]))
 		pfree(value);
 }
@@ -99,11 +106,13 @@ read_id(const char *bytes, int n)
 }
 
 static Datum
-read_value(StringInfo wire)
+read_value(StringInfo wire, Datum sent)
 {
 	int			n = (int) pq_getmsgint(wire, 4);
 	const char *bytes;
 
+	if (n == AS_WIRE_AS_SENT && sent != (Datum) 0)
+		return sent;
 	if (n < 0 || n == PG_INT32_MAX)
 		refuse("value");
 	bytes = pq_getmsgbytes(wire, n + 1);
@@ -124,7 +133,7 @@ read_time(StringInfo wire)
 }
 
 void
-as_wire_read(StringInfo wire, Datum *columns)
+as_wire_read(StringInfo wire, Datum *columns, Datum sent)
 {
 	int			n = (int) pq_getmsgint(wire, 2);
 
@@ -133,5 +142,5 @@ as_wire_read(StringInfo wire, Datum *columns)
 	columns[Anum_actor_version - 1] = Int64GetDatum(pq_getmsgint64(wire));
 	columns[Anum_actor_created_at - 1] = read_time(wire);
 	columns[Anum_actor_updated_at - 1] = read_time(wire);
-	columns[Anum_actor_value - 1] = read_value(wire);
+	columns[Anum_actor_value - 1] = read_value(wire, sent);
 }
