@@ -69,7 +69,7 @@ begin_there(Reading *reading, const AsRouteGroup *group)
 	if (set->locked)
 	{
 		(void) as_stream_row(stream);
-		as_global_wrote(stream->peer);
+		as_global_locked(stream->peer);
 	}
 }
 

@@ -186,6 +186,15 @@ as_global_wrote(AsPeer *peer)
 		member->wrote = true;
 }
 
+void
+as_global_locked(AsPeer *peer)
+{
+	AsPart	   *member = find_member(peer->number);
+
+	if (member != NULL)
+		member->locked = true;
+}
+
 /* ---- Savepoints ---- */
 
 static void

@@ -8,7 +8,9 @@
  * isolation level, with a savepoint for each subtransaction that has work
  * there.  When the local transaction is about to commit (XACT_EVENT_PRE_COMMIT):
  *
- *	- No member wrote: COMMIT is sent to all.
+ *	- Members that did not write are sent COMMIT, and must answer: they let go
+ *	  what they have locked when all that the transaction locks anywhere is held,
+ *	  and have had it till then.  Where others are prepared, that comes first.
  *	- One member wrote and nobody else, here neither: COMMIT there decides.  If
  *	  its answer is lost: 08007.  It may go with the command, before the local
  *	  transaction comes to its end (global_last.c).
@@ -20,7 +22,7 @@
  *			again.
  *		K2	to each member that wrote, at once: a receipt, PREPARE TRANSACTION
  *		K3	...
- *		K4	all are prepared, those that only read are alive.  The local commit,
+ *		K4	all are prepared, those that only read have ended.  The local commit,
  *			flushed and on the standbys, makes the decision row visible: that is
  *			the decision.
  *		K5	in XACT_EVENT_COMMIT, to each, at once: COMMIT PREPARED
@@ -80,6 +82,7 @@ typedef struct AsPart
 	AsPeer	   *peer;
 	int			level;			/* of nesting there; 0: no transaction yet */
 	bool		wrote;
+	bool		locked;			/* something that it has told us */
 	bool		doomed;
 	AsPartState state;
 	char		gid[AS_GID_SIZE];
@@ -99,6 +102,9 @@ extern AsPeer *as_global_enlist(const AsNode *node);
 
 /* What the transaction does on that node is not only reading. */
 extern void as_global_wrote(AsPeer *peer);
+
+/* It has told us what it has locked. */
+extern void as_global_locked(AsPeer *peer);
 
 /* Does this transaction have members? */
 extern bool as_global_is_used(void);

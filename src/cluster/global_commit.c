@@ -23,6 +23,11 @@
 	for (AsPart *member = as_global_members; \
 		 member < as_global_members + as_global_nmembers; member++)
 
+/* What a COMMIT must wait for; PREPARE has the receipt's function for that. */
+#define REQUIRE_SYNC_SQL \
+	"SELECT pg_catalog.set_config('synchronous_commit', 'on', true)" \
+	" WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
+
 static int
 collect(AsPeer **peers)
 {
@@ -49,6 +54,14 @@ throw_unanswered(AsPart *member, int code, const char *what)
 			 errmsg("node \"%s\" has not answered to %s", member->peer->name, what)));
 }
 
+as_noreturn static void
+throw_unreplicated(AsPeer *peer)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+			 errmsg("node \"%s\" has not waited for its standbys", peer->name)));
+}
+
 /* ---- One phase ---- */
 
 void
@@ -66,39 +79,76 @@ as_global_check_answer(AsPeer *peer, int command)
 					peer->name)));
 }
 
+/* The answer to COMMIT, where it is known what the transaction has come to. */
+static void
+check_committed(AsPart *member, int command)
+{
+	AsPeer	   *peer = member->peer;
+
+	if (peer->state == AS_PEER_FLYING && !peer->broken)
+		throw_unanswered(member, ERRCODE_CONNECTION_FAILURE, "COMMIT in time");
+	if (strcmp(PQcmdStatus(as_peer_result(peer, command)), "COMMIT") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
+				 errmsg("node \"%s\" has rolled back its part of the transaction", peer->name)));
+}
+
 /*
- * COMMIT to all members, of which at most one wrote.  Whether it did is not
- * known without its answer: not even a cancelled wait may end as anything else.
+ * Those that only read held their locks till now, when all others that there
+ * are to be are held, too: they let them go, which proves that they still had
+ * them.  A server that is deposed, and may have given locks on what others had
+ * changed elsewhere, is found out: no standby takes its COMMIT.
  */
 static void
-commit_now(bool wrote)
+commit_readers(void)
 {
-	AsPeer	   *peers[AS_MAX_PEERS];
-	int			n = collect(peers);
+	AsPeer	   *peers[AS_MAX_PEERS] = {NULL};
 	int			commit[AS_MAX_PEERS];
+	int			n = 0;
 
-	for (int i = 0; i < n; i++)
+	FOR_EACH_MEMBER(member)
 	{
-		commit[i] = as_peer_add(peers[i], "COMMIT", 0, NULL, true);
-		as_global_members[i].state = AS_PART_ENDED;
-		(void) as_peer_launch(peers[i]);
+		if (member->wrote)
+			continue;
+		if (member->locked)
+			(void) as_peer_add(member->peer, REQUIRE_SYNC_SQL, 0, NULL, true);
+		commit[n] = as_peer_add(member->peer, "COMMIT", 0, NULL, true);
+		(void) as_peer_launch(member->peer);
+		peers[n++] = member->peer;
 	}
+	if (n == 0)
+		return;
+	(void) as_peers_wait(peers, n, as_peer_deadline(actorstore_peer_timeout));
+	n = 0;
+	FOR_EACH_MEMBER(member)
+	{
+		if (member->wrote)
+			continue;
+		check_committed(member, commit[n++]);
+		member->state = AS_PART_ENDED;
+		member->level = 0;
+		if (member->locked && member->peer->unreplicated)
+			throw_unreplicated(member->peer);
+	}
+}
+
+/*
+ * COMMIT to the only member that wrote.  Whether it did is not known without its
+ * answer: not even a cancelled wait may end as anything else.
+ */
+static void
+commit_writer(AsPart *member)
+{
+	AsPeer	   *peer = member->peer;
+	int			commit = as_peer_add(peer, "COMMIT", 0, NULL, true);
+
+	member->state = AS_PART_ENDED;
+	(void) as_peer_launch(peer);
 	AS_FAULT("one_phase");
-	(void) as_peers_wait_quietly(peers, n, as_peer_deadline(actorstore_peer_timeout));
-	for (int i = 0; i < n; i++)
-	{
-		AsPart   *member = &as_global_members[i];
-
-		if (member->wrote)
-			as_global_check_answer(peers[i], commit[i]);
-		if (strcmp(PQcmdStatus(as_peer_result(peers[i], commit[i])), "COMMIT") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRANSACTION_ROLLBACK),
-					 errmsg("node \"%s\" has rolled back its part of the transaction",
-							peers[i]->name)));
-		if (member->wrote)
-			as_peer_stat_count(peers[i]->stat, AS_PEER_ONE_PHASE, 1);
-	}
+	(void) as_peers_wait_quietly(&peer, 1, as_peer_deadline(actorstore_peer_timeout));
+	as_global_check_answer(peer, commit);
+	check_committed(member, commit);
+	as_peer_stat_count(peer->stat, AS_PEER_ONE_PHASE, 1);
 }
 
 /* ---- The first phase ---- */
@@ -137,15 +187,10 @@ send_prepare(AsPart *member)
 	const char *values[1] = {member->gid};
 	int			last;
 
-	if (member->wrote)
-	{
-		(void) as_peer_add(member->peer, "SELECT actorstore.local_receipt($1)", 1, values, true);
-		snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
-		last = as_peer_add(member->peer, command, 0, NULL, false);
-		member->state = AS_PART_PREPARING;
-	}
-	else
-		last = as_peer_add(member->peer, "SELECT 1", 0, NULL, true);
+	(void) as_peer_add(member->peer, "SELECT actorstore.local_receipt($1)", 1, values, true);
+	snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
+	last = as_peer_add(member->peer, command, 0, NULL, false);
+	member->state = AS_PART_PREPARING;
 	(void) as_peer_launch(member->peer);
 	return last;
 }
@@ -158,75 +203,71 @@ check_prepared(AsPart *member, int command)
 
 	if (peer->state == AS_PEER_FLYING && !peer->broken)
 		throw_unanswered(member, ERRCODE_CONNECTION_FAILURE, "PREPARE TRANSACTION in time");
-	if (state != NULL && member->wrote && strcmp(state, "53200") == 0)
+	if (state != NULL && strcmp(state, "53200") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("node \"%s\" has no room for another prepared transaction", peer->name),
 				 errhint("Raise max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
-	if (member->wrote &&
-		strcmp(PQcmdStatus(as_peer_result(peer, command)), "PREPARE TRANSACTION") != 0)
+	if (strcmp(PQcmdStatus(as_peer_result(peer, command)), "PREPARE TRANSACTION") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
 				 errmsg("node \"%s\" has rolled back its part of the transaction", peer->name)));
-	(void) as_peer_result(peer, command);
-	if (member->wrote && peer->unreplicated)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRANSACTION_ROLLBACK),
-				 errmsg("node \"%s\" has not waited for its standbys", peer->name)));
+	if (peer->unreplicated)
+		throw_unreplicated(peer);
 }
 
 static void
-prepare_all(void)
+prepare_writers(void)
 {
+	AsPart	   *writers[AS_MAX_PEERS];
 	AsPeer	   *peers[AS_MAX_PEERS];
-	int			n = collect(peers);
+	int			n = 0;
 	int			commands[AS_MAX_PEERS];
 	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
 
-	for (int i = 0; i < n; i++)
+	FOR_EACH_MEMBER(member)
 	{
-		commands[i] = send_prepare(&as_global_members[i]);
+		if (!member->wrote)
+			continue;
+		writers[n] = member;
+		peers[n] = member->peer;
+		commands[n] = send_prepare(member);
 #ifdef ACTORSTORE_FAULTS
-		if (i == 0)
+		if (n == 0)
 			(void) as_peers_wait(peers, 1, deadline);
 #endif
-		if (i == 0)
+		if (n++ == 0)
 			AS_FAULT("K3");
 	}
 	(void) as_peers_wait(peers, n, deadline);
 	for (int i = 0; i < n; i++)
 	{
-		if (as_global_members[i].wrote && as_peer_succeeded(peers[i], commands[i]) &&
+		if (as_peer_succeeded(peers[i], commands[i]) &&
 			strcmp(PQcmdStatus(as_peer_result(peers[i], commands[i])), "PREPARE TRANSACTION") == 0)
 		{
-			as_global_members[i].state = AS_PART_PREPARED;
+			writers[i]->state = AS_PART_PREPARED;
 			as_peer_stat_count(peers[i]->stat, AS_PEER_PREPARED, 1);
 		}
 	}
 	for (int i = 0; i < n; i++)
-		check_prepared(&as_global_members[i], commands[i]);
+		check_prepared(writers[i], commands[i]);
 }
 
-/* Those that only read held their locks till now: are they still there? */
 static void
-check_readers(void)
+prepare_in_two_phases(void)
 {
-	AsPeer	   *peers[AS_MAX_PEERS] = {NULL};
-	int			n = 0;
+	FullTransactionId xid;
 
-	FOR_EACH_MEMBER(member)
-	{
-		if (member->wrote)
-			continue;
-		peers[n++] = member->peer;
-		(void) as_peer_add(member->peer, "SELECT 1", 0, NULL, true);
-		(void) as_peer_launch(member->peer);
-	}
-	if (n == 0)
-		return;
-	(void) as_peers_wait(peers, n, as_peer_deadline(actorstore_peer_timeout));
-	for (int i = 0; i < n; i++)
-		(void) as_peer_result(peers[i], 0);
+	as_life_set(AS_LIFE_PREPARING);
+	AS_FAULT("K1");
+	xid = GetTopFullTransactionId();
+	decide(xid);
+	as_life_set_xid(xid);
+	AS_FAULT("K2");
+	prepare_writers();
+	commit_readers();
+	as_life_set(AS_LIFE_PREPARED);
+	AS_FAULT("K4");
 }
 
 void
@@ -234,48 +275,36 @@ as_global_prepare(void)
 {
 	int			nwriters = count_writers();
 	bool		wrote_here = TransactionIdIsValid(GetTopTransactionIdIfAny());
-	FullTransactionId xid;
 
-	if (!wrote_here && (nwriters == 0 ||
-						(nwriters == 1 && as_global_nmembers == 1 && !IsolationIsSerializable())))
+	if (nwriters > 1 || (nwriters == 1 && (wrote_here || IsolationIsSerializable())))
 	{
-		commit_now(nwriters > 0);
+		prepare_in_two_phases();
 		return;
 	}
-	as_life_set(AS_LIFE_PREPARING);
-	AS_FAULT("K1");
-	if (nwriters > 0)
+	commit_readers();
+	FOR_EACH_MEMBER(member)
 	{
-		xid = GetTopFullTransactionId();
-		decide(xid);
-		as_life_set_xid(xid);
-		AS_FAULT("K2");
-		prepare_all();
+		if (member->wrote)
+			commit_writer(member);
 	}
-	check_readers();
-	as_life_set(AS_LIFE_PREPARED);
-	AS_FAULT("K4");
 }
 
 /* ---- The second phase ---- */
 
 static void
-send_commit(AsPart *member)
+send_commit(AsPart *member, bool first)
 {
 	char		command[AS_GID_SIZE + 32];
 
-	if (member->state == AS_PART_PREPARED)
-		snprintf(command, sizeof(command), "COMMIT PREPARED '%s'", member->gid);
-	else
-		snprintf(command, sizeof(command), "COMMIT");
+	snprintf(command, sizeof(command), "COMMIT PREPARED '%s'", member->gid);
 	(void) as_peer_add(member->peer, command, 0, NULL, false);
 	(void) as_peer_launch(member->peer);
+	if (!first)
+		return;
 #ifdef ACTORSTORE_FAULTS
-	if (member == as_global_members)
-		(void) as_peers_wait_quietly(&member->peer, 1, as_peer_deadline(actorstore_phase_two_timeout));
+	(void) as_peers_wait_quietly(&member->peer, 1, as_peer_deadline(actorstore_phase_two_timeout));
 #endif
-	if (member == as_global_members)
-		AS_FAULT("K6");
+	AS_FAULT("K6");
 }
 
 static void
@@ -311,24 +340,32 @@ await_commits(void)
 		warn_of_rest(nleft, name);
 }
 
+/* All that wrote are prepared, the others have ended. */
 static void
 finish(void)
 {
-	bool		two_phases = false;
+	const char *name = "";
+	bool		first = true;
 
-	FOR_EACH_MEMBER(member)
-		two_phases = two_phases || member->state == AS_PART_PREPARED;
 	AS_FAULT("K5");
-	if (two_phases && !as_sync_acknowledged(XactLastCommitEnd))
+	if (!as_sync_acknowledged(XactLastCommitEnd))
 	{
 		/* not safe yet: the resolver waits till it is */
 		FOR_EACH_MEMBER(member)
-			member->doomed = member->state != AS_PART_PREPARED;
-		warn_of_rest(as_global_nmembers, as_global_members[0].peer->name);
+		{
+			if (member->state == AS_PART_PREPARED)
+				name = member->peer->name;
+		}
+		warn_of_rest(count_writers(), name);
 		return;
 	}
 	FOR_EACH_MEMBER(member)
-		send_commit(member);
+	{
+		if (member->state != AS_PART_PREPARED)
+			continue;
+		send_commit(member, first);
+		first = false;
+	}
 	if (actorstore_wait_for_phase_two)
 		await_commits();
 	else

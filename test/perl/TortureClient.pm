@@ -152,6 +152,7 @@ sub outcome
 	my ($answer) = @_;
 
 	return ('unknown', 'lost') if !defined $answer;
+	$answer =~ s/^WARNING:.*\n?//mg;
 	return ($1 eq '08007' ? 'unknown' : 'fail', $1) if $answer =~ /ERROR:\s+(\w{5})/;
 	return ('fail', 'rolled back') if $answer =~ /^ROLLBACK$/m;
 	return ('ok', $answer);
