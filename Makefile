@@ -233,6 +233,7 @@ OBJS = \
 	src/api/vclock.o \
 	src/api/nodes.o \
 	src/api/execute.o \
+	src/api/restore_point.o \
 	src/api/statement.o \
 	src/actorstore.o
 

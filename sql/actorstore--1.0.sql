@@ -1319,6 +1319,25 @@ AS 'MODULE_PATHNAME', 'actorstore_execute_on_nodes' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.execute_on_nodes(text, text[], text[])
 	IS 'execute a statement on the nodes named, or on all, in parallel and in this transaction: on all or on none';
 
+CREATE FUNCTION actorstore.restore_point(point_name text, OUT node_name text, OUT lsn pg_lsn)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_restore_point' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.restore_point(text)
+	IS 'write a named point into the WAL of all nodes, between decisions and messages: to it all of them can be recovered together';
+
+CREATE FUNCTION actorstore.local_hold()
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_hold' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_hold()
+	IS 'for other nodes: till this transaction ends, nothing is decided here, no message arrives and no map of slots comes into force';
+
+CREATE FUNCTION actorstore.local_restore_point(point_name text)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME', 'actorstore_local_restore_point' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_restore_point(text) IS 'for other nodes: write a named point into the WAL, after local_hold()';
+
+REVOKE ALL ON FUNCTION actorstore.restore_point(text), actorstore.local_hold(), actorstore.local_restore_point(text) FROM PUBLIC;
+
 CREATE FUNCTION actorstore.resolve_in_doubt()
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'actorstore_resolve_in_doubt' LANGUAGE C VOLATILE;
