@@ -1542,6 +1542,19 @@ REVOKE ALL ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, by
 -- What is wrong
 --
 
+CREATE FUNCTION actorstore.doubtful_now(OUT age int)
+RETURNS SETOF int
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT NULL::int FROM actorstore.decision
+	WHERE lost IS NULL AND decided_at < clock_timestamp() - current_setting('actorstore.in_doubt_alarm')::interval
+	UNION ALL
+	SELECT age(transaction) FROM pg_prepared_xacts
+	WHERE database = current_database() AND starts_with(gid, 'actorstore_') AND prepared < clock_timestamp() - current_setting('actorstore.in_doubt_alarm')::interval
+$$;
+COMMENT ON FUNCTION actorstore.doubtful_now()
+	IS 'internal: what has been in doubt for longer than actorstore.in_doubt_alarm; of what is prepared here, how many transactions ago it began';
+REVOKE ALL ON FUNCTION actorstore.doubtful_now() FROM PUBLIC;
+
 CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
 RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1625,13 +1638,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		WHERE name = 'max_worker_processes' AND (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
 		SELECT 23, 'in doubt', count(*) = 0,
-			format('%s parts of transactions have been in doubt for more than a minute', count(*)),
+			format('%s parts of transactions have been in doubt for more than %s', count(*), current_setting('actorstore.in_doubt_alarm')) ||
+				format('; what is prepared here holds back vacuum by %s transactions', max(age)),
 			'See actorstore.in_doubt and the server log: a prepared transaction keeps its locks and holds back vacuum.'
-		FROM (
-			SELECT FROM actorstore.decision WHERE decided_at < clock_timestamp() - interval '1 minute' AND lost IS NULL
-			UNION ALL
-			SELECT FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'actorstore\_%' AND prepared < clock_timestamp() - interval '1 minute'
-		) AS d
+		FROM actorstore.doubtful_now()
 		HAVING count(*) > 0 OR (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
 		SELECT 24, 'lost transactions', false, format('%s transactions are committed here and lost on another node', count(*)),
@@ -1643,6 +1653,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'Can it be reached (node_check())? Is a background worker free for the forwarder (max_worker_processes)? See stat_outbox and the server log.'
 		FROM actorstore.node AS n
 		WHERE EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute')
+		UNION ALL
+		SELECT 26, 'synchronous_standby_names', current_setting('synchronous_standby_names') <> '',
+			format('%s standbys, of which COMMIT waits for %s', count(*), coalesce(nullif(current_setting('synchronous_standby_names'), ''), 'none')),
+			'After a failover to a standby that was behind, this node has lost what others have committed. Set synchronous_standby_names, and let only those take over.'
+		FROM pg_stat_replication AS r
+		WHERE r.state IN ('streaming', 'catchup')
+			AND NOT EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
+		HAVING count(*) > 0 AND (SELECT count(*) FROM actorstore.node) > 1
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

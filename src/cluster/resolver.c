@@ -38,6 +38,8 @@
 
 int			actorstore_resolver_interval = 1000;
 
+static int	in_doubt_alarm = 60000; /* ms */
+
 static bool
 is_node(void)
 {
@@ -70,6 +72,34 @@ write_boot(void)
 	as_boot_publish();
 }
 
+/* Into the log, each time that the same time is over, till all is over. */
+static void
+sound_alarm(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	AsRows		rows;
+
+	if (!TimestampDifferenceExceeds(last, now, in_doubt_alarm))
+		return;
+	last = now;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT count(*)::text, coalesce(max(age), 0)::text FROM actorstore.doubtful_now()",
+						 0, NULL);
+	if (as_cell_int(&rows, 0, 0) > 0)
+		ereport(LOG,
+				(errmsg("%d parts of transactions over several nodes have been in doubt for more than %d ms",
+						(int) as_cell_int(&rows, 0, 0), in_doubt_alarm),
+				 errdetail("What is prepared here holds back vacuum by %d transactions.",
+						   (int) as_cell_int(&rows, 0, 1)),
+				 errhint("See actorstore.in_doubt.")));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 /* A pass that fails is logged; the next one begins anew. */
 static void
 pass_safely(MemoryContext context)
@@ -80,6 +110,7 @@ pass_safely(MemoryContext context)
 	PG_TRY();
 	{
 		nresolved = as_resolve();
+		sound_alarm();
 		as_forwarders_look();
 		as_health_look();
 	}
@@ -175,6 +206,12 @@ as_resolver_init(void)
 							NULL,
 							&actorstore_resolver_interval,
 							1000, 10, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.in_doubt_alarm",
+							"How long a transaction over several nodes may be in doubt before doctor() and the log say so.",
+							NULL,
+							&in_doubt_alarm,
+							60000, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	as_worker_served = on_served;
 }

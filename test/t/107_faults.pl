@@ -217,6 +217,39 @@ settled('crash beside a checkpoint');
 values_are($n, 'crash beside a checkpoint: committed');
 unlike(slurp_file($two->logfile, $log), qr/PANIC:/, 'without a panic');
 
+# ---- The alarm ----
+
+foreach my $node ($one, $two)
+{
+	$node->safe_psql('d', q{ALTER SYSTEM SET actorstore.in_doubt_alarm = '200ms'});
+	$node->reload;
+	ok(comes_true($node, 'd', q{current_setting('actorstore.in_doubt_alarm') = '200ms'}), 'an alarm on ' . $node->name);
+	ok(comes_true($node, 'd', q{(SELECT ok FROM actorstore.doctor() WHERE item = 'in doubt')}), 'nothing is in doubt');
+}
+stop_at('K5');
+foreach my $node ($one, $two)
+{
+	ok(comes_true($node, 'd', q{(SELECT NOT ok FROM actorstore.doctor() WHERE item = 'in doubt')}), 'something is in doubt on ' . $node->name);
+	ok(logged($node, 0, qr/parts of transactions over several nodes have been in doubt for more than 200 ms/), 'the log says so');
+}
+like($two->safe_psql('d', q{SELECT detail FROM actorstore.doctor() WHERE item = 'in doubt'}), qr/^1 parts .* more than 200ms; what is prepared here holds back vacuum by \d+ transactions$/, 'and what it does');
+release($one, 'K5');
+answer();
+settled('the alarm');
+ok(comes_true($_, 'd', q{(SELECT ok FROM actorstore.doctor() WHERE item = 'in doubt')}), 'it is over on ' . $_->name) foreach $one, $two;
+
+# The places for prepared transactions: too few, or nearly all taken.
+my $places = q{SELECT ok FROM actorstore.doctor() WHERE item = 'max_prepared_transactions'};
+is($two->safe_psql('d', $places), 'f', 'fewer than connections');
+$two->append_conf('postgresql.conf', 'max_prepared_transactions = 50');
+$two->stop;
+with_disk($two);
+is($two->safe_psql('d', $places), 't', 'as many');
+$two->safe_psql('d', "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'p$_'") foreach 1 .. 40;
+is($two->safe_psql('d', $places), 'f', 'of which 80 % are taken');
+$two->safe_psql('d', "ROLLBACK PREPARED 'p$_'") foreach 1 .. 40;
+is($two->safe_psql('d', $places), 't', 'and free again');
+
 # ---- Handlers ----
 
 # What cannot be prepared is refused in a handler, too.

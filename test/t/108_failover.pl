@@ -62,6 +62,17 @@ my $directly = $two->connstr('d');
 my $only_standby = $standby->connstr('d');
 my $both = sprintf 'host=%s,%s port=%d,%d dbname=d', $standby->host, $two->host, $standby->port, $two->port;
 
+# A node whose standbys nobody waits for is told so.
+my $group = q{SELECT ok FROM actorstore.doctor() WHERE item = 'synchronous_standby_names'};
+is($two->safe_psql('d', $group), 'f', 'COMMIT waits for no standby');
+is($one->safe_psql('d', $group), '', 'a node without standbys is not asked');
+$two->safe_psql('d', q{ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'});
+$two->reload;
+ok(comes_true($two, 'd', "($group)"), 'COMMIT waits for one');
+$two->safe_psql('d', q{ALTER SYSTEM RESET synchronous_standby_names});
+$two->reload;
+ok(comes_true($two, 'd', "NOT ($group)"), 'as it was');
+
 # One who is asked is not asked at a standby, nor resolved by what it does not know.
 stop_at('K5');
 reach_two_by($only_standby);
