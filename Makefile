@@ -188,6 +188,7 @@ OBJS = \
 	src/cluster/registry.o \
 	src/cluster/deadlock_look.o \
 	src/cluster/deadlock.o \
+	src/cluster/catch_up.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
 	src/cluster/forwarder_start.o \

@@ -1157,6 +1157,11 @@ RETURNS jsonb
 AS 'MODULE_PATHNAME', 'actorstore_local_in_force' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_in_force() IS 'for other nodes: the epoch in force here';
 
+CREATE FUNCTION actorstore.local_epoch()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_local_epoch' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_epoch() IS 'for other nodes: the number of the epoch in force here';
+
 CREATE FUNCTION actorstore.local_occupied()
 RETURNS SETOF int
 AS 'MODULE_PATHNAME', 'actorstore_local_occupied' LANGUAGE C VOLATILE;
@@ -1174,7 +1179,7 @@ COMMENT ON FUNCTION actorstore.slot_of(text, text) IS 'the slot of an actor';
 REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
 	actorstore.local_consent(bigint, bigint, jsonb), actorstore.local_accept(bigint, bigint, jsonb),
-	actorstore.local_learn(jsonb), actorstore.local_in_force(), actorstore.local_occupied(), actorstore.local_join(jsonb)
+	actorstore.local_learn(jsonb), actorstore.local_in_force(), actorstore.local_epoch(), actorstore.local_occupied(), actorstore.local_join(jsonb)
 	FROM PUBLIC;
 
 --

@@ -12,13 +12,17 @@
 #include "access/twophase.h"
 #include "access/xlog.h"
 #include "cluster/peer.h"
+#include "cluster/resolver.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(actorstore_local_identity);
 
-/* The first thing that a peer asks.  The node is NULL where there is none. */
+/*
+ * The first thing that a peer asks.  The node is NULL where there is none.  A
+ * node that is spoken to needs its resolver soon.
+ */
 Datum
 actorstore_local_identity(PG_FUNCTION_ARGS)
 {
@@ -28,6 +32,8 @@ actorstore_local_identity(PG_FUNCTION_ARGS)
 	bool		nulls[6] = {false};
 
 	as_peer_tell_coordinator();
+	if (self != NULL && !RecoveryInProgress())
+		as_resolver_start();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	nulls[0] = nulls[1] = (self == NULL);

@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "cluster/catch_up.h"
 #include "cluster/decision.h"
 #include "cluster/life.h"
 #include "cluster/peer.h"
@@ -551,5 +552,6 @@ as_resolve(void)
 		forget(&pass, left);
 		low = left;
 	}
+	as_catch_up(pass.peers, pass.nnodes);
 	return pass.nresolved;
 }

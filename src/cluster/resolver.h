@@ -5,8 +5,8 @@
  *	  have left: see global.h for the protocol, resolve.c for the rules.
  *
  * One for each database that is a node, "actorstore resolver".  Whoever enlists
- * a peer starts it if there is none; after a restart of the server the workers
- * of the database do.  It looks at all nodes every actorstore.resolver_interval,
+ * a peer starts it if there is none, as does a peer that says hello; after a
+ * restart of the server the workers of the database do.  It looks at all nodes every actorstore.resolver_interval,
  * or when it is poked (life.h).
  *
  * Copyright (c) 2026, the actorstore developers

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * catch_up.h
+ *	  A node that was down, or out of reach, while an epoch was decided.
+ *
+ * Who decides an epoch tells all members (round.h), but nobody waits for those
+ * that do not hear.  So each node's resolver, in each of its passes, asks the
+ * others for the number of their epoch, and takes over the highest one if it is
+ * above its own.  An epoch is in force somewhere only if it is decided, and says
+ * all that earlier ones do (ballot.h): whose it is, is all the same.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_CATCH_UP_H
+#define AS_CATCH_UP_H
+
+#include "actorstore.h"
+#include "cluster/peer.h"
+
+/*
+ * Ask these peers (NULL ones are left out, and those that do not answer in time
+ * are closed and set to NULL); in a process with no transaction.
+ */
+extern void as_catch_up(AsPeer **peers, int n);
+
+#endif							/* AS_CATCH_UP_H */
