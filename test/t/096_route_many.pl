@@ -84,6 +84,27 @@ is((() = q1('FETCH ALL FROM c') =~ /^\d+$/mg), 29990, 'to its end'); q1('COMMIT'
 is(q1(q{SELECT count(*), sum((value -> 'i')::int) FROM actorstore.get_all('big')}), '30000|450015000', 'all');
 is(q1(q{SELECT count(*), count(*) FILTER (WHERE actor_id <= before COLLATE "C") FROM (SELECT actor_id, lag(actor_id) OVER () AS before FROM actorstore.list('big', max_rows => NULL)) AS x}), '30000|0', 'all by id');
 is(q1(q{SELECT count(*) FROM actorstore.get_many('big', ARRAY(SELECT 'a' || i FROM generate_series(1, 20000) AS i))}), '20000', 'many by id');
+
+# Cursors in other shapes: two beside each other, backwards, in a loop, through savepoints, left open.
+q1('BEGIN'); q1(q{DECLARE a CURSOR FOR SELECT actor_id FROM actorstore.list('big', max_rows => NULL)}); q1(q{DECLARE b SCROLL CURSOR FOR SELECT actor_id FROM actorstore.list('big', id_prefix => 'a12', max_rows => NULL)});
+is(join(' ', map { q1("FETCH 1 FROM $_") } qw(a b a b a b)), 'a1 a12 a10 a120 a100 a1200', 'two cursors');
+is(q1('FETCH LAST FROM b') . ' ' . q1('FETCH PRIOR FROM b') . ' ' . q1('FETCH FIRST FROM b'), 'a12999 a12998 a12', 'backwards');
+q1('SAVEPOINT s'); q1(q{SELECT actorstore.put('big', 'a17', '{"i": 0}')}); q1('ROLLBACK TO s');
+is(q1('FETCH 1 FROM a') . ' ' . q1('FETCH NEXT FROM b'), 'a1000 a120', 'through a savepoint and what is undone');
+is(q1(q{SELECT actorstore.insert('big', 'a17', '1')}), 'ERROR:  23505', 'an error'); q1('ROLLBACK TO s');
+is(q1('FETCH 1 FROM a'), 'a10000', 'goes on'); q1('COMMIT');
+is(q1(q{SELECT (value -> 'i')::int FROM actorstore.get('big', 'a17')}), '17', 'as it was');
+q1(q{CREATE FUNCTION walk(OUT n int, OUT total bigint, OUT ordered boolean) LANGUAGE plpgsql AS $$ DECLARE r record; last text := ''; BEGIN
+	n := 0; total := 0; ordered := true;
+	FOR r IN SELECT * FROM actorstore.list('big', max_rows => NULL) LOOP
+		n := n + 1; total := total + (r.value -> 'i')::int; ordered := ordered AND r.actor_id > last COLLATE "C"; last := r.actor_id;
+	END LOOP; END $$});
+is(q1('SELECT * FROM walk()'), '30000|450015000|t', 'a loop');
+is(q1(q{DECLARE h CURSOR WITH HOLD FOR SELECT actor_id FROM actorstore.list('big', id_prefix => 'a123', max_rows => 3)}), '', 'WITH HOLD, reading only');
+is(q1('FETCH ALL FROM h'), "a123\na1230\na12300", 'is read later'); q1('CLOSE h');
+q1('BEGIN'); q1(q{DECLARE a CURSOR FOR SELECT actor_id FROM actorstore.get_all('big')}); q1('FETCH 5 FROM a'); q1(q{SET LOCAL statement_timeout = '1ms'});
+is(q1(q{SELECT count(*) FROM actorstore.get_all('big')}), 'ERROR:  57014', 'a time-out beside one that is open'); q1('ROLLBACK');
+
 q1(q{SET statement_timeout = '1ms'}); is(q1(q{SELECT count(*) FROM actorstore.get_all('big')}), 'ERROR:  57014', 'cancelled half-way'); q1('RESET statement_timeout');
 is(q1(q{SELECT count(*) FROM actorstore.get_all('big')}), '30000', 'and again');
 is(q1(q{SELECT count(*) FROM actorstore.get_all('big') AS a, actorstore.get('big', a.actor_id) AS b WHERE a.value = b.value AND length(a.actor_id) < 4}), '99', 'reads within reads');
