@@ -87,6 +87,7 @@ OBJS = \
 	src/state/text_query.o \
 	src/state/identity.o \
 	src/state/type.o \
+	src/state/owner.o \
 	src/state/partition.o \
 	src/state/partition_find.o \
 	src/state/merge_patch.o \
@@ -157,11 +158,14 @@ OBJS = \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
 	src/runtime/prepared.o \
+	src/cluster/map.o \
 	src/cluster/node.o \
 	src/cluster/parallel_mark.o \
 	src/cluster/epoch.o \
 	src/cluster/arrival.o \
 	src/cluster/ballot.o \
+	src/cluster/give.o \
+	src/cluster/settle.o \
 	src/cluster/panel.o \
 	src/cluster/round.o \
 	src/cluster/member.o \

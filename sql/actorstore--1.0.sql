@@ -1076,15 +1076,25 @@ CREATE TABLE actorstore.ballot (
 	accepted bigint,
 	proposal jsonb,
 	given smallint[] NOT NULL DEFAULT '{}',
-	CHECK ((accepted IS NULL) = (proposal IS NULL))
+	closing smallint[] NOT NULL DEFAULT '{}',
+	closed_by bigint,
+	closed_at timestamptz,
+	CHECK ((accepted IS NULL) = (proposal IS NULL)),
+	CHECK (closing = '{}' OR (closed_by IS NOT NULL AND closed_at IS NOT NULL))
 );
-COMMENT ON TABLE actorstore.ballot IS 'how this node has voted on the next epoch';
+COMMENT ON TABLE actorstore.ballot IS 'how this node has voted on the next epoch, and the slots that it has closed or given away for it';
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OF given, closing OR DELETE OR TRUNCATE ON actorstore.ballot
+	EXECUTE FUNCTION actorstore.cluster_changed();
+ALTER TABLE actorstore.ballot ENABLE ALWAYS TRIGGER cluster_changed;
 
 -- A database that was asked to become a node, and is not told yet that it is one.
 CREATE TABLE actorstore.arrival (
 	node_uuid uuid PRIMARY KEY
 );
-COMMENT ON TABLE actorstore.arrival IS 'the uuid of the node that this database is about to become';
+COMMENT ON TABLE actorstore.arrival IS 'the node that this database is about to become, or has become while older transactions may still run';
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.arrival
+	EXECUTE FUNCTION actorstore.cluster_changed();
+ALTER TABLE actorstore.arrival ENABLE ALWAYS TRIGGER cluster_changed;
 
 CREATE FUNCTION actorstore.init_node(node_name text, conninfo text DEFAULT NULL)
 RETURNS void
@@ -1137,10 +1147,20 @@ CREATE FUNCTION actorstore.local_promise(epoch bigint, ballot bigint, OUT epoch_
 AS 'MODULE_PATHNAME', 'actorstore_local_promise' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_promise(bigint, bigint) IS 'for other nodes: accept no lower ballot for this epoch';
 
-CREATE FUNCTION actorstore.local_consent(epoch bigint, ballot bigint, proposed jsonb, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
+CREATE FUNCTION actorstore.local_close(epoch bigint, ballot bigint, proposed jsonb, OUT epoch_in_force bigint, OUT agreed boolean,
+	OUT promised bigint, OUT accepted bigint, OUT proposal jsonb)
+AS 'MODULE_PATHNAME', 'actorstore_local_close' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_close(bigint, bigint, jsonb) IS 'for other nodes: close the slots that a proposal takes to new actors';
+
+CREATE FUNCTION actorstore.local_withdraw(epoch bigint, ballot bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_withdraw' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_withdraw(bigint, bigint) IS 'for other nodes: open them again';
+
+CREATE FUNCTION actorstore.local_consent(epoch bigint, ballot bigint, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
 	OUT accepted bigint, OUT proposal jsonb)
 AS 'MODULE_PATHNAME', 'actorstore_local_consent' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION actorstore.local_consent(bigint, bigint, jsonb) IS 'for other nodes: give away the slots that a proposal takes';
+COMMENT ON FUNCTION actorstore.local_consent(bigint, bigint) IS 'for other nodes: give away the slots that were closed';
 
 CREATE FUNCTION actorstore.local_accept(epoch bigint, ballot bigint, proposed jsonb, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
 	OUT accepted bigint, OUT proposal jsonb)
@@ -1167,9 +1187,19 @@ RETURNS SETOF int
 AS 'MODULE_PATHNAME', 'actorstore_local_occupied' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_occupied() IS 'for other nodes: the slots that hold something here';
 
-CREATE FUNCTION actorstore.local_join(types jsonb, OUT node_uuid uuid, OUT incarnation bigint)
+CREATE FUNCTION actorstore.local_join(types jsonb, OUT node_uuid uuid, OUT incarnation bigint, OUT is_new boolean)
 AS 'MODULE_PATHNAME', 'actorstore_local_join' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_join(jsonb) IS 'for other nodes: take their types before becoming one of them';
+
+CREATE FUNCTION actorstore.local_settle()
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_settle' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_settle() IS 'for other nodes: wait for those who still use actors here';
+
+CREATE FUNCTION actorstore.local_leave()
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_leave' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_leave() IS 'for other nodes: nothing has come of it';
 
 CREATE FUNCTION actorstore.slot_of(actor_type text, actor_id text)
 RETURNS int
@@ -1178,7 +1208,8 @@ COMMENT ON FUNCTION actorstore.slot_of(text, text) IS 'the slot of an actor';
 
 REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
-	actorstore.local_consent(bigint, bigint, jsonb), actorstore.local_accept(bigint, bigint, jsonb),
+	actorstore.local_close(bigint, bigint, jsonb), actorstore.local_consent(bigint, bigint),
+	actorstore.local_withdraw(bigint, bigint), actorstore.local_settle(), actorstore.local_leave(), actorstore.local_accept(bigint, bigint, jsonb),
 	actorstore.local_learn(jsonb), actorstore.local_in_force(), actorstore.local_epoch(), actorstore.local_occupied(), actorstore.local_join(jsonb)
 	FROM PUBLIC;
 

@@ -18,6 +18,7 @@
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -200,10 +201,22 @@ do_there(AsErrand *errand, const AsNode *owner, AsOutcome *outcome)
 	return is_mine;
 }
 
+/* NULL: this node, which is then held to that by whoever writes (state/owner.h). */
+static const AsNode *
+find_owner(const AsErrand *errand)
+{
+	const AsNode *owner = as_route_find(errand->type, errand->id);
+
+	if (owner != NULL || errand->kind == AS_ERRAND_GET ||
+		as_owner_try(errand->type, errand->id))
+		return owner;
+	return as_route_find(errand->type, errand->id);
+}
+
 AsOutcome
 as_errand_do(AsErrand *errand)
 {
-	const AsNode *owner = as_route_find(errand->type, errand->id);
+	const AsNode *owner = find_owner(errand);
 	AsOutcome	outcome;
 
 	if (likely(owner == NULL))
@@ -216,7 +229,7 @@ as_errand_do(AsErrand *errand)
 	if (do_there(errand, owner, &outcome))
 		return outcome;
 	as_route_learn();
-	owner = as_route_find(errand->type, errand->id);
+	owner = find_owner(errand);
 	if (owner == NULL)
 		return as_errand_do_here(errand);
 	if (!do_there(errand, owner, &outcome))

@@ -17,6 +17,7 @@
 #include "cluster/route.h"
 #include "cluster/row_wire.h"
 #include "libpq/pqformat.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -75,7 +76,8 @@ actorstore_local_state(PG_FUNCTION_ARGS)
 	as_wire_begin(&wire);
 	as_caller_become(fcinfo, &caller);
 	as_caller_stand_in(fcinfo, errand.type);
-	if (!as_route_is_mine(errand.type, errand.id, PG_GETARG_INT64(1)))
+	if (!as_route_is_mine(errand.type, errand.id, PG_GETARG_INT64(1)) ||
+		(errand.kind != AS_ERRAND_GET && !as_owner_try(errand.type, errand.id)))
 		pq_sendbyte(&wire, AS_ANSWER_NOT_MINE);
 	else
 	{

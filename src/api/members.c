@@ -14,9 +14,12 @@
 #include "api/args.h"
 #include "cluster/arrival.h"
 #include "cluster/ballot.h"
+#include "cluster/give.h"
 #include "cluster/global.h"
 #include "cluster/member.h"
 #include "cluster/node.h"
+#include "cluster/peer.h"
+#include "cluster/round.h"
 #include "funcapi.h"
 #include "lib/key_hash.h"
 #include "lib/slot_map.h"
@@ -30,12 +33,16 @@ PG_FUNCTION_INFO_V1(actorstore_add_node);
 PG_FUNCTION_INFO_V1(actorstore_remove_node);
 PG_FUNCTION_INFO_V1(actorstore_set_node_weight);
 PG_FUNCTION_INFO_V1(actorstore_local_promise);
+PG_FUNCTION_INFO_V1(actorstore_local_close);
 PG_FUNCTION_INFO_V1(actorstore_local_consent);
+PG_FUNCTION_INFO_V1(actorstore_local_withdraw);
 PG_FUNCTION_INFO_V1(actorstore_local_accept);
 PG_FUNCTION_INFO_V1(actorstore_local_learn);
 PG_FUNCTION_INFO_V1(actorstore_local_in_force);
 PG_FUNCTION_INFO_V1(actorstore_local_occupied);
 PG_FUNCTION_INFO_V1(actorstore_local_join);
+PG_FUNCTION_INFO_V1(actorstore_local_settle);
+PG_FUNCTION_INFO_V1(actorstore_local_leave);
 PG_FUNCTION_INFO_V1(actorstore_slot_of);
 
 /* ---- For superusers ---- */
@@ -129,12 +136,30 @@ actorstore_local_promise(PG_FUNCTION_ARGS)
 }
 
 Datum
-actorstore_local_consent(PG_FUNCTION_ARGS)
+actorstore_local_close(PG_FUNCTION_ARGS)
 {
 	AsVote		vote;
 
-	as_ballot_consent(PG_GETARG_INT64(0), PG_GETARG_INT64(1), arg_json(fcinfo, 2), &vote);
+	as_give_close(PG_GETARG_INT64(0), PG_GETARG_INT64(1), arg_json(fcinfo, 2), &vote);
 	PG_RETURN_DATUM(vote_row(fcinfo, &vote));
+}
+
+Datum
+actorstore_local_consent(PG_FUNCTION_ARGS)
+{
+	int64		ballot = PG_GETARG_INT64(1);
+	bool		is_ours = as_round_proposer(ballot) == as_node_need_self()->number;
+	AsVote		vote;
+
+	as_give_consent(PG_GETARG_INT64(0), ballot, is_ours ? as_peer_coordinator() : 0, &vote);
+	PG_RETURN_DATUM(vote_row(fcinfo, &vote));
+}
+
+Datum
+actorstore_local_withdraw(PG_FUNCTION_ARGS)
+{
+	as_give_withdraw(PG_GETARG_INT64(0), PG_GETARG_INT64(1));
+	PG_RETURN_VOID();
 }
 
 Datum
@@ -169,7 +194,7 @@ actorstore_local_occupied(PG_FUNCTION_ARGS)
 	bool		occupied[AS_SLOTS];
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	as_ballot_occupied(occupied);
+	as_give_occupied(occupied);
 	for (int slot = 0; slot < AS_SLOTS; slot++)
 	{
 		Datum		value = Int32GetDatum(slot);
@@ -186,16 +211,30 @@ Datum
 actorstore_local_join(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Datum		values[3];
+	bool		nulls[3] = {false};
 	pg_uuid_t	uuid;
 
-	as_arrival_begin(arg_json(fcinfo, 0), &uuid);
+	values[2] = BoolGetDatum(as_arrival_begin(arg_json(fcinfo, 0), &uuid));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	values[0] = UUIDPGetDatum(&uuid);
 	values[1] = Int64GetDatum((int64) ((UINT64CONST(1) << 32) | as_identity_timeline()));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+actorstore_local_settle(PG_FUNCTION_ARGS)
+{
+	as_arrival_settle();
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_local_leave(PG_FUNCTION_ARGS)
+{
+	as_arrival_leave();
+	PG_RETURN_VOID();
 }
 
 Datum

@@ -146,6 +146,10 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 					 " SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
 					 SPI_OK_INSERT, AS_IDENTITY_COLUMNS, types, values, NULL);
 
+	/* another cluster may have wanted it as a node: it does not become one */
+	as_admin_execute("DELETE FROM actorstore.arrival WHERE NOT EXISTS (SELECT FROM actorstore.node)",
+					 SPI_OK_DELETE, 0, NULL, NULL, NULL);
+
 	if (fenced)
 	{
 		/* what was checked out there is not ours */

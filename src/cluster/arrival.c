@@ -10,7 +10,9 @@
 #include "cluster/arrival.h"
 
 #include "cluster/ballot.h"
+#include "cluster/give.h"
 #include "cluster/node.h"
+#include "cluster/settle.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
 #include "miscadmin.h"
@@ -157,7 +159,7 @@ check_empty(void)
 {
 	bool		occupied[AS_SLOTS];
 
-	as_ballot_occupied(occupied);
+	as_give_occupied(occupied);
 	if (memchr(occupied, true, sizeof(occupied)) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -177,7 +179,7 @@ as_arrival_uuid(pg_uuid_t *uuid)
 	return true;
 }
 
-void
+bool
 as_arrival_begin(text *types, pg_uuid_t *uuid)
 {
 	bool		chosen;
@@ -193,8 +195,25 @@ as_arrival_begin(text *types, pg_uuid_t *uuid)
 		drop_taken(types);
 	take_types(types);
 	if (chosen)
-		return;
+		return false;
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.arrival VALUES (gen_random_uuid())", 0, NULL);
-	(void) as_arrival_uuid(uuid);
+	return as_arrival_uuid(uuid);
+}
+
+void
+as_arrival_settle(void)
+{
+	if (as_node_count() > 0)
+		return;
+	as_settle_wait(0);
+	check_empty();
+}
+
+void
+as_arrival_leave(void)
+{
+	as_ballot_lock();
+	as_text_query(NULL, SPI_OK_DELETE,
+				  "DELETE FROM actorstore.arrival WHERE NOT EXISTS (SELECT FROM actorstore.node)", 0, NULL);
 }

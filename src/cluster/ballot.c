@@ -13,6 +13,7 @@
 #include "cluster/arrival.h"
 #include "cluster/decision.h"
 #include "cluster/node.h"
+#include "cluster/peer.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
 #include "state/catalog.h"
@@ -20,39 +21,17 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
-/* How long a step may wait for those that write actors just now. */
-#define LOCK_TIMEOUT	"10s"
-
 void
 as_ballot_lock(void)
 {
+	text	   *args[1] = {as_int_text(actorstore_peer_timeout)};
+
 	as_sync_require();
 	ForceSyncCommit();
+	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
 	as_text_query(NULL, SPI_OK_UTILITY,
 				  "LOCK TABLE actorstore.epoch IN SHARE ROW EXCLUSIVE MODE", 0, NULL);
 	AcceptInvalidationMessages();
-}
-
-/* ---- Slots that hold something ---- */
-
-#define OCCUPIED_SQL \
-	"SELECT DISTINCT actorstore.slot_of(a.actor_type, a.actor_id)::text FROM (" \
-	" SELECT actor_type, actor_id FROM actorstore.actor" \
-	" UNION ALL SELECT actor_type, actor_id FROM actorstore.message" \
-	" UNION ALL SELECT actor_type, actor_id FROM actorstore.timer" \
-	" UNION ALL SELECT actor_type, actor_id FROM actorstore.dead_message" \
-	" UNION ALL SELECT actor_type, actor_id FROM actorstore.group_member" \
-	" UNION ALL SELECT actor_type, actor_id FROM actorstore.halted WHERE actor_id <> '') AS a"
-
-void
-as_ballot_occupied(bool *occupied)
-{
-	AsRows		rows;
-
-	as_text_query(&rows, SPI_OK_SELECT, OCCUPIED_SQL, 0, NULL);
-	memset(occupied, 0, AS_SLOTS * sizeof(bool));
-	for (int i = 0; i < rows.nrows; i++)
-		occupied[as_cell_int(&rows, i, 0)] = true;
 }
 
 void
@@ -71,66 +50,10 @@ as_ballot_owners(text *proposal, int16 *owners)
 		owners[slot] = (int16) as_cell_int(&rows, slot, 0);
 }
 
-/* The slots that a proposal takes away from this node. */
-static void
-given_away(text *proposal, AsRows *rows)
-{
-	text	   *args[2] = {proposal, as_int_text(as_node_need_self()->number)};
-
-	as_text_query(rows, SPI_OK_SELECT,
-				  "SELECT (n.place - 1)::text FROM jsonb_array_elements_text($1::jsonb -> 'owners')"
-				  " WITH ORDINALITY AS n (owner, place),"
-				  " (SELECT owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e"
-				  " WHERE e.owners[n.place] = $2::int AND n.owner::int <> $2::int",
-				  2, args);
-}
-
-static text *
-slots_text(const AsRows *slots)
-{
-	StringInfoData array;
-
-	initStringInfo(&array);
-	appendStringInfoChar(&array, '{');
-	for (int i = 0; i < slots->nrows; i++)
-		appendStringInfo(&array, "%s" INT64_FORMAT, i == 0 ? "" : ",", as_cell_int(slots, i, 0));
-	appendStringInfoChar(&array, '}');
-	return cstring_to_text_with_len(array.data, array.len);
-}
-
-/* The slots given away, as an array; they hold nothing. */
-static text *
-check_given_away(text *proposal)
-{
-	bool		occupied[AS_SLOTS];
-	AsRows		slots;
-
-	given_away(proposal, &slots);
-	if (slots.nrows == 0)
-		return cstring_to_text("{}");
-	as_text_query(NULL, SPI_OK_SELECT,
-				  "SELECT set_config('lock_timeout', '" LOCK_TIMEOUT "', true)", 0, NULL);
-	as_text_query(NULL, SPI_OK_UTILITY,
-				  "LOCK TABLE actorstore.actor, actorstore.message, actorstore.timer,"
-				  " actorstore.group_member, actorstore.halted IN SHARE MODE", 0, NULL);
-	as_ballot_occupied(occupied);
-	for (int i = 0; i < slots.nrows; i++)
-	{
-		int			slot = (int) as_cell_int(&slots, i, 0);
-
-		if (occupied[slot])
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("slot %d of node \"%s\" is not empty", slot,
-							as_node_need_self()->name)));
-	}
-	return slots_text(&slots);
-}
-
 /* ---- Votes ---- */
 
-static int64
-epoch_of(text *proposal)
+int64
+as_ballot_epoch_of(text *proposal)
 {
 	AsRows		rows;
 
@@ -138,21 +61,17 @@ epoch_of(text *proposal)
 	return as_cell_int(&rows, 0, 0);
 }
 
-static void
-check_epoch(int64 epoch, text *proposal)
+void
+as_ballot_check_epoch(int64 epoch, text *proposal)
 {
-	if (epoch_of(proposal) != epoch)
+	if (as_ballot_epoch_of(proposal) != epoch)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the proposal is not one for epoch " INT64_FORMAT, epoch)));
 }
 
-/*
- * Is this the epoch that comes next here?  A node that was removed still tells
- * those who are behind which epoch that was.
- */
-static bool
-is_next(int64 epoch, AsVote *vote)
+bool
+as_ballot_is_next(int64 epoch, AsVote *vote)
 {
 	memset(vote, 0, sizeof(AsVote));
 	as_ballot_lock();
@@ -163,8 +82,8 @@ is_next(int64 epoch, AsVote *vote)
 	return true;
 }
 
-static void
-read_vote(int64 epoch, AsVote *vote)
+void
+as_ballot_read(int64 epoch, AsVote *vote)
 {
 	text	   *args[1] = {as_int_text(epoch)};
 	AsRows		rows;
@@ -182,30 +101,13 @@ as_ballot_promise(int64 epoch, int64 ballot, AsVote *vote)
 {
 	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
 
-	if (!is_next(epoch, vote))
+	if (!as_ballot_is_next(epoch, vote))
 		return;
 	vote->agreed = as_text_query(NULL, SPI_OK_INSERT,
 								 "INSERT INTO actorstore.ballot AS b (epoch, promised) VALUES ($1::bigint, $2::bigint)"
 								 " ON CONFLICT (epoch) DO UPDATE SET promised = excluded.promised WHERE b.promised < excluded.promised",
 								 2, args) > 0;
-	read_vote(epoch, vote);
-}
-
-void
-as_ballot_consent(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
-{
-	text	   *args[3] = {as_int_text(epoch), as_int_text(ballot)};
-
-	if (!is_next(epoch, vote))
-		return;
-	check_epoch(epoch, proposal);
-	args[2] = check_given_away(proposal);
-	vote->agreed = as_text_query(NULL, SPI_OK_INSERT,
-								 "INSERT INTO actorstore.ballot AS b (epoch, promised, given) VALUES ($1::bigint, $2::bigint, $3::smallint[])"
-								 " ON CONFLICT (epoch) DO UPDATE SET promised = excluded.promised, given = b.given || excluded.given"
-								 " WHERE b.promised <= excluded.promised",
-								 3, args) > 0;
-	read_vote(epoch, vote);
+	as_ballot_read(epoch, vote);
 }
 
 void
@@ -213,16 +115,16 @@ as_ballot_accept(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
 {
 	text	   *args[3] = {as_int_text(epoch), as_int_text(ballot), proposal};
 
-	if (!is_next(epoch, vote))
+	if (!as_ballot_is_next(epoch, vote))
 		return;
-	check_epoch(epoch, proposal);
+	as_ballot_check_epoch(epoch, proposal);
 	vote->agreed = as_text_query(NULL, SPI_OK_INSERT,
 								 "INSERT INTO actorstore.ballot AS b (epoch, promised, accepted, proposal)"
 								 " VALUES ($1::bigint, $2::bigint, $2::bigint, $3::jsonb)"
 								 " ON CONFLICT (epoch) DO UPDATE SET promised = excluded.promised, accepted = excluded.accepted,"
 								 " proposal = excluded.proposal WHERE b.promised <= excluded.promised",
 								 3, args) > 0;
-	read_vote(epoch, vote);
+	as_ballot_read(epoch, vote);
 }
 
 /* ---- Decisions ---- */
@@ -276,9 +178,12 @@ learn_members(text *proposal)
 bool
 as_ballot_learn(text *proposal)
 {
+	bool		arriving;
+
 	as_ballot_lock();
-	if (as_node_epoch() >= epoch_of(proposal))
+	if (as_node_epoch() >= as_ballot_epoch_of(proposal))
 		return false;
+	arriving = as_node_count() == 0;
 	learn_members(proposal);
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners)"
@@ -291,7 +196,8 @@ as_ballot_learn(text *proposal)
 	as_text_query(NULL, SPI_OK_DELETE,
 				  "DELETE FROM actorstore.ballot WHERE epoch <= ($1::jsonb -> 'epoch')::bigint",
 				  1, &proposal);
-	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
+	if (arriving)
+		as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
 	return true;
 }
 

@@ -14,9 +14,7 @@
  *				was accepted before, which the proposer must then propose.  No
  *				ballot is promised twice: two proposers of one node, or one
  *				before and after a crash, may have come to the same number.
- *	consent		asked of those who give slots away: the slots hold nothing, and
- *				will not until this epoch is decided, whatever else is
- *				promised or accepted meanwhile
+ *	close, consent	asked of those who give slots away: see give.h
  *	accept		unless a higher ballot was promised.  A majority of accepted
  *				ones is the decision.
  *	learn		the decision is in force here
@@ -50,19 +48,17 @@ typedef struct AsVote
 } AsVote;
 
 /*
- * Promise, consent or accept, if the epoch to be decided is the next one here.
- * If that was not done, the promised ballot in the answer stands against it.
- * 55006 from consent: something lives in a slot that is to be given away.
+ * Promise or accept, if the epoch to be decided is the next one here.  If that
+ * was not done, the promised ballot in the answer stands against it.
  */
 extern void as_ballot_promise(int64 epoch, int64 ballot, AsVote *vote);
-extern void as_ballot_consent(int64 epoch, int64 ballot, text *proposal,
-							  AsVote *vote);
 extern void as_ballot_accept(int64 epoch, int64 ballot, text *proposal,
 							 AsVote *vote);
 
 /*
  * One step after the other: till the end of the transaction nobody else votes
- * or learns here.  What is written survives a crash, and a failover.
+ * or learns here.  What is written survives a crash, and a failover.  It waits
+ * for no lock longer than actorstore.peer_timeout (55P03).
  */
 extern void as_ballot_lock(void);
 
@@ -75,10 +71,24 @@ extern bool as_ballot_learn(text *proposal);
 /* The epoch in force, as a proposal. */
 extern text *as_ballot_in_force(void);
 
+/* The number of the epoch that a proposal is for. */
+extern int64 as_ballot_epoch_of(text *proposal);
+
 /* The owners of the slots in a proposal. */
 extern void as_ballot_owners(text *proposal, int16 *owners);
 
-/* Do these slots (by number) hold anything here?  Sets those that do. */
-extern void as_ballot_occupied(bool *occupied);
+/* ---- For give.c ---- */
+
+/*
+ * Begin a step: is this the epoch that comes next here?  A node that was removed
+ * still tells those who are behind which epoch that was.
+ */
+extern bool as_ballot_is_next(int64 epoch, AsVote *vote);
+
+/* 22023 if the proposal is one for another epoch. */
+extern void as_ballot_check_epoch(int64 epoch, text *proposal);
+
+/* What stands in the row. */
+extern void as_ballot_read(int64 epoch, AsVote *vote);
 
 #endif							/* AS_BALLOT_H */

@@ -33,6 +33,7 @@
 #include "runtime/letters.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
+#include "state/owner.h"
 #include "state/partition.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -200,10 +201,19 @@ read_batch(bytea *bytes, int *n)
 
 /* ---- Storing ---- */
 
+/*
+ * Where the actor is.  Should it have moved meanwhile, its letter stays here:
+ * whoever redrives it sends it to where the actor is then.
+ */
 static void
 bury(Arrival *arrival)
 {
-	as_letter_bury(&arrival->message, &arrival->reason);
+	AsMessage  *message = &arrival->message;
+
+	if (!as_owner_try(message->actor_type, message->actor_id) &&
+		as_route_find(message->actor_type, message->actor_id) == NULL)
+		as_owner_need(message->actor_type, message->actor_id);
+	as_letter_bury(message, &arrival->reason);
 }
 
 /* Dead already, or of a type that there is not. */

@@ -85,5 +85,7 @@ as_epoch_begin(text *node_name, text *conninfo)
 						as_node_need_self()->name)));
 	insert_self(node_name, conninfo);
 	insert_first_epoch();
+	as_admin_execute("INSERT INTO actorstore.arrival SELECT node_uuid FROM actorstore.node",
+					 SPI_OK_INSERT, 0, NULL, NULL, NULL);
 	as_admin_leave(&admin);
 }

@@ -11,6 +11,7 @@
 
 #include "cluster/arrival.h"
 #include "cluster/ballot.h"
+#include "cluster/give.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
 #include "cluster/registry.h"
@@ -20,6 +21,9 @@
 #include "lib/slot_map.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
+
+/* All actors of a node are looked at. */
+#define OCCUPIED_TIMEOUT_MS	60000
 
 /* What is to be changed. */
 typedef struct Change
@@ -85,7 +89,7 @@ ask_occupied(const AsNode *node, bool *occupied)
 
 	if (node->number == as_node_need_self()->number)
 	{
-		as_ballot_occupied(occupied);
+		as_give_occupied(occupied);
 		return;
 	}
 	memset(occupied, true, AS_SLOTS * sizeof(bool));
@@ -94,7 +98,7 @@ ask_occupied(const AsNode *node, bool *occupied)
 		return;
 	as_peer_add(peer, "SELECT actorstore.local_occupied()", 0, NULL, false);
 	(void) as_peer_launch(peer);
-	(void) as_peers_wait(&peer, 1, as_peer_deadline(actorstore_peer_timeout));
+	(void) as_peers_wait(&peer, 1, as_peer_deadline(OCCUPIED_TIMEOUT_MS));
 	if (peer->broken || peer->state != AS_PEER_IDLE || !as_peer_succeeded(peer, 0))
 		return;
 	result = as_peer_result(peer, 0);
@@ -272,7 +276,7 @@ tell_new(AsPeer *peer)
 }
 
 /* Types first: whoever owns slots must know what lives in them. */
-static void
+static bool
 hand_over_types(AsPeer *peer, Change *change)
 {
 	const char *values[1] = {text_to_cstring(as_arrival_types())};
@@ -280,6 +284,36 @@ hand_over_types(AsPeer *peer, Change *change)
 
 	change->uuid = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(PQgetvalue(result, 0, 0))));
 	change->incarnation = pg_strtoint64(PQgetvalue(result, 0, 1));
+	return PQgetvalue(result, 0, 2)[0] == 't';
+}
+
+/*
+ * Nobody uses actors there any more.  If that cannot be had, the database is
+ * left as it was, unless somebody may have had it decided that it is a node.
+ */
+static void
+settle(AsPeer *peer, bool is_first)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		(void) as_peer_execute(peer, "SELECT actorstore.local_settle()", 0, NULL, false);
+	}
+	PG_CATCH();
+	{
+		MemoryContext error = MemoryContextSwitchTo(context);
+
+		if (is_first && peer->state == AS_PEER_IDLE && !peer->broken)
+		{
+			as_peer_add(peer, "SELECT actorstore.local_leave()", 0, NULL, false);
+			(void) as_peer_launch(peer);
+			(void) as_peers_wait_quietly(&peer, 1, as_peer_deadline(actorstore_peer_timeout));
+		}
+		MemoryContextSwitchTo(error);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -295,7 +329,7 @@ add(AsPeer *peer, Change *change)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the other database is a node already")));
-	hand_over_types(peer, change);
+	settle(peer, hand_over_types(peer, change));
 
 	/* it may have been taken in before, but not told */
 	if (known == NULL || !is_same(&known->uuid, &change->uuid))
@@ -357,6 +391,23 @@ propose_remove(void *arg)
 				 errmsg("node \"%s\" still owns %d slots that are not empty", change->name, kept)));
 	change->was_proposed = true;
 	return proposal;
+}
+
+static text *
+propose_same(void *arg)
+{
+	text	   *in_force = as_ballot_in_force();
+
+	return !as_give_is_stuck() ? NULL :
+		one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1))::text",
+				 1, &in_force);
+}
+
+void
+as_member_unstick(void)
+{
+	if (as_give_is_stuck())
+		as_round_run(propose_same, NULL);
 }
 
 void

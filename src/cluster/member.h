@@ -32,6 +32,12 @@ extern void as_member_remove(const char *name);
 
 extern void as_member_reweight(const char *name, int weight);
 
+/*
+ * Whoever has closed slots here for a change is gone: finish it, or have an
+ * epoch decided in which all stays as it is.
+ */
+extern void as_member_unstick(void);
+
 /* 22023 if it is none, or says a password. */
 extern void as_member_check_conninfo(const char *conninfo);
 

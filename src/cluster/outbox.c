@@ -247,26 +247,49 @@ is_elsewhere(uint64 key_hash)
 	return other_owner(key_hash) != NULL;
 }
 
+/*
+ * Where they go, by one map: it may change in between, also so that an actor
+ * which was elsewhere just now is here.
+ */
+static const AsNode **
+find_nodes(const AsMessage *messages, int n)
+{
+	const AsNode **nodes = palloc(sizeof(AsNode *) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		nodes[i] = other_owner(messages[i].key_hash);
+		if (nodes[i] == NULL)
+			ereport(ERROR,
+					(errcode(AS_ERRCODE_NOT_THE_OWNER),
+					 errmsg("actor (%s, %s) has got another owner",
+							text_to_cstring(messages[i].actor_type),
+							text_to_cstring(messages[i].actor_id)),
+					 errhint("Try again.")));
+	}
+	return nodes;
+}
+
 /* Messages for actors of other nodes (send.h), node by node. */
 static int
 send_elsewhere(const AsType *type, AsMessage *messages, int n)
 {
 	AsMessage  *let_in = palloc(sizeof(AsMessage) * n);
-	bool	   *done = palloc0(sizeof(bool) * n);
+	const AsNode **nodes = find_nodes(messages, n);
 	int			total = 0;
 
 	for (int first = 0; first < n; first++)
 	{
-		const AsNode *node = other_owner(messages[first].key_hash);
+		const AsNode *node = nodes[first];
 		int			nlet_in = 0;
 
-		if (done[first])
+		if (node == NULL)
 			continue;
 		for (int i = first; i < n; i++)
 		{
-			if (done[i] || other_owner(messages[i].key_hash) != node)
+			if (nodes[i] != node)
 				continue;
-			done[i] = true;
+			nodes[i] = NULL;
 			if (find_room(node, type, &messages[i]))
 				let_in[nlet_in++] = messages[i];
 		}
@@ -275,7 +298,7 @@ send_elsewhere(const AsType *type, AsMessage *messages, int n)
 		total += nlet_in;
 	}
 	pfree(let_in);
-	pfree(done);
+	pfree(nodes);
 	return total;
 }
 

@@ -224,6 +224,12 @@ extern bool as_peer_is_own_session(void);
 /* Then, let everybody know for whom it works (life.h). */
 extern void as_peer_tell_coordinator(void);
 
+/* The process that did, on its own server; 0 if none did. */
+extern int	as_peer_coordinator(void);
+
+/* Sleep so many milliseconds, at least one, unless interrupted. */
+extern void as_peer_nap(int ms);
+
 /* Deadline after so many milliseconds. */
 extern TimestampTz as_peer_deadline(int ms);
 

@@ -157,3 +157,12 @@ as_peer_tell_coordinator(void)
 		sscanf(coordinator, UINT64_FORMAT ".%d", &mine.boot, &mine.pid) == 2)
 		as_life_set_coordinator(&mine);
 }
+
+int
+as_peer_coordinator(void)
+{
+	AsCoordinator it;
+
+	return as_peer_is_own_session() &&
+		sscanf(coordinator, UINT64_FORMAT ".%d", &it.boot, &it.pid) == 2 ? it.pid : 0;
+}

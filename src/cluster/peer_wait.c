@@ -38,6 +38,18 @@ typedef struct KeptSet
 
 static KeptSet kept[MAX_SETS];
 
+void
+as_peer_nap(int ms)
+{
+	TimestampTz until = as_peer_deadline(ms);
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000L);
+	} while (GetCurrentTimestamp() < until);
+}
+
 TimestampTz
 as_peer_deadline(int ms)
 {

@@ -18,7 +18,10 @@
 #include "cluster/forwarder.h"
 #include "cluster/health.h"
 #include "cluster/life.h"
+#include "cluster/member.h"
 #include "cluster/node.h"
+#include "cluster/peer.h"
+#include "cluster/settle.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -35,6 +38,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 int			actorstore_resolver_interval = 1000;
 
@@ -100,6 +104,24 @@ sound_alarm(void)
 	CommitTransactionCommand();
 }
 
+/* Finish what was begun with membership; not at once again if that fails. */
+static void
+look_after_members(void)
+{
+	static TimestampTz tried = 0;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	as_settle_look();
+	if (TimestampDifferenceExceeds(tried, GetCurrentTimestamp(), actorstore_peer_timeout))
+	{
+		tried = GetCurrentTimestamp();
+		as_member_unstick();
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 /* A pass that fails is logged; the next one begins anew. */
 static void
 pass_safely(MemoryContext context)
@@ -113,6 +135,7 @@ pass_safely(MemoryContext context)
 		sound_alarm();
 		as_forwarders_look();
 		as_health_look();
+		look_after_members();
 	}
 	PG_CATCH();
 	{

@@ -29,20 +29,24 @@
 #define COUNTER_OF(ballot)		((ballot) >> 16)
 
 /* columns of a vote */
-#define EPOCH			0
-#define AGREED			1
-#define PROMISED		2
-#define ACCEPTED		3
-#define PROPOSAL		4
+enum
+{
+	EPOCH, AGREED, PROMISED, ACCEPTED, PROPOSAL
+};
+
+/* who gives slots away may wait so many times actorstore.peer_timeout */
+#define CONSENT_TIMEOUTS	3
 
 #define MAX_ROUNDS		50
-#define MAX_NAP_MS		100
+#define MIN_NAP_MS		100
 
 typedef struct Round
 {
 	int64		epoch;			/* to be decided */
 	int64		ballot;
 	int64		highest;		/* ballot heard of */
+	const char *values[3];		/* epoch, ballot and proposal, for the members */
+	TimestampTz began_at;
 	AsPanel		panel;
 	bool		voted[AS_MAX_NODES];
 	bool		gives[AS_MAX_NODES];	/* slots away, by the proposal */
@@ -71,8 +75,17 @@ begin_round(Round *round, int64 highest)
 	memset(round, 0, sizeof(Round));
 	round->epoch = as_node_epoch() + 1;
 	round->highest = highest;
+	round->began_at = GetCurrentTimestamp();
 	round->ballot = BALLOT(COUNTER_OF(highest) + 1, self->number);
+	round->values[0] = psprintf(INT64_FORMAT, round->epoch);
+	round->values[1] = psprintf(INT64_FORMAT, round->ballot);
 	as_panel_open(&round->panel);
+}
+
+int
+as_round_proposer(int64 ballot)
+{
+	return (int) (ballot & 0xffff);
 }
 
 static int
@@ -127,6 +140,23 @@ read_votes(Round *round)
 	return is_ahead;
 }
 
+/* Somebody was faster than us in a slot: see once more which ones are empty. */
+static bool
+was_occupied(Round *round)
+{
+	for (int i = 0; i < round->panel.n; i++)
+	{
+		const char *state;
+
+		if (!round->panel.asked[i] || round->panel.peers[i] == NULL)
+			continue;
+		state = as_peer_sqlstate(round->panel.peers[i], 0);
+		if (state != NULL && strcmp(state, "55006") == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Too few have voted.  An error of a member's own is thrown: it says why.  Else
  * another ballot was in the way if all who are needed have answered.
@@ -134,8 +164,11 @@ read_votes(Round *round)
 static Outcome
 too_few(Round *round, bool only_givers)
 {
-	int			answers = as_panel_throw(&round->panel);
+	int			answers;
 
+	if (only_givers && was_occupied(round))
+		return OUTVOTED;
+	answers = as_panel_throw(&round->panel);
 	for (int i = 0; i < round->panel.n && only_givers; i++)
 	{
 		if (round->gives[i] && round->panel.peers[i] == NULL)
@@ -230,11 +263,8 @@ take_accepted(Round *round)
 static Outcome
 promises(Round *round)
 {
-	const char *values[2] = {psprintf(INT64_FORMAT, round->epoch),
-	psprintf(INT64_FORMAT, round->ballot)};
-
 	as_panel_ask(&round->panel, NULL, actorstore_peer_timeout,
-				 "SELECT * FROM actorstore.local_promise($1::pg_catalog.int8, $2::pg_catalog.int8)", 2, values);
+				 "SELECT * FROM actorstore.local_promise($1::pg_catalog.int8, $2::pg_catalog.int8)", 2, round->values);
 	if (read_votes(round))
 		return BEHIND;
 	if (round->is_behind)
@@ -248,33 +278,71 @@ promises(Round *round)
 	return too_few(round, false);
 }
 
+static Outcome
+ask_givers(Round *round, int nvalues, const char *sql)
+{
+	as_panel_ask(&round->panel, round->gives, CONSENT_TIMEOUTS * actorstore_peer_timeout,
+				 sql, nvalues, round->values);
+	if (read_votes(round))
+		return BEHIND;
+	return givers_voted(round) ? DECIDED : too_few(round, true);
+}
+
 /* Those who give slots away all consent; before anybody is asked to accept. */
 static Outcome
 consents(Round *round)
 {
-	const char *values[3] = {psprintf(INT64_FORMAT, round->epoch),
-	psprintf(INT64_FORMAT, round->ballot), text_to_cstring(round->proposal)};
+	Outcome		outcome = ask_givers(round, 3,
+									 "SELECT * FROM actorstore.local_close($1::pg_catalog.int8, $2::pg_catalog.int8, $3::pg_catalog.jsonb)");
+
+	if (outcome != DECIDED)
+		return outcome;
+	AS_FAULT("member_closed");
+	return ask_givers(round, 2,
+					  "SELECT * FROM actorstore.local_consent($1::pg_catalog.int8, $2::pg_catalog.int8)");
+}
+
+/* Not all have consented: what they have closed may be open again. */
+static void
+withdraw(Round *round)
+{
+	as_panel_ask(&round->panel, round->gives, actorstore_peer_timeout,
+				 "SELECT actorstore.local_withdraw($1::pg_catalog.int8, $2::pg_catalog.int8)", 2, round->values);
+}
+
+static Outcome
+get_consents(Round *round)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Outcome outcome = FEW;
 
 	find_givers(round);
-	as_panel_ask(&round->panel, round->gives, actorstore_peer_timeout,
-				 "SELECT * FROM actorstore.local_consent($1::pg_catalog.int8, $2::pg_catalog.int8, $3::pg_catalog.jsonb)",
-		3, values);
-	if (read_votes(round))
-		return BEHIND;
-	if (givers_voted(round))
+	if (memchr(round->gives, true, sizeof(round->gives)) == NULL)
 		return DECIDED;
-	return too_few(round, true);
+	PG_TRY();
+	{
+		outcome = consents(round);
+	}
+	PG_CATCH();
+	{
+		MemoryContext error = MemoryContextSwitchTo(context);
+
+		withdraw(round);
+		MemoryContextSwitchTo(error);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (outcome == OUTVOTED || outcome == FEW)
+		withdraw(round);
+	return outcome;
 }
 
 static Outcome
 acceptances(Round *round)
 {
-	const char *values[3] = {psprintf(INT64_FORMAT, round->epoch),
-	psprintf(INT64_FORMAT, round->ballot), text_to_cstring(round->proposal)};
-
 	as_panel_ask(&round->panel, NULL, actorstore_peer_timeout,
 				 "SELECT * FROM actorstore.local_accept($1::pg_catalog.int8, $2::pg_catalog.int8, $3::pg_catalog.jsonb)",
-		3, values);
+				 3, round->values);
 	if (read_votes(round))
 		return BEHIND;
 	if (count_votes(round) >= majority(round))
@@ -293,7 +361,10 @@ propose_ours(Round *round, AsProposing propose, void *arg)
 	if (round->proposal == NULL)
 		return DECIDED;
 	AS_FAULT("member_promised");
-	outcome = consents(round);
+	if (as_ballot_epoch_of(round->proposal) != round->epoch)
+		return OUTVOTED;		/* another one was learned meanwhile */
+	round->values[2] = text_to_cstring(round->proposal);
+	outcome = get_consents(round);
 	AS_FAULT("member_consented");
 	return outcome;
 }
@@ -310,6 +381,7 @@ run_round(Round *round, AsProposing propose, void *arg)
 		outcome = propose_ours(round, propose, arg);
 	if (outcome != DECIDED || round->proposal == NULL)
 		return outcome;
+	round->values[2] = text_to_cstring(round->proposal);
 	outcome = acceptances(round);
 	if (outcome != DECIDED)
 		return outcome;
@@ -323,11 +395,14 @@ run_round(Round *round, AsProposing propose, void *arg)
 	return DECIDED;
 }
 
+/* Long enough for somebody else's round, which takes as long as ours. */
 static void
-nap(void)
+nap(const Round *round)
 {
-	pg_usleep((long) (pg_prng_double(&pg_global_prng_state) * MAX_NAP_MS * 1000));
-	CHECK_FOR_INTERRUPTS();
+	long		took = TimestampDifferenceMilliseconds(round->began_at, GetCurrentTimestamp());
+	int			most = (int) Min(Max(MIN_NAP_MS, 2 * took), actorstore_peer_timeout);
+
+	as_peer_nap((int) (pg_prng_double(&pg_global_prng_state) * most));
 }
 
 static void
@@ -374,7 +449,7 @@ finish_round(Round *round, Outcome outcome, int64 *highest)
 			break;
 		case OUTVOTED:
 			*highest = round->highest;
-			nap();
+			nap(round);
 			break;
 		case FEW:
 			no_majority(round);

@@ -26,4 +26,7 @@ typedef text *(*AsProposing) (void *arg);
  */
 extern void as_round_run(AsProposing propose, void *arg);
 
+/* The number of the node that has proposed under that ballot. */
+extern int	as_round_proposer(int64 ballot);
+
 #endif							/* AS_ROUND_H */

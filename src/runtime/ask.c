@@ -41,6 +41,7 @@
 #include "runtime/stat.h"
 #include "runtime/trace.h"
 #include "runtime/turn.h"
+#include "state/owner.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -549,6 +550,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 	volatile Datum answer = (Datum) 0;
 
 	as_ask_check_asker();
+	as_owner_check(message->actor_type, message->actor_id);
 	as_check_answers(type, message);
 	prepare_process();
 	complete(message);
@@ -571,6 +573,7 @@ as_ask(AsType *type, AsMessage *message, int64 timeout)
 void
 as_tell(AsType *type, AsMessage *message)
 {
+	as_owner_check(message->actor_type, message->actor_id);
 	as_check_answers(type, message);
 	complete(message);
 	if (post(message, false, message->sent_at +

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "runtime/turn.h"
 #include "state/actor.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -116,6 +117,7 @@ as_call(AsType *type, AsMessage *message)
 									VARSIZE_ANY_EXHDR(message->actor_type),
 									VARDATA_ANY(message->actor_id),
 									VARSIZE_ANY_EXHDR(message->actor_id));
+	as_owner_check(message->actor_type, message->actor_id);
 	check_chain(message);
 	as_check_answers(type, message);
 

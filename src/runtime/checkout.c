@@ -239,6 +239,8 @@ choose_messages(Desk *desk, AsTurn *turn, bool *to_worker)
 		return false;
 	*to_worker = true;
 	turn->type = as_type_find(first->actor_type);
+	if (!as_turn_hold(turn))
+		return false;
 	if (turn->type == NULL || !is_wanted(desk->checkout, first->actor_type))
 		return false;
 	halt = as_actor_halt(turn->type, first->actor_type, first->actor_id);

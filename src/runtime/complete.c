@@ -25,6 +25,7 @@
 #include "runtime/stat.h"
 #include "runtime/trace.h"
 #include "state/actor.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -166,6 +167,7 @@ as_outside_messages(const AsLeaseRow *row, AsMailbox *mailbox, AsTurn *turn)
 	turn->ref = AS_NO_SLOT;
 	turn->lease = row->turn_id;
 	turn->key_hash = row->key_hash;
+	(void) as_owner_hold_old(turn->key_hash);
 	turn->type = as_type_find(row->actor_type);
 	turn->started_at = row->taken_at;
 	turn->nrequests = row->nrequests;

@@ -21,6 +21,7 @@
 #include "runtime/send.h"
 #include "runtime/timer.h"
 #include "runtime/timing.h"
+#include "state/owner.h"
 #include "state/type.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -134,6 +135,7 @@ fire_timer(Firing *firing, AsTimer *timer)
 	AsType	   *type = as_type_find(timer->actor_type);
 	Plan		plan;
 
+	as_owner_keep(timer->actor_type, timer->actor_id);
 	make_plan(firing, timer, &plan);
 	if (type == NULL || plan.due == DT_NOEND)
 	{

@@ -14,6 +14,7 @@
 #include "runtime/send.h"
 #include "runtime/turn.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "state/text_query.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -64,6 +65,7 @@ as_group_join(text *group, text *type, text *id)
 {
 	text	   *args[4] = {group, type, id};
 
+	as_owner_need(type, id);
 	lock_group(group);
 	args[3] = as_int_text(owner_of(group));
 	return as_text_query(NULL, SPI_OK_INSERT,
@@ -77,6 +79,7 @@ as_group_leave(text *group, const AsType *actor_type, text *type, text *id)
 {
 	text	   *args[3] = {group, type, id};
 
+	as_owner_need(type, id);
 	lock_group(group);
 	if (!as_type_is_mine(actor_type))
 		(void) owner_of(group);

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "runtime/outgoing.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 
@@ -31,6 +32,9 @@ as_halt(text *type, text *id, AsHalt halt, const char *reason)
 	reason == NULL ? (Datum) 0 : CStringGetTextDatum(reason)};
 	AsAdmin		admin;
 	AsType	   *found = as_type_find(type);
+
+	if (id != NULL)
+		as_owner_need(type, id);
 
 	/* nobody drops the type before this commits; if it has gone, so be it */
 	if (found != NULL)
@@ -55,6 +59,8 @@ change(text *type, text *id, const char *sql, int expected)
 	AsAdmin		admin;
 	bool		found;
 
+	if (id != NULL)
+		as_owner_need(type, id);
 	as_admin_begin(&admin);
 	found = as_admin_execute(sql, expected, 2, types, values, NULL) > 0;
 	as_admin_end(&admin);

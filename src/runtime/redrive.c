@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "runtime/sched.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -68,6 +69,7 @@ take_out(text *actor_type, text *actor_id, int64 since, int64 max,
 		messages[i].sender_id = (text *) DatumGetPointer(copy_column(row, desc, 6));
 		messages[i].priority = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
 		MemoryContextSwitchTo(old);
+		as_owner_keep(actor_type, messages[i].actor_id);
 	}
 	as_admin_leave(&admin);
 	return n;

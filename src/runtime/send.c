@@ -22,6 +22,7 @@
 #include "runtime/trace.h"
 #include "runtime/waiting.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -249,6 +250,20 @@ insert(AsMailbox *mailbox, AsType *type, AsMessage *messages, int n)
 	}
 }
 
+/* Does it go to another node?  If not, its actor's slot is ours till we have ended. */
+static bool
+is_elsewhere(const AsMessage *message)
+{
+	if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
+		return true;
+	if (likely(as_owner_hold(message->key_hash)))
+		return false;
+	if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
+		return true;
+	as_owner_need_slot(message->actor_type, message->actor_id);
+	return false;
+}
+
 /* crowded is NULL for messages that are sent here. */
 static int
 put(AsType *type, AsMessage *messages, int n, bool *crowded)
@@ -273,7 +288,7 @@ put(AsType *type, AsMessage *messages, int n, bool *crowded)
 			message->position = id++;
 			if (crowded == NULL)
 				message->message_id = as_message_id(message->position);
-			if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
+			if (is_elsewhere(message))
 			{
 				if (away == NULL)
 					away = palloc(n * sizeof(AsMessage));

@@ -12,6 +12,7 @@
 #include "lib/json_object.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "state/text_query.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -94,6 +95,8 @@ as_supervise(const AsSupervision *new)
 	new->child_id, new->keep_state, new->restart};
 	AsJson		json;
 
+	as_owner_need(new->parent_type, new->parent_id);
+	as_owner_need(new->child_type, new->child_id);
 	check_no_circle(new);
 	check_no_other_parent(new);
 	(void) as_text_query(NULL, SPI_OK_INSERT,

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "runtime/timing.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "state/partition.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -315,6 +316,7 @@ as_timer_set(AsTimers *timers, AsTimer *timer)
 {
 	bool		done;
 
+	as_owner_need(timer->actor_type, timer->actor_id);
 	timer->spread = spread_of(timer);
 	do
 	{
@@ -349,6 +351,7 @@ as_timer_cancel(AsTimers *timers, text *actor_type, text *actor_id, text *name)
 	bool		done = false;
 	bool		found;
 
+	as_owner_need(actor_type, actor_id);
 	do
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());

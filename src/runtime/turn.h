@@ -186,6 +186,12 @@ extern void as_turn_forget_function(AsTurn *turn);
 extern void as_turn_close(void);
 
 /* Lock the key of an actor that has no row; wait or not. */
+/*
+ * Hold the actor's slot (state/owner.h); false if it is another node's, or about
+ * to be.
+ */
+extern bool as_turn_hold(const AsTurn *turn);
+
 extern bool as_turn_lock_key(uint64 key_hash, bool wait);
 
 /* The lock of as_turn_lock_key(). */

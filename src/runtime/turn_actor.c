@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "runtime/session.h"
 #include "state/actor.h"
+#include "state/owner.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -166,6 +167,14 @@ as_turn_key_tag(uint64 key_hash, LOCKTAG *tag)
 {
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key_hash >> 32),
 						 (uint32) key_hash, KEY_LOCK_CLASS);
+}
+
+/* Mail is something that keeps a slot from being given away, requests are not. */
+bool
+as_turn_hold(const AsTurn *turn)
+{
+	return turn->nmessages > turn->nrequests ?
+		as_owner_hold_old(turn->key_hash) : as_owner_hold(turn->key_hash);
 }
 
 /* Lock the key of an actor that has no row; false if somebody has. */

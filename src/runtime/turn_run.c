@@ -19,6 +19,7 @@
 #include "runtime/outgoing.h"
 #include "runtime/session.h"
 #include "state/actor.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -213,6 +214,8 @@ as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner)
 {
 	AsMessage  *first = &turn->messages[0];
 
+	if (!as_turn_hold(turn))
+		as_owner_need_slot(first->actor_type, first->actor_id);
 	turn->type = as_type_find(first->actor_type);
 	if (turn->type == NULL)
 	{

@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -252,6 +253,8 @@ as_actor_insert_many(AsPartition *partition, int n, text **ids, Datum *values)
 {
 	Run		   *run = begin_run(partition);
 
+	for (int i = 0; i < n; i++)
+		as_owner_need(partition->type_name, ids[i]);
 	run->n = n;
 	run->ids = ids;
 	run->values = values;
@@ -302,6 +305,7 @@ as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 		AsOutcome	outcome = AS_MISSING;
 
 		CHECK_FOR_INTERRUPTS();
+		as_owner_need(partition->type_name, ids[i]);
 
 		/*
 		 * Smaller ids first.  Where one actor was missing, the next ones

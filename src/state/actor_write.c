@@ -24,6 +24,7 @@
 #include "catalog/pg_collation.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "state/owner.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -139,6 +140,7 @@ as_actor_update(AsPartition *partition, text *id, AsWrite *write)
 	ItemPointerData place;
 	bool		done;
 
+	as_owner_need(partition->type_name, id);
 	ItemPointerSetInvalid(&next);
 	do
 	{
@@ -182,6 +184,7 @@ as_actor_delete(AsPartition *partition, text *id, AsWrite *write)
 	ItemPointerData next;
 	bool		done;
 
+	as_owner_need(partition->type_name, id);
 	as_actor_nwrites++;
 	ItemPointerSetInvalid(&next);
 	do
@@ -220,6 +223,7 @@ lock_newest(AsPartition *partition, text *id, LockTupleMode mode,
 	ItemPointerData next;
 	bool		done;
 
+	as_owner_need(partition->type_name, id);
 	ItemPointerSetInvalid(&next);
 	do
 	{
@@ -261,8 +265,10 @@ as_actor_try_lock(AsPartition *partition, text *id)
 HeapTuple
 as_actor_insert(AsPartition *partition, text *id, Datum value)
 {
-	HeapTuple	row = as_row_first(partition, id, value);
+	HeapTuple	row;
 
+	as_owner_need(partition->type_name, id);
+	row = as_row_first(partition, id, value);
 	if (partition->plain)
 	{
 		ExecStoreHeapTuple(row, partition->new_slot, true);
@@ -363,8 +369,10 @@ insert_if_missing(AsPartition *partition, text *id, HeapTuple row)
 static HeapTuple
 try_insert(AsPartition *partition, text *id, Datum value, bool last_try)
 {
-	HeapTuple	row = as_row_first(partition, id, value);
+	HeapTuple	row;
 
+	as_owner_need(partition->type_name, id);
+	row = as_row_first(partition, id, value);
 	if (!partition->plain)
 		row = as_executor_try_insert(partition, row, last_try);
 	else if (!insert_if_missing(partition, id, row))

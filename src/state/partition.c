@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "compat.h"
+#include "state/owner.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -91,6 +92,7 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 	Relation	rel;
 	Oid			pkey;
 
+	as_owner_check_member();
 	partition->type_name = type_name;
 	partition->type = lock_relation(type_name, lockmode);
 	if (partition->type == NULL)

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * give.c
+ *	  See give.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/give.h"
+
+#include "cluster/fault.h"
+#include "cluster/node.h"
+#include "cluster/peer.h"
+#include "cluster/settle.h"
+#include "executor/spi.h"
+#include "lib/slot_map.h"
+#include "state/owner.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* Whoever closed slots is gone after so many times actorstore.peer_timeout. */
+#define STUCK_TIMEOUTS	6
+
+/* ---- Slots that hold something ---- */
+
+#define ACTORS_OF(table) \
+	" UNION ALL SELECT actor_type, actor_id FROM actorstore." table
+
+void
+as_give_occupied(bool *occupied)
+{
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT DISTINCT actorstore.slot_of(a.actor_type, a.actor_id)::text FROM ("
+				  "SELECT actor_type, actor_id FROM actorstore.actor"
+				  ACTORS_OF("message") ACTORS_OF("timer") ACTORS_OF("dead_message") ACTORS_OF("dedup")
+				  ACTORS_OF("lease") ACTORS_OF("spawned") ACTORS_OF("link") ACTORS_OF("monitor")
+				  ACTORS_OF("supervisor") ACTORS_OF("child") ACTORS_OF("supervision_step")
+				  ACTORS_OF("supervision_restart") ACTORS_OF("group_member")
+				  ACTORS_OF("halted WHERE actor_id <> ''") ") AS a",
+				  0, NULL);
+	memset(occupied, 0, AS_SLOTS * sizeof(bool));
+	for (int i = 0; i < rows.nrows; i++)
+		occupied[as_cell_int(&rows, i, 0)] = true;
+}
+
+/* ---- Closing ---- */
+
+void
+as_give_close(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
+{
+	text	   *args[4] = {as_int_text(epoch), as_int_text(ballot), proposal};
+
+	if (!as_ballot_is_next(epoch, vote))
+		return;
+	as_ballot_check_epoch(epoch, proposal);
+	args[3] = as_int_text(as_node_need_self()->number);
+	vote->agreed = as_text_query(NULL, SPI_OK_UPDATE,
+								 "UPDATE actorstore.ballot AS b SET closed_by = promised, closed_at = clock_timestamp(),"
+								 " closing = ARRAY(SELECT n.place - 1 FROM jsonb_array_elements_text($3::jsonb -> 'owners')"
+								 " WITH ORDINALITY AS n (owner, place),"
+								 " (SELECT owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e"
+								 " WHERE e.owners[n.place] = $4::int AND n.owner::int <> $4::int)"
+								 " WHERE b.epoch = $1::bigint AND b.promised = $2::bigint",
+								 4, args) > 0;
+	as_ballot_read(epoch, vote);
+}
+
+void
+as_give_withdraw(int64 epoch, int64 ballot)
+{
+	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
+
+	as_ballot_lock();
+	as_text_query(NULL, SPI_OK_UPDATE,
+				  "UPDATE actorstore.ballot SET closing = '{}', closed_by = NULL,"
+				  " closed_at = CASE WHEN given <> '{}' THEN closed_at END"
+				  " WHERE epoch = $1::bigint AND closed_by = $2::bigint",
+				  2, args);
+}
+
+/* ---- Consent ---- */
+
+/* The slots that this ballot has closed. */
+static void
+read_closing(int64 epoch, int64 ballot, AsRows *slots)
+{
+	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
+
+	as_text_query(slots, SPI_OK_SELECT,
+				  "SELECT s::text FROM actorstore.ballot, unnest(closing) AS s"
+				  " WHERE epoch = $1::bigint AND closed_by = $2::bigint",
+				  2, args);
+}
+
+static void
+wait_for_holders(const AsRows *slots)
+{
+	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
+	text	   *args[1] = {as_int_text(actorstore_peer_timeout)};
+
+	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
+	as_owner_wait_for_many();
+	for (int i = 0; i < slots->nrows; i++)
+	{
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("slots of node \"%s\" are held by transactions for too long",
+							as_node_need_self()->name)));
+		as_owner_wait((int) as_cell_int(slots, i, 0));
+	}
+}
+
+/* Nobody can come any more, and all have gone: what is there now is all. */
+static void
+check_empty(const AsRows *slots)
+{
+	bool		occupied[AS_SLOTS];
+
+	as_give_occupied(occupied);
+	for (int i = 0; i < slots->nrows; i++)
+	{
+		int			slot = (int) as_cell_int(slots, i, 0);
+
+		if (occupied[slot])
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("slot %d of node \"%s\" is not empty", slot,
+							as_node_need_self()->name)));
+	}
+}
+
+void
+as_give_consent(int64 epoch, int64 ballot, int coordinator, AsVote *vote)
+{
+	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
+	AsRows		slots;
+
+	read_closing(epoch, ballot, &slots);
+	AS_FAULT("slots_closed");
+	as_settle(coordinator);
+	wait_for_holders(&slots);
+	if (!as_ballot_is_next(epoch, vote))
+		return;
+	check_empty(&slots);
+	vote->agreed = as_text_query(NULL, SPI_OK_UPDATE,
+								 "UPDATE actorstore.ballot SET given = given || closing, closing = '{}', closed_by = NULL"
+								 " WHERE epoch = $1::bigint AND closed_by = $2::bigint AND promised = $2::bigint",
+								 2, args) > 0;
+	as_ballot_read(epoch, vote);
+}
+
+/* ---- Left behind ---- */
+
+bool
+as_give_is_stuck(void)
+{
+	text	   *args[1] = {as_int_text(STUCK_TIMEOUTS * (int64) actorstore_peer_timeout)};
+
+	return as_text_query(NULL, SPI_OK_SELECT,
+						 "SELECT FROM actorstore.ballot WHERE closed_at < clock_timestamp() - $1::bigint * interval '1 ms'"
+						 " AND epoch > (SELECT max(epoch) FROM actorstore.epoch)",
+						 1, args) > 0;
+}

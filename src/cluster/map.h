@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * map.h
+ *	  What the tables say of nodes and slots, as one backend keeps it: for node.c.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_MAP_H
+#define AS_MAP_H
+
+#include "actorstore.h"
+#include "cluster/node.h"
+#include "utils/palloc.h"
+
+typedef struct AsCluster
+{
+	MemoryContext context;		/* it is in here */
+	int			count;
+	int			self;			/* -1: none */
+	bool		fenced;			/* a copy */
+	uint32		timeline;		/* on which that was found */
+	bool		gone;			/* was a node, is none any more */
+	bool		arriving;		/* is about to become one (arrival.h) */
+	int64		epoch;
+	AsNode		nodes[AS_MAX_NODES];
+	int16		owners[AS_SLOTS];	/* in nodes, -1: none */
+	bool		closed[AS_SLOTS];	/* about to be given away (give.h) */
+} AsCluster;
+
+/* Read the tables; the result is in a memory context of its own. */
+extern AsCluster *as_cluster_read(void);
+
+/* Was it read from this table? */
+extern bool as_cluster_concerns(Oid table);
+
+/* Where in nodes is the one of that number?  -1: nowhere. */
+extern int	as_cluster_find(const AsCluster *in, int number);
+
+#endif							/* AS_MAP_H */
