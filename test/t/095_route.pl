@@ -10,7 +10,8 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use Test::More;
 
-my @nodes = new_cluster('one', 'two', 'three');
+# nobody fetches the epochs that are made up here
+my @nodes = new_cluster('one', 'two', 'three', { settings => 'actorstore.resolver_interval = 1h' });
 my ($one, $two, $three) = @nodes;
 foreach my $node (@nodes)
 {

@@ -11,7 +11,8 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use Test::More;
 
-my @nodes = new_cluster('one', 'two', 'three', { login => 'peer', settings => 'deadlock_timeout = 10s' });
+# nobody fetches the epochs that are made up here
+my @nodes = new_cluster('one', 'two', 'three', { login => 'peer', settings => "deadlock_timeout = 10s\nactorstore.resolver_interval = 1h" });
 my ($one, $two, $three) = @nodes;
 foreach my $node (@nodes)
 {
