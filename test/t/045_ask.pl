@@ -85,17 +85,13 @@ sub napping
 	is($me->query(q{SELECT actorstore.ask('t', 'read', 'add', '7')}), '7', 'an actor');
 	$me->query(q{SELECT actorstore.ask('t', 'read', 'look')}) for 1 .. 20;
 	my $sizes = q{SELECT pg_current_wal_insert_lsn(), pg_snapshot_xmax(pg_current_snapshot())};
-	my ($before, $answers, $after);
 
-	# the server itself writes something now and then, as when it tidies up a page
-	foreach (1 .. 5)
-	{
-		$before = $looker->query($sizes);
-		$answers = $me->query(q{SELECT count(*) || ' ' || count(DISTINCT answer) || ' ' || min(answer) FROM
-			(SELECT actorstore.ask('t', 'read', 'look')::text AS answer FROM generate_series(1, 1000)) AS a});
-		$after = $looker->query($sizes);
-		last if $after eq $before;
-	}
+	# nobody who looks into a catalog finds a page to tidy up
+	$looker->query('VACUUM');
+	my $before = $looker->query($sizes);
+	my $answers = $me->query(q{SELECT count(*) || ' ' || count(DISTINCT answer) || ' ' || min(answer) FROM
+		(SELECT actorstore.ask('t', 'read', 'look')::text AS answer FROM generate_series(1, 1000)) AS a});
+	my $after = $looker->query($sizes);
 	is($answers, '1000 1 7', 'a thousand are answered');
 	is($after, $before, 'and leave no WAL and no xid');
 	$before = $looker->query($sizes);
