@@ -1302,7 +1302,9 @@ COMMENT ON FUNCTION actorstore.local_prepared(uuid) IS 'for other nodes: parts o
 CREATE FUNCTION actorstore.local_receipts(coordinator uuid, gids text[])
 RETURNS SETOF text
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT r.gid FROM actorstore.receipt AS r WHERE r.coordinator = $1 AND r.gid = ANY ($2)
+	-- by the whole key, of which the transaction's number stands in the global id: there may be thousands of both
+	SELECT r.gid FROM unnest($2) AS asked (gid)
+	JOIN actorstore.receipt AS r ON r.coordinator = $1 AND r.gid = asked.gid AND r.full_xid = nullif(split_part(asked.gid, '_', 5), '')::xid8
 $$;
 COMMENT ON FUNCTION actorstore.local_receipts(uuid, text[]) IS 'for other nodes: which of these parts of their transactions are committed here';
 
