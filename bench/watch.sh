@@ -1,22 +1,25 @@
 #!/bin/bash
 # Claim: to be watched costs nearly nothing: all views read once a second, and messages followed or not.
-: "${DURATION:=3}"
-: "${PAIRS:=11}"
+: "${DURATION:=1}"
+: "${PAIRS:=61}"
 . "$(dirname "$0")/lib.sh"
-FULL_DURATION=3 FULL_PAIRS=11
+FULL_DURATION=1 FULL_PAIRS=61
 actors=1000 messages=2000
-estimate $((PAIRS * 6)) $((DURATION + 1))
+starts=$(((PAIRS + 5) / 6)) windows=5
+estimate $((PAIRS * 4 + starts * 2 * (windows + 2))) "$DURATION"
+rounds_are="$PAIRS rounds of four, each of them once a round for $DURATION s, the order reversed every other round (ABBA); then $starts of two"
 
 begin 'What it costs to be watched' <<END
 $(thousands $messages) messages go from actor to actor, of which there are $(thousands $actors): each turn's handler, in PL/pgSQL, adds 1 to a counter in the state and sends
 one message to another actor by chance. Nobody else uses the server: its two workers have all $cores cores. Counted is what stat_types
 says was handled between two looks, $DURATION s apart; in the end the counters in the states must be what was handled, and as many messages
-wait as were sent first. Off, 1 %, all and watched take turns on a server that goes on; for bare and hooks it is started again each time.
+wait as were sent first. Off, 1 %, all and watched take turns on a server that goes on; for bare and hooks it is started again each time,
+and what counts is the median of $windows windows of $DURATION s. The rounds are short and many, as what else a machine does changes slowly.
 
 - bare: a library built without the hooks of \`trace_messages\` (-DAS_WITHOUT_TRACE)
 - hooks, off: as it is installed, \`trace_messages = off\`; nobody looks
 - 1 %, all: \`trace_messages\` = 0.01 and on
-- watched: off, and one session reads all of these once a second: stat_types, stat_queues, stat_actors, stat_latency, stat_workers, stat_scheduler,
+- watched: off, and one session, connected before, reads all of these once a second: stat_types, stat_queues, stat_actors, stat_latency, stat_workers, stat_scheduler,
   stat_requests, stat_subscriptions, stat_leases, trace, and the queries of metrics/queries.yaml but for the doctor's
 END
 
@@ -35,7 +38,7 @@ mkdir -p "$work/source"
 cp "$library" "$work/hooks.so"
 cp -r "$bench/../Makefile" "$bench/../actorstore.control" "$bench/../src" "$bench/../sql" "$work/source"
 find "$work/source" -name '*.[od]' -delete
-make -s -C "$work/source" PG_CPPFLAGS="-Isrc -DAS_WITHOUT_TRACE" actorstore.so >"$work/make.log" 2>&1 || { cat "$work/make.log" >&2; exit 1; }
+make -s -C "$work/source" COPT="-DAS_WITHOUT_TRACE" actorstore.so >"$work/make.log" 2>&1 || { cat "$work/make.log" >&2; exit 1; }
 cp "$work/source/actorstore.so" "$work/bare.so"
 if cmp -s "$work/bare.so" "$work/hooks.so"; then say 'both libraries are the same'; exit 1; fi
 
@@ -60,7 +63,7 @@ BEGIN
 END \$\$;
 SQL
 
-# What a watcher asks: a psql script that goes on until it is ended.
+# What a watcher asks at each look.
 {
 	sed -n '/query: |/,/metrics:/p' "$bench/../metrics/queries.yaml" | awk '
 		/query: \|/ {query = ""; next}
@@ -72,25 +75,32 @@ SQL
 	done
 } >"$work/views.sql"
 
-watch() {
-	touch "$work/watching"
-	while [ -e "$work/watching" ]; do
-		cat "$work/views.sql"
-		echo 'INSERT INTO looks DEFAULT VALUES;'
-		sleep 1
-	done | sql >/dev/null 2>"$work/watch.log"
+# A session that does what comes through descriptor 9.
+watcher=''
+connect_watcher() {
+	rm -f "$work/looks"
+	mkfifo "$work/looks"
+	sql <"$work/looks" >/dev/null 2>"$work/watch.log" &
+	watcher=$!
+	exec 9>"$work/looks"
+	cat "$work/views.sql" >&9
 }
 
-end_watch() {
-	rm "$work/watching"
-	if ! wait "$1" || [ -s "$work/watch.log" ]; then
+end_watcher() {
+	exec 9>&-
+	if ! wait $watcher || [ -s "$work/watch.log" ]; then
 		cat "$work/watch.log" >&2
 		return 1
 	fi
-	if [ "$(sql -c 'SELECT count(*) FROM looks')" -lt "$DURATION" ]; then
-		say 'nobody has looked'
-		return 1
-	fi
+}
+
+# watch: DURATION looks, one a second.
+watch() {
+	local look
+	for ((look = 0; look < DURATION; look++)); do
+		{ cat "$work/views.sql"; echo 'INSERT INTO looks DEFAULT VALUES;'; } >&9
+		sleep 1
+	done
 }
 
 start_again() {
@@ -133,20 +143,24 @@ follow() {
 
 # one_run SIDE: messages handled a second.
 one_run() {
-	local before watcher
+	local before looking window
 	case $1 in
 		bare | hooks)
 			begin_work "$1" >&2
-			measure
+			for ((window = 0; window < windows; window++)); do measure; done | median
 			end_work >&2
 			;;
 		off) measure ;;
 		watched)
-			sql -c 'TRUNCATE looks'
+			before=$(sql -c 'SELECT count(*) FROM looks')
 			watch &
-			watcher=$!
+			looking=$!
 			measure
-			end_watch $watcher
+			wait $looking
+			if [ "$(sql -c 'SELECT count(*) FROM looks')" -lt $((before + DURATION)) ]; then
+				say 'nobody has looked'
+				return 1
+			fi
 			;;
 		sampled | all)
 			before=$(traced)
@@ -189,13 +203,15 @@ load() { :; }
 
 table 'what' 'messages/s'
 begin_work hooks
+connect_watcher
 rounds - 0 off sampled all watched
+end_watcher
 look=$(look_ms)
 end_work
 row 'watched: all views read once a second' watched off 'nobody looks' 0.98
 row 'trace_messages = 0.01' sampled off 'off' 0.98
 row 'trace_messages = on' all off 'off' -
-rounds - 0 hooks bare
+PAIRS=$starts rounds - 0 hooks bare
 row 'trace_messages = off' hooks bare 'a library without its hooks' 0.98
 write ''
 write "A look at all of it takes $look ms while both workers are busy, with $messages messages waiting."
