@@ -95,6 +95,18 @@ $two->safe_psql('d', "UPDATE t SET n = $n");
 $one->safe_psql('d', 'DELETE FROM actorstore.decision');
 settled('lost, and put right');
 
+# A point to restore to is not made between a decision's row and its commit.
+stop_at('K4');
+my $point = ActorstoreTest::Session->new($one, 'd');
+$point->start(q{SELECT string_agg(node_name, ' ' ORDER BY node_name) FROM actorstore.restore_point('k4')});
+ok(comes_true($one, 'd', q{EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'actorstore.decision'::regclass)}), 'a point to restore to waits for a decision');
+release($one, 'K4');
+answer();
+is($point->finish, 'one three two', 'and is made after it');
+$point->quit;
+settled('a point to restore to');
+values_are($n, 'a point to restore to');
+
 # Orphans: of this node, by a transaction that is over, prepared late.
 my ($uuid, $incarnation) = split /\|/, $one->safe_psql('d', 'SELECT node_uuid, incarnation FROM actorstore.node WHERE is_self');
 my $boot = $one->safe_psql('d', 'SELECT boot FROM actorstore.boot ORDER BY started_at DESC LIMIT 1');
