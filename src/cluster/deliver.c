@@ -161,6 +161,13 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 	message->dedup_key = short_text(letter, AS_TEXT_DEDUP_KEY, "a dedup_key", false);
 	if ((message->sender_type == NULL) != (message->sender_id == NULL))
 		refuse("half a sender");
+	if (as_is_system(message->name))
+	{
+		/* who takes them trusts what is in them */
+		arrival->reason.reason = "not understood";
+		arrival->reason.sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+		arrival->reason.error = "messages of the system do not come from other nodes";
+	}
 	message->body = json_value(letter, AS_TEXT_BODY, &arrival->reason);
 	message->headers = json_value(letter, AS_TEXT_HEADERS, &arrival->reason);
 	if (size_of(message->body) + size_of(message->headers) > (Size) actorstore_max_message_size)
@@ -258,7 +265,8 @@ set_timer(Arrival *arrival)
 										VARSIZE_ANY_EXHDR(message->actor_id));
 		as_outbox_put(node, arrival->kind, message, 1);
 	}
-	else if (!as_timer_wire_set(message, &arrival->reason))
+	else if (arrival->reason.reason != NULL ||
+			 !as_timer_wire_set(message, &arrival->reason))
 		bury(arrival);
 	CommandCounterIncrement();
 }

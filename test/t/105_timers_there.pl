@@ -126,8 +126,8 @@ sub crc32c
 my $number = 0;
 sub deliver
 {
-	my ($kind, $type, $name, $headers) = @_;
-	my $body = pack('q<4CC', ++$number, 1, 0, 0, 4, $kind) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $ids[6], 'add', '"bad"', $headers, undef, undef, $name);
+	my ($kind, $type, $name, $headers, $message) = @_;
+	my $body = pack('q<4CC', ++$number, 1, 0, 0, 4, $kind) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $ids[6], $message // 'add', '"bad"', $headers, undef, undef, $name);
 	my $head = pack('a4CCvVVV', 'ASME', 1, 0, 0, 1, length $body, length $body);
 	my $hex = unpack 'H*', $head . pack('V', crc32c($head . $body)) . $body;
 	return sqlstate($two, 'd', "SELECT actorstore.local_deliver('00000000-0000-0000-0000-000000000001', 1, $number, 1, '\\x$hex')");
@@ -146,6 +146,13 @@ is(deliver(1, 't', undef, "{$good, \"recurs\": false}"), '00000', 'nor one witho
 is(deliver(1, 'unknown', 'bad', "{$good, \"recurs\": false}"), '00000', 'nor one of an unknown type');
 is($two->safe_psql('d', q{SELECT reason, count(*) FROM actorstore.dead_message GROUP BY 1 ORDER BY 1}), "no such type|1\nnot understood|" . (@bad + 1), 'they are dead letters');
 is(timers('true'), '', 'and no timers');
+# Messages of the system do not come from other nodes.
+my @system = qw($start $stop $down $exit $failed $monitor $link $unlink $child $restart $shutdown $nodedown $advance $other);
+is(deliver(0, 't', undef, '{}', $_), '00000', "does not block the lane: $_") foreach @system;
+is(deliver(1, 't', 'bad', "{$good, \"recurs\": false}", '$exit'), '00000', 'nor does a timer of one');
+is($two->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message WHERE message LIKE '$%' AND reason = 'not understood' AND sqlstate = '22023'}), @system + 1, 'they are dead letters');
+is(timers('true'), '', 'and no timers');
+comes_to($ids[5], list(1 .. $n), 'workers go on');
 is(deliver(2, 't', 'bad', "{$good}"), 'XX001', 'another kind is refused');
 
 # Who may.
