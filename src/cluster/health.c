@@ -384,7 +384,7 @@ actorstore_local_heartbeat(PG_FUNCTION_ARGS)
 	check_target(PG_GETARG_UUID_P(0));
 	if (as_node_by_number(PG_GETARG_INT16(1)) != NULL)
 		as_board_count(PG_GETARG_INT16(1), AS_HEALTH_RECEIVED);
-	gossip = as_board_lock(true, &here);
+	gossip = as_board_lock(nheard > 0, &here);
 	if (gossip == NULL)
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 	for (int i = 0; i < nheard; i++)
