@@ -23,6 +23,10 @@
 #define THRESHOLD	8.0
 #define MAX_NODES	200
 
+/* bytes of a question and an answer with nothing new in them, as they leave the socket */
+#define QUESTION	292
+#define ANSWER		150
+
 typedef struct Node
 {
 	bool		dead;
@@ -77,10 +81,10 @@ probe(Node *from, int target)
 	AsPhi	   *phi = &from->phi[target];
 
 	beats++;
-	bytes += 100;
+	bytes += QUESTION;
 	if (to->dead || cut((int) (from - nodes), number))
 		return;
-	bytes += 100;
+	bytes += ANSWER;
 	if (as_gossip_hash(&from->gossip) != as_gossip_hash(&to->gossip))
 	{
 		AsVclock   *ours = as_gossip_clock(&from->gossip);
