@@ -74,7 +74,7 @@ $idle->quit;
 # The answer to COMMIT PREPARED is lost: the receipt proves it.
 my $before = resolved();
 start_transaction();
-my $done = at_word($proxy, 'COMMIT PREPARED', 'lose answer');
+my $done = at_word($proxy, 'COMMIT PREPARED', 'lose');
 like($session->query('COMMIT'), qr/WARNING/, 'the answer to COMMIT PREPARED is lost');
 wait_for_file($done);
 settled('answer lost');
