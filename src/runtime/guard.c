@@ -6,7 +6,9 @@
  *	- Handlers must not use temporary tables or LISTEN: both would stay in a
  *	  worker's session, and neither works in every turn.
  *	- Whoever drops, renames, moves or copies a database needs it for
- *	  himself: its workers leave first.
+ *	  himself: its workers leave first.  So they do for who drops the extension,
+ *	  which locks one of its objects after another: a turn under way would hold
+ *	  some and want others.
  *	- COMMIT PREPARED runs no callback of the transaction that it commits:
  *	  unless that is known to have nothing to tell (prepared.h), the mailboxes
  *	  are looked through, and what it may have changed in types is looked at.
@@ -107,7 +109,24 @@ check_handler_commit(XactEvent event, void *arg)
 
 /* ---- Databases ---- */
 
-/* The database that nobody else may use during the command, or InvalidOid. */
+/* Is this DROP EXTENSION actorstore, or of the schema of that name? */
+static bool
+drops_extension(const DropStmt *statement)
+{
+	ListCell   *cell;
+
+	if (statement->removeType != OBJECT_EXTENSION &&
+		statement->removeType != OBJECT_SCHEMA)
+		return false;
+	foreach(cell, statement->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), "actorstore") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The database that no worker may be in during the command, or InvalidOid. */
 static Oid
 wanted_alone(Node *statement)
 {
@@ -140,6 +159,10 @@ wanted_alone(Node *statement)
 					option->arg != NULL)
 					name = defGetString(option);
 			}
+			break;
+		case T_DropStmt:
+			if (drops_extension((DropStmt *) statement))
+				return MyDatabaseId;
 			break;
 		default:
 			break;

@@ -241,6 +241,12 @@ is($node->safe_psql('copy', q{SELECT count(*) FROM pg_stat_activity WHERE backen
 is($node->safe_psql('copy', q{SELECT actorstore.cancel_timer('t', 'busy', 'n'), actorstore.set_timer('t', 'unfenced', 'n', 'count', after => '0'), actorstore.unfence()}), 't||t', 'unfenced');
 ok(comes_true($node, 'copy', q{EXISTS (SELECT FROM actorstore.actor_t WHERE actor_id = 'unfenced')}), 'they fire');
 is(sqlstate($node, 'postgres', 'DROP DATABASE copy'), '00000', 'dropped');
+sql(q{CREATE FUNCTION slow(jsonb, jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE r text; BEGIN PERFORM pg_sleep(1);
+	FOR r IN SELECT format('SELECT FROM %s LIMIT 1', oid::regclass) FROM pg_class WHERE relnamespace = 'actorstore'::regnamespace AND relkind = 'v' AND has_table_privilege(oid, 'SELECT') ORDER BY random()
+	LOOP EXECUTE r; END LOOP; RETURN NULL; END $$;
+	SELECT actorstore.create_type('slow'), actorstore.set_handler('slow', 'm', 'slow(jsonb, jsonb)'), actorstore.send('slow', 'a', 'm')});
+becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'actorstore worker')}, 'a turn that will want more locks');
 is(sqlstate($node, 'd', 'SET client_min_messages = warning; DROP EXTENSION actorstore CASCADE'), '00000', 'the extension is dropped while timers fire');
 becomes_true(q{NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore steward')}, 'the steward goes');
 sql(q{CREATE EXTENSION actorstore; SELECT actorstore.create_type('t'), actorstore.set_handler('t', '*', 'count(jsonb, jsonb)'), actorstore.set_timer('t', 'anew', 'n', 'count', after => '0'), actorstore.set_timer('t', 'busy', 'n', 'count', every => '1 ms')});
