@@ -226,6 +226,8 @@ OBJS = \
 	src/api/timers.o \
 	src/api/inside.o \
 	src/api/ask_there.o \
+	src/api/chore.o \
+	src/api/groups.o \
 	src/api/ask.o \
 	src/api/outside_json.o \
 	src/api/outside.o \

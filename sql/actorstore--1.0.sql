@@ -1475,6 +1475,25 @@ COMMENT ON FUNCTION actorstore.local_type(text, bigint, text, text, boolean, tex
 	text, int, text, int, interval, interval, interval, text, float8, int, boolean)
 	IS 'for other nodes: change a type, its handlers or its rights here as well; returns its owner';
 
+CREATE FUNCTION actorstore.local_chore(caller text, epoch bigint, kind "char", actor_type text, actor_id text, amount bigint,
+	group_name text, owner text, OUT is_mine boolean, OUT result bigint)
+AS 'MODULE_PATHNAME', 'actorstore_local_chore' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_chore(text, bigint, "char", text, text, bigint, text, text)
+	IS 'for other nodes: pause or resume an actor that lives here, let it join or leave a group, see to its dead letters';
+
+CREATE FUNCTION actorstore.local_group_owner(caller text, epoch bigint, group_name text, OUT is_mine boolean, OUT owner text)
+AS 'MODULE_PATHNAME', 'actorstore_local_group_owner' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_group_owner(text, bigint, text) IS 'for other nodes: whose a group is, by what is known here';
+
+CREATE FUNCTION actorstore.local_group_members(caller text, epoch bigint, group_name text, OUT actor_type text, OUT actor_id text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_local_group_members' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_group_members(text, bigint, text) IS 'for other nodes: who is in a group here';
+
+REVOKE ALL ON FUNCTION actorstore.local_chore(text, bigint, "char", text, text, bigint, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION actorstore.local_group_owner(text, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION actorstore.local_group_members(text, bigint, text) FROM PUBLIC;
+
 CREATE FUNCTION actorstore.local_ask(caller text, epoch bigint, kind "char", actor_type text, actor_id text, message text, body jsonb,
 	timeout_us bigint, dedup_key text, OUT is_mine boolean, OUT answer jsonb)
 AS 'MODULE_PATHNAME', 'actorstore_local_ask' LANGUAGE C VOLATILE;

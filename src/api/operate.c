@@ -11,8 +11,10 @@
 
 #include "access/xlog.h"
 #include "api/args.h"
+#include "api/chore.h"
 #include "catalog/pg_type.h"
 #include "cluster/node.h"
+#include "cluster/route.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/halt.h"
@@ -21,7 +23,9 @@
 #include "runtime/supervise.h"
 #include "state/catalog.h"
 #include "state/identity.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(actorstore_pause);
 PG_FUNCTION_INFO_V1(actorstore_resume);
@@ -31,90 +35,158 @@ PG_FUNCTION_INFO_V1(actorstore_unfence);
 PG_FUNCTION_INFO_V1(actorstore_identity_changed);
 PG_FUNCTION_INFO_V1(actorstore_has_type_privilege);
 
+/* ---- What is done with actors ---- */
+
 /* The type to be operated on, which the current role must own. */
 static AsType *
-own_type(text *name, const char *function)
+own_type(text *name)
 {
-	AsType	   *type;
+	AsType	   *type = as_type_get(name);
 
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
-	type = as_type_get(name);
 	as_type_check_owner(type);
 	return type;
 }
 
-static text *
-arg_id_or_null(FunctionCallInfo fcinfo, int n)
+/* The actor, or all of the type, as the first arguments say. */
+static void
+arg_chore(FunctionCallInfo fcinfo, AsChore *chore, AsChoreKind kind,
+		  const char *function)
 {
-	return PG_ARGISNULL(n) ? NULL : as_arg_id(fcinfo, n);
+	memset(chore, 0, sizeof(AsChore));
+	chore->kind = kind;
+	chore->type = as_arg_type(fcinfo, 0);
+	if (kind != AS_CHORE_PURGE && !PG_ARGISNULL(1))
+		chore->id = as_arg_id(fcinfo, 1);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	(void) own_type(chore->type);
+}
+
+static int64
+do_chore(AsChore *chore)
+{
+	return chore->id != NULL ? as_chore_do(chore) : as_chore_do_everywhere(chore);
 }
 
 Datum
 actorstore_pause(PG_FUNCTION_ARGS)
 {
-	text	   *name = as_arg_type(fcinfo, 0);
-	text	   *id = arg_id_or_null(fcinfo, 1);
-	AsType	   *type = own_type(name, "actorstore.pause()");
+	AsChore		chore;
 
-	if (id != NULL && as_actor_halt(type, name, id) >= AS_STOPPED)
+	arg_chore(fcinfo, &chore, AS_CHORE_PAUSE, "actorstore.pause()");
+	(void) do_chore(&chore);
+	PG_RETURN_VOID();
+}
+
+/*
+ * A type that is paused is so on a node that comes, too: either that one is told
+ * of it, or this is told of that one (cluster/registry.h).
+ */
+static void
+lock_registry(const AsChore *chore)
+{
+	if (chore->id == NULL && as_node_self() != NULL)
+		LockRelationOid(as_catalog()->type, RowExclusiveLock);
+}
+
+int64
+as_pause_here(const AsChore *chore)
+{
+	AsType	   *type = own_type(chore->type);
+
+	lock_registry(chore);
+	if (chore->id != NULL && as_actor_halt(type, chore->type, chore->id) >= AS_STOPPED)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_HALTED),
-				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),
-						text_to_cstring(id))));
-	as_halt(name, id, AS_PAUSED, NULL);
-	PG_RETURN_VOID();
+				 errmsg("actor (%s, %s) is stopped", text_to_cstring(chore->type),
+						text_to_cstring(chore->id))));
+	as_halt(chore->type, chore->id, AS_PAUSED, NULL);
+	return 0;
 }
 
 Datum
 actorstore_resume(PG_FUNCTION_ARGS)
 {
-	text	   *name = as_arg_type(fcinfo, 0);
-	text	   *id = arg_id_or_null(fcinfo, 1);
+	AsChore		chore;
 
-	AsType	   *type = own_type(name, "actorstore.resume()");
-	bool		stopped = id != NULL &&
-	as_actor_halt(type, name, id) >= AS_STOPPED;
-	bool		halted = as_unhalt(name, id);
-
-	if (halted && stopped)
-		as_supervise_revived(name, id);
-	PG_RETURN_BOOL(halted);
+	arg_chore(fcinfo, &chore, AS_CHORE_RESUME, "actorstore.resume()");
+	PG_RETURN_BOOL(do_chore(&chore) > 0);
 }
 
+int64
+as_resume_here(const AsChore *chore)
+{
+	AsType	   *type = own_type(chore->type);
+	bool		stopped = chore->id != NULL &&
+		as_actor_halt(type, chore->type, chore->id) >= AS_STOPPED;
+	bool		halted;
+
+	lock_registry(chore);
+	halted = as_unhalt(chore->type, chore->id);
+	if (halted && stopped)
+		as_supervise_revived(chore->type, chore->id);
+	return halted ? 1 : 0;
+}
+
+/*
+ * What another node could not be sent for want of room is a dead letter here:
+ * one actor's are sought here, too.
+ */
 Datum
 actorstore_redrive(PG_FUNCTION_ARGS)
 {
-	text	   *name = as_arg_type(fcinfo, 0);
-	text	   *id = arg_id_or_null(fcinfo, 1);
-	AsType	   *type = own_type(name, "actorstore.redrive()");
+	AsChore		chore;
+	int64		done = 0;
 
+	arg_chore(fcinfo, &chore, AS_CHORE_REDRIVE, "actorstore.redrive()");
 	if (!PG_ARGISNULL(2) && PG_GETARG_INT32(2) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_rows must be at least 1")));
-	PG_RETURN_INT64(as_redrive(type, name, id,
-							   PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2)));
+	chore.amount = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	if (chore.id != NULL && as_route_find(chore.type, chore.id) != NULL)
+	{
+		done = as_redrive_here(&chore);
+		if (chore.amount > 0 && (chore.amount -= done) <= 0)
+			PG_RETURN_INT64(done);
+	}
+	PG_RETURN_INT64(done + do_chore(&chore));
+}
+
+int64
+as_redrive_here(const AsChore *chore)
+{
+	return as_redrive(own_type(chore->type), chore->type, chore->id, chore->amount);
 }
 
 Datum
 actorstore_purge_dead_letters(PG_FUNCTION_ARGS)
 {
-	text	   *name = as_arg_type(fcinfo, 0);
+	AsChore		chore;
+
+	arg_chore(fcinfo, &chore, AS_CHORE_PURGE, "actorstore.purge_dead_letters()");
+	as_reject_null(fcinfo, 1, "before");
+	chore.amount = PG_GETARG_TIMESTAMPTZ(1);
+	PG_RETURN_INT64(do_chore(&chore));
+}
+
+int64
+as_purge_here(const AsChore *chore)
+{
 	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum		values[2] = {PointerGetDatum(name)};
+	Datum		values[2] = {PointerGetDatum(chore->type), TimestampTzGetDatum(chore->amount)};
 	AsAdmin		admin;
 	int64		n;
 
-	(void) own_type(name, "actorstore.purge_dead_letters()");
-	as_reject_null(fcinfo, 1, "before");
-	values[1] = PG_GETARG_DATUM(1);
+	(void) own_type(chore->type);
 	as_admin_begin(&admin);
 	n = (int64) as_admin_execute("DELETE FROM actorstore.dead_message WHERE actor_type = $1 AND died_at < $2",
 								 SPI_OK_DELETE, 2, types, values, NULL);
 	as_admin_leave(&admin);
-	PG_RETURN_INT64(n);
+	return n;
 }
+
+/* ---- Copies of a database ---- */
 
 /* Other nodes shall see that this is not the database that they knew. */
 static void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * supervision.c
- *	  The SQL functions about links, monitors, supervisors and groups.
+ *	  The SQL functions about links, monitors and supervisors.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -13,7 +13,6 @@
 #include "api/inside.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "runtime/groups.h"
 #include "runtime/links.h"
 #include "runtime/supervise.h"
 #include "state/catalog.h"
@@ -29,9 +28,6 @@ PG_FUNCTION_INFO_V1(actorstore_demonitor);
 PG_FUNCTION_INFO_V1(actorstore_supervise);
 PG_FUNCTION_INFO_V1(actorstore_unsupervise);
 PG_FUNCTION_INFO_V1(actorstore_purge_supervision_log);
-PG_FUNCTION_INFO_V1(actorstore_join_group);
-PG_FUNCTION_INFO_V1(actorstore_leave_group);
-PG_FUNCTION_INFO_V1(actorstore_broadcast);
 
 /* ---- Links and monitors ---- */
 
@@ -203,74 +199,4 @@ actorstore_purge_supervision_log(PG_FUNCTION_ARGS)
 								 SPI_OK_DELETE, 2, types, values, NULL);
 	as_admin_leave(&admin);
 	PG_RETURN_INT64(n);
-}
-
-/* ---- Groups ---- */
-
-static text *
-arg_group(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("group_name must not be NULL")));
-	as_check_name("group_name", PG_GETARG_TEXT_PP(n));
-	return PG_GETARG_TEXT_PP(n);
-}
-
-Datum
-actorstore_join_group(PG_FUNCTION_ARGS)
-{
-	text	   *group = arg_group(fcinfo, 0);
-	text	   *name = as_arg_type(fcinfo, 1);
-	text	   *id = as_arg_id(fcinfo, 2);
-	AsPartition partition;
-
-	/* the type is not to be dropped before this commits */
-	PreventCommandIfReadOnly("actorstore.join_group()");
-	PreventCommandIfParallelMode("actorstore.join_group()");
-	(void) as_type_get(name);
-	as_partition_open_for(&partition, name, AS_PRIV_WRITE, false,
-						  RowExclusiveLock);
-	as_partition_close(&partition);
-	if (as_actor_halt(partition.type, name, id) >= AS_STOPPED)
-		ereport(ERROR,
-				(errcode(AS_ERRCODE_HALTED),
-				 errmsg("actor (%s, %s) is stopped", text_to_cstring(name),
-						text_to_cstring(id))));
-	PG_RETURN_BOOL(as_group_join(group, name, id));
-}
-
-Datum
-actorstore_leave_group(PG_FUNCTION_ARGS)
-{
-	text	   *group = arg_group(fcinfo, 0);
-	text	   *name = as_arg_type(fcinfo, 1);
-	text	   *id = as_arg_id(fcinfo, 2);
-	AsType	   *type;
-
-	PreventCommandIfReadOnly("actorstore.leave_group()");
-	PreventCommandIfParallelMode("actorstore.leave_group()");
-	type = as_type_get(name);
-	as_type_check(type, AS_PRIV_WRITE);
-	PG_RETURN_BOOL(as_group_leave(group, type, name, id));
-}
-
-static void
-check_may_send(text *type)
-{
-	as_type_check(as_type_get(type), AS_PRIV_SEND);
-}
-
-Datum
-actorstore_broadcast(PG_FUNCTION_ARGS)
-{
-	text	   *group = arg_group(fcinfo, 0);
-	text	   *message = as_arg_message(fcinfo, 1);
-
-	PreventCommandIfReadOnly("actorstore.broadcast()");
-	PreventCommandIfParallelMode("actorstore.broadcast()");
-	PG_RETURN_INT64(as_group_broadcast(group, message,
-									   PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
-									   check_may_send));
 }

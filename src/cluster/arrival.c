@@ -31,7 +31,8 @@ as_arrival_types(void)
 				  "SELECT jsonb_build_object("
 				  "'types', coalesce((SELECT jsonb_agg(to_jsonb(t)) FROM actorstore.type AS t), '[]'),"
 				  "'handlers', coalesce((SELECT jsonb_agg(to_jsonb(h)) FROM actorstore.handler AS h), '[]'),"
-				  "'grants', coalesce((SELECT jsonb_agg(to_jsonb(g)) FROM actorstore.type_grant AS g), '[]'))::text",
+				  "'grants', coalesce((SELECT jsonb_agg(to_jsonb(g)) FROM actorstore.type_grant AS g), '[]'),"
+				  "'pauses', coalesce((SELECT jsonb_agg(to_jsonb(p)) FROM actorstore.halted AS p WHERE actor_id = ''), '[]'))::text",
 				  0, NULL);
 	return as_cell(&rows, 0, 0);
 }
@@ -145,6 +146,11 @@ take_types(text *types)
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.type_grant SELECT * FROM jsonb_populate_recordset(NULL::actorstore.type_grant, $1::jsonb -> 'grants')"
 				  " ON CONFLICT DO NOTHING",
+				  1, &types);
+
+	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.halted WHERE actor_id = ''", 0, NULL);
+	as_text_query(NULL, SPI_OK_INSERT,
+				  "INSERT INTO actorstore.halted SELECT * FROM jsonb_populate_recordset(NULL::actorstore.halted, $1::jsonb -> 'pauses')",
 				  1, &types);
 
 	/* every backend reads the types anew */

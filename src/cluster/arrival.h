@@ -22,7 +22,7 @@
 
 #include "utils/uuid.h"
 
-/* Types, handlers and rights, as JSON. */
+/* Types, handlers, rights, and which types are paused, as JSON. */
 extern text *as_arrival_types(void);
 
 /*

@@ -51,6 +51,14 @@ as_route_is_mine(const text *type, const text *id, int64 epoch)
 		as_node_owner(hash_of(type, id)) == self;
 }
 
+bool
+as_route_knows(int64 epoch)
+{
+	if (epoch > as_node_epoch())
+		AcceptInvalidationMessages();
+	return as_node_self() != NULL && epoch == as_node_epoch();
+}
+
 void
 as_route_learn(void)
 {

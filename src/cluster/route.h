@@ -56,6 +56,9 @@ extern const AsNode *as_route_find(const text *type, const text *id);
  */
 extern bool as_route_is_mine(const text *type, const text *id, int64 epoch);
 
+/* The same for what all nodes do: is that the map in force here? */
+extern bool as_route_knows(int64 epoch);
+
 /* Somebody has said that an actor is not his: look whose it is. */
 extern void as_route_learn(void);
 

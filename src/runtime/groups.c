@@ -10,6 +10,7 @@
 #include "runtime/groups.h"
 
 #include "common/hashfn.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "runtime/send.h"
 #include "runtime/turn.h"
@@ -39,35 +40,41 @@ lock_group(const text *group)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Whose group it is: the current role's if there is none. */
-static Oid
-owner_of(text *group)
+/* 42501 unless the group is the current role's. */
+static void
+check_owner(const text *group, Oid owner)
 {
-	text	   *args[1] = {group};
-	AsRows		rows;
-	Oid			owner;
-
-	if (as_text_query(&rows, SPI_OK_SELECT,
-					  "SELECT owner::oid::bigint::text FROM actorstore.group_member WHERE group_name = $1 LIMIT 1",
-					  1, args) == 0)
-		return GetUserId();
-	owner = (Oid) as_cell_int(&rows, 0, 0);
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of group \"%s\"", text_to_cstring(group)),
 				 errdetail("A group belongs to the role that made its first member join.")));
-	return owner;
 }
 
-bool
-as_group_join(text *group, text *type, text *id)
+/* Whose group it is; InvalidOid if there is none. */
+static Oid
+find_owner(text *group, const char *sql)
 {
-	text	   *args[4] = {group, type, id};
+	text	   *args[1] = {group};
+	AsRows		rows;
 
-	as_owner_need(type, id);
-	lock_group(group);
-	args[3] = as_int_text(owner_of(group));
+	if (as_text_query(&rows, SPI_OK_SELECT, sql, 1, args) == 0)
+		return InvalidOid;
+	return (Oid) as_cell_int(&rows, 0, 0);
+}
+
+static Oid
+owner_here(text *group)
+{
+	return find_owner(group, "SELECT owner::oid::bigint::text FROM actorstore.group_member"
+					  " WHERE group_name = $1 LIMIT 1");
+}
+
+static bool
+insert(text *group, text *type, text *id, Oid owner)
+{
+	text	   *args[4] = {group, type, id, as_int_text(owner)};
+
 	return as_text_query(NULL, SPI_OK_INSERT,
 						 "INSERT INTO actorstore.group_member (group_name, actor_type, actor_id, owner)"
 						 " VALUES ($1, $2, $3, $4::oid) ON CONFLICT DO NOTHING",
@@ -75,38 +82,117 @@ as_group_join(text *group, text *type, text *id)
 }
 
 bool
+as_group_join(text *group, text *type, text *id)
+{
+	Oid			owner;
+
+	as_owner_need(type, id);
+	owner = as_group_lock(group);
+	return as_group_join_first(group, type, id, OidIsValid(owner) ? owner : GetUserId());
+}
+
+bool
+as_group_join_others(text *group, text *type, text *id, bool *joined)
+{
+	Oid			owner;
+
+	as_owner_need(type, id);
+	owner = find_owner(group,
+					   "SELECT owner::oid::bigint::text FROM actorstore.group_member"
+					   " WHERE group_name = $1 LIMIT 1 FOR KEY SHARE");
+	if (!OidIsValid(owner))
+		return false;
+	*joined = as_group_join_first(group, type, id, owner);
+	return true;
+}
+
+Oid
+as_group_lock(text *group)
+{
+	lock_group(group);
+	return owner_here(group);
+}
+
+bool
+as_group_join_first(text *group, text *type, text *id, Oid owner)
+{
+	as_owner_need(type, id);
+	check_owner(group, owner);
+	return insert(group, type, id, owner);
+}
+
+bool
 as_group_leave(text *group, const AsType *actor_type, text *type, text *id)
 {
 	text	   *args[3] = {group, type, id};
+	Oid			owner;
 
 	as_owner_need(type, id);
-	lock_group(group);
-	if (!as_type_is_mine(actor_type))
-		(void) owner_of(group);
+	owner = as_group_lock(group);
+	if (!as_type_is_mine(actor_type) && OidIsValid(owner))
+		check_owner(group, owner);
 	return as_text_query(NULL, SPI_OK_DELETE,
 						 "DELETE FROM actorstore.group_member"
 						 " WHERE (group_name, actor_type, actor_id) = ($1, $2, $3)",
 						 3, args) > 0;
 }
 
+/* ---- Broadcasts ---- */
+
+int
+as_group_members(text *group, AsGroupMember **members)
+{
+	text	   *args[1] = {group};
+	AsRows		rows;
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT actor_type, actor_id FROM actorstore.group_member AS m WHERE group_name = $1"
+						 " AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.stopped"
+						 "  AND (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id))",
+						 1, args);
+	*members = palloc(Max(rows.nrows, 1) * sizeof(AsGroupMember));
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		(*members)[i].type = as_cell(&rows, i, 0);
+		(*members)[i].id = as_cell(&rows, i, 1);
+	}
+	return rows.nrows;
+}
+
+static int
+compare_texts(const text *a, const text *b)
+{
+	int			len_a = VARSIZE_ANY_EXHDR(a);
+	int			len_b = VARSIZE_ANY_EXHDR(b);
+	int			result = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(len_a, len_b));
+
+	return result != 0 ? result : len_a - len_b;
+}
+
+static int
+compare_members(const void *a, const void *b)
+{
+	const AsGroupMember *one = a;
+	const AsGroupMember *other = b;
+	int			result = compare_texts(one->type, other->type);
+
+	return result != 0 ? result : compare_texts(one->id, other->id);
+}
+
 /* Messages to the members from the first on that have its type; how many? */
 static int
-address_type(const AsRows *rows, int first, AsMessage *messages, text *name,
-			 Datum body, void (*check) (text *type))
+address_type(const AsGroupMember *members, int n, AsMessage *messages, text *name,
+			 Datum body)
 {
-	text	   *type = as_cell(rows, first, 0);
-	int			n = 0;
+	int			i = 0;
 
-	check(type);
-	while (first + n < rows->nrows &&
-		   strcmp(text_to_cstring(as_cell(rows, first + n, 0)),
-				  text_to_cstring(type)) == 0)
+	while (i < n && compare_texts(members[i].type, members[0].type) == 0)
 	{
-		AsMessage  *message = &messages[n];
+		AsMessage  *message = &messages[i];
 
 		memset(message, 0, sizeof(AsMessage));
-		message->actor_type = type;
-		message->actor_id = as_cell(rows, first + n, 1);
+		message->actor_type = members[0].type;
+		message->actor_id = members[i].id;
 		message->name = name;
 		message->body = body;
 		message->priority = DEFAULT_PRIORITY;
@@ -115,31 +201,28 @@ address_type(const AsRows *rows, int first, AsMessage *messages, text *name,
 			message->sender_type = as_turn_message()->actor_type;
 			message->sender_id = as_turn_message()->actor_id;
 		}
-		n++;
+		i++;
 	}
-	return n;
+	return i;
 }
 
 int64
-as_group_broadcast(text *group, text *message, Datum body,
-				   void (*check) (text *type))
+as_group_send(AsGroupMember *members, int n, text *message, Datum body,
+			  void (*check) (text *type))
 {
-	text	   *args[1] = {group};
-	AsRows		rows;
-	AsMessage  *messages;
+	AsMessage  *messages = palloc(Max(n, 1) * sizeof(AsMessage));
 	int64		sent = 0;
-	int			n;
+	int			some;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id FROM actorstore.group_member AS m WHERE group_name = $1"
-						 " AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.stopped"
-						 "  AND (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id)) ORDER BY 1, 2",
-						 1, args);
-	messages = palloc(Max(rows.nrows, 1) * sizeof(AsMessage));
-	for (int first = 0; first < rows.nrows; first += n)
+	qsort(members, n, sizeof(AsGroupMember), compare_members);
+	n = (int) qunique(members, n, sizeof(AsGroupMember), compare_members);
+	for (int first = 0; first < n; first += some)
 	{
-		n = address_type(&rows, first, messages, message, body, check);
-		sent += as_send(as_type_get(as_cell(&rows, first, 0)), messages, n);
+		text	   *type = members[first].type;
+
+		check(type);
+		some = address_type(&members[first], n - first, messages, message, body);
+		sent += as_send(as_type_get(type), messages, some);
 	}
 	return sent;
 }

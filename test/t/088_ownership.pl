@@ -77,11 +77,15 @@ is($two->safe_psql('d', 'SELECT count(*) FROM actorstore.arrival'), '0', 'it has
 cmp_ok($two->safe_psql('d', q{SELECT count(*) FROM actorstore.placement WHERE node_name = 'two'}), '>', 1900, 'with half of the slots, but for those that hold something');
 is(strays($one), '0', 'all actors stayed with their slots');
 
-# Refused where the actor lives elsewhere.
+# Done where the actor lives.
 my ($foreign) = ids($two, 1);
-foreach my $command (q{pause('t', '%s')}, q{resume('t', '%s')}, q{join_group('g', 't', '%s')}, q{leave_group('g', 't', '%s')})
+foreach my $pair ([ q{pause('t', '%s')}, q{resume('t', '%s')}, 'halted' ], [ q{join_group('g', 't', '%s')}, q{leave_group('g', 't', '%s')}, 'group_member' ])
 {
-	is(sqlstate($one, 'd', 'SELECT actorstore.' . sprintf($command, $foreign)), 'VA007', "$command for another node's actor");
+	my ($do, $undo, $table) = @$pair;
+	is(sqlstate($one, 'd', 'SELECT actorstore.' . sprintf($do, $foreign)), '00000', "$do for another node's actor");
+	is($_->safe_psql('d', "SELECT count(*) FROM actorstore.$table"), $_ == $two ? '1' : '0', "$do: " . $_->name) foreach ($one, $two);
+	is($one->safe_psql('d', 'SELECT actorstore.' . sprintf($undo, $foreign)), 't', $undo);
+	is($two->safe_psql('d', "SELECT count(*) FROM actorstore.$table"), '0', "$undo: there");
 }
 is(strays($_), '0', 'nothing on ' . $_->name . ' that belongs elsewhere') foreach ($one, $two);
 
@@ -180,11 +184,10 @@ $_->safe_psql('d', q{
 	END $$}) foreach ($one, $two);
 $one->safe_psql('d', q{SELECT actorstore.create_type('acts'), actorstore.set_handler('acts', '*', 'act(jsonb, jsonb)')});
 my ($near, $far) = map { my $name = $_; (rows($one, 'd', "SELECT 'n' || i FROM generate_series(1, 10000) AS i WHERE actorstore.locate('acts', 'n' || i) = '$name' LIMIT 1"))[0] } qw(one two);
-foreach my $call ("link('acts', '$far')", "unlink('acts', '$far')", "monitor('acts', '$far')", "demonitor('acts', '$far')", "spawn('acts', '$far', '1')", "supervise('acts', '$near', 'acts', '$far')", "join_group('g', 'acts', '$far')")
+foreach my $call ("link('acts', '$far')", "unlink('acts', '$far')", "monitor('acts', '$far')", "demonitor('acts', '$far')", "spawn('acts', '$far', '1')", "supervise('acts', '$near', 'acts', '$far')")
 {
 	is($one->safe_psql('d', "SELECT actorstore.call('acts', '$near', 'm', jsonb_build_object('sql', \$\$$call\$\$))"), '"VA007"', $call);
 }
-is(sqlstate($one, 'd', "SELECT actorstore.$_"), 'VA007', $_) foreach "pause('acts', '$far')", "resume('acts', '$far')";
 is($_->safe_psql('d', q{SELECT (SELECT count(*) FROM actorstore.message) + (SELECT count(*) FROM actorstore.outbox) + (SELECT count(*) FROM actorstore.link) + (SELECT count(*) FROM actorstore.monitor)}), '0', 'nothing is left of it on ' . $_->name) foreach ($one, $two);
 $one->safe_psql('d', "SELECT actorstore.delete('acts', '$near')");
 
@@ -196,7 +199,7 @@ $one->safe_psql('d', q{SELECT count(actorstore.delete('t', actor_id)) FROM actor
 $two->safe_psql('d', q{SELECT actorstore.remove_node('one')});
 is(sqlstate($one, 'd', "SELECT actorstore.$_"), 'VA007', "removed: $_")
   foreach (q{get('t', 'x')}, q{get_many('t', ARRAY['x'])}, q{get_all('t')}, q{list('t')}, q{put('t', 'x', '1')}, q{insert_many('t', ARRAY['x'], ARRAY['1'::jsonb])}, q{delete('t', 'x')}, q{send('t', 'x', 'm')},
-	q{tell('t', 'x', 'm')}, q{call('t', 'x', 'm')}, q{set_timer('t', 'x', 'n', 'm', after => '1 h')}, q{pause('t', 'x')}, q{join_group('g', 't', 'x')});
+	q{tell('t', 'x', 'm')}, q{call('t', 'x', 'm')}, q{set_timer('t', 'x', 'n', 'm', after => '1 h')}, q{pause('t', 'x')}, q{pause('t')}, q{join_group('g', 't', 'x')}, q{broadcast('g', 'm')});
 is($two->safe_psql('d', q{SELECT (actorstore.put('t', 'x', '1')).version}), '0', 'the other one has them all');
 $_->stop foreach ($one, $two);
 done_testing();
