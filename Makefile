@@ -133,6 +133,7 @@ OBJS = \
 	src/runtime/own_state.o \
 	src/runtime/turn_fail.o \
 	src/runtime/system.o \
+	src/runtime/life_check.o \
 	src/runtime/hook.o \
 	src/runtime/lifecycle.o \
 	src/runtime/links.o \
@@ -228,6 +229,7 @@ OBJS = \
 	src/api/ask_there.o \
 	src/api/chore.o \
 	src/api/groups.o \
+	src/api/spawn.o \
 	src/api/ask.o \
 	src/api/outside_json.o \
 	src/api/outside.o \

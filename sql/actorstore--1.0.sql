@@ -347,6 +347,16 @@ CREATE TABLE actorstore.monitor (
 CREATE INDEX monitor_peer ON actorstore.monitor (peer_type, peer_id);
 COMMENT ON TABLE actorstore.monitor IS 'who wants to know when a peer exits';
 
+CREATE TABLE actorstore.watcher (
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	watcher_type text COLLATE "C" NOT NULL,
+	watcher_id text COLLATE "C" NOT NULL,
+	number bigint NOT NULL,
+	PRIMARY KEY (actor_type, actor_id, watcher_type, watcher_id, number)
+);
+COMMENT ON TABLE actorstore.watcher IS 'in a node, monitors as their targets know them';
+
 CREATE TABLE actorstore.supervisor (
 	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
@@ -1511,6 +1521,13 @@ AS 'MODULE_PATHNAME', 'actorstore_local_cancel_timer' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_cancel_timer(text, bigint, text, text, text, uuid, bigint, bigint)
 	IS 'for other nodes: cancel a timer of an actor that lives here, once what they had sent before is here';
 REVOKE ALL ON FUNCTION actorstore.local_cancel_timer(text, bigint, text, text, text, uuid, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION actorstore.local_spawn(caller text, epoch bigint, actor_type text, actor_id text, state jsonb)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_spawn' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_spawn(text, bigint, text, text, jsonb)
+	IS 'for other nodes: begin an actor that lives here, in the name of a role';
+REVOKE ALL ON FUNCTION actorstore.local_spawn(text, bigint, text, text, jsonb) FROM PUBLIC;
 
 --
 -- Messages to other nodes

@@ -12,10 +12,6 @@
 #include "api/args.h"
 #include "api/inside.h"
 #include "funcapi.h"
-#include "runtime/halt.h"
-#include "runtime/lifecycle.h"
-#include "runtime/supervise.h"
-#include "state/actor.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -25,7 +21,6 @@ PG_FUNCTION_INFO_V1(actorstore_reply);
 PG_FUNCTION_INFO_V1(actorstore_reject);
 PG_FUNCTION_INFO_V1(actorstore_retry_after);
 PG_FUNCTION_INFO_V1(actorstore_stop);
-PG_FUNCTION_INFO_V1(actorstore_spawn);
 
 AsTurn *
 as_need_turn(const char *function)
@@ -131,39 +126,5 @@ actorstore_stop(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 0, "reason");
 	turn->stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
-	PG_RETURN_VOID();
-}
-
-/*
- * A stopped actor of that address begins anew with the state; any other one
- * is in the way.
- */
-Datum
-actorstore_spawn(PG_FUNCTION_ARGS)
-{
-	text	   *type = as_arg_type(fcinfo, 0);
-	text	   *id = as_arg_id(fcinfo, 1);
-	Datum		state = as_arg_value(fcinfo, 2);
-	AsPartition partition;
-	AsHalt		halt;
-
-	(void) as_need_turn("actorstore.spawn()");
-	as_partition_open_for(&partition, type, AS_PRIV_WRITE, true,
-						  RowExclusiveLock);
-	halt = as_actor_halt(partition.type, type, id);
-	if (halt == AS_DOWN)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("actor (%s, %s) is about to be restarted",
-						text_to_cstring(type), text_to_cstring(id))));
-	if (halt == AS_STOPPED && as_unhalt(type, id))
-	{
-		(void) as_actor_put(&partition, id, state);
-		as_supervise_revived(type, id);
-	}
-	else
-		(void) as_actor_insert(&partition, id, state);
-	as_life_spawned(partition.type, type, id, state);
-	as_partition_close(&partition);
 	PG_RETURN_VOID();
 }

@@ -15,6 +15,7 @@
 #include "cluster/node.h"
 #include "lib/key_hash.h"
 #include "miscadmin.h"
+#include "runtime/links.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -43,6 +44,7 @@ actorstore_init_node(PG_FUNCTION_ARGS)
 	as_only_superusers("actorstore.init_node()");
 	as_epoch_begin(as_arg_node_name(fcinfo, 0),
 				   PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
+	as_links_become_node();
 	PG_RETURN_VOID();
 }
 

@@ -16,7 +16,6 @@
 #include "runtime/links.h"
 #include "runtime/supervise.h"
 #include "state/catalog.h"
-#include "state/owner.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -40,9 +39,6 @@ in_handler(FunctionCallInfo fcinfo, const char *function, AsPrivilege privilege,
 	text	   *id = as_arg_id(fcinfo, 1);
 
 	as_type_check(as_type_get(type), privilege);
-
-	/* both sides know of each other on one node */
-	as_owner_need(type, id);
 	run(turn, type, id);
 	PG_RETURN_VOID();
 }

@@ -31,6 +31,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runtime/letters.h"
+#include "runtime/lifecycle.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
 #include "state/owner.h"
@@ -134,6 +135,18 @@ size_of(Datum json)
 	return json == 0 ? 0 : toast_raw_datum_size(json) - VARHDRSZ;
 }
 
+/* Who handles them trusts what is in them. */
+static bool
+is_of_the_system(const Arrival *arrival)
+{
+	const AsMessage *message = &arrival->message;
+
+	return arrival->kind == AS_KIND_MESSAGE &&
+		message->priority == AS_SYSTEM_PRIORITY && message->due == 0 &&
+		message->expires_at == 0 && message->dedup_key == NULL &&
+		as_life_understands(message);
+}
+
 static void
 read_letter(const AsLetter *letter, Arrival *arrival)
 {
@@ -161,19 +174,19 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 	message->dedup_key = short_text(letter, AS_TEXT_DEDUP_KEY, "a dedup_key", false);
 	if ((message->sender_type == NULL) != (message->sender_id == NULL))
 		refuse("half a sender");
-	if (as_is_system(message->name))
-	{
-		/* who takes them trusts what is in them */
-		arrival->reason.reason = "not understood";
-		arrival->reason.sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
-		arrival->reason.error = "messages of the system do not come from other nodes";
-	}
 	message->body = json_value(letter, AS_TEXT_BODY, &arrival->reason);
 	message->headers = json_value(letter, AS_TEXT_HEADERS, &arrival->reason);
 	if (size_of(message->body) + size_of(message->headers) > (Size) actorstore_max_message_size)
 	{
 		arrival->reason.reason = "too large";
 		arrival->reason.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	}
+	if (arrival->reason.reason == NULL && as_is_system(message->name) &&
+		!is_of_the_system(arrival))
+	{
+		arrival->reason.reason = "not understood";
+		arrival->reason.sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+		arrival->reason.error = "not a message of the system that another node can send";
 	}
 }
 
@@ -210,13 +223,20 @@ read_batch(bytea *bytes, int *n)
 
 /*
  * Where the actor is.  Should it have moved meanwhile, its letter stays here:
- * whoever redrives it sends it to where the actor is then.
+ * whoever redrives it sends it to where the actor is then.  Who waits for an answer
+ * of the system gets one.
  */
 static void
 bury(Arrival *arrival)
 {
 	AsMessage  *message = &arrival->message;
 
+	if (as_is_system(message->name) && as_life_understands(message) &&
+		as_type_find(message->actor_type) == NULL)
+	{
+		as_life_nobody(message);
+		return;
+	}
 	if (!as_owner_try(message->actor_type, message->actor_id) &&
 		as_route_find(message->actor_type, message->actor_id) == NULL)
 		as_owner_need(message->actor_type, message->actor_id);

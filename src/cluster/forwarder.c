@@ -164,9 +164,9 @@ load_stored(void)
 	me.safe = GetFlushRecPtr(NULL);
 }
 
-/* Make a batch of what is in the outbox; false if there is nothing. */
+/* Make a batch of what is in the outbox; false if there is nothing now. */
 static bool
-make_batch(void)
+make_batch(bool may_wait)
 {
 	AsBatch		batch = {.incarnation = me.incarnation, .number = me.last + 1};
 	uint64		low = as_lane_take_low(me.lane);	/* Min() would take it twice */
@@ -184,7 +184,7 @@ make_batch(void)
 
 	/* should this fail, the next process looks at all */
 	begin();
-	made = as_outbox_dispatch(me.number, from, &batch, &next);
+	made = as_outbox_dispatch(me.number, from, may_wait, &batch, &next);
 	if (made)
 	{
 		as_sync_require();
@@ -380,13 +380,13 @@ forward(void)
 		as_worker_check_signals();
 		if (me.stored && me.nflying == 0 && me.nbatches < WINDOW)
 			load_stored();
-		if (me.nbatches == 0 && !make_batch())
+		if (me.nbatches == 0 && !make_batch(true))
 			return;
 		if (me.nflying == 0)
 			launch();
 		if (me.nflying == 0)
 			return;
-		while (!me.stored && me.nbatches < WINDOW && make_batch())
+		while (!me.stored && me.nbatches < WINDOW && make_batch(false))
 			;
 		land();
 		MemoryContextReset(me.scratch);

@@ -242,6 +242,12 @@ other_owner(uint64 key_hash)
 }
 
 static bool
+is_node(void)
+{
+	return as_node_self() != NULL;
+}
+
+static bool
 is_elsewhere(uint64 key_hash)
 {
 	return other_owner(key_hash) != NULL;
@@ -378,6 +384,7 @@ as_outbox_init(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	RegisterXactCallback(at_transaction_event, NULL);
 	RegisterSubXactCallback(at_subtransaction_event, NULL);
+	as_is_node = is_node;
 	as_is_elsewhere = is_elsewhere;
 	as_send_elsewhere = send_elsewhere;
 	as_cancel_elsewhere = cancel_elsewhere;

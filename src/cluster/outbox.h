@@ -103,9 +103,11 @@ typedef struct AsBatch
 /*
  * In a transaction: move messages for a node, from an id on, as many as may go
  * together, into a batch of this number.  False if there are none; *next is the
- * id to go on from, or AS_NO_LOW.
+ * id to go on from, or AS_NO_LOW.  A message that somebody is about to take back is
+ * passed by none; who takes it back may wait for those that have left already
+ * (timer_wire.h), so may_wait is for a forwarder that has none under way.
  */
-extern bool as_outbox_dispatch(int16 node, uint64 from, AsBatch *batch,
-							   uint64 *next);
+extern bool as_outbox_dispatch(int16 node, uint64 from, bool may_wait,
+							   AsBatch *batch, uint64 *next);
 
 #endif							/* AS_OUTBOX_H */

@@ -189,20 +189,23 @@ make_letter(AsLetter *letter, HeapTuple row, TupleDesc desc)
 	text_of(letter, AS_TEXT_DEDUP_KEY, row, Anum_outbox_dedup_key, desc);
 }
 
-/* Delete a row; false if somebody has taken the message back. */
-static bool
-delete_row(Relation rel, ItemPointer place)
+/*
+ * Delete a row.  It can be gone, if somebody has taken the message back; or
+ * somebody is about to: then wait for him, if that is allowed.
+ */
+static TM_Result
+delete_row(Relation rel, ItemPointer place, bool may_wait)
 {
 	TM_FailureData failure;
 
 	return table_tuple_delete(rel, place, GetCurrentCommandId(true),
-							  GetActiveSnapshot(), InvalidSnapshot, true,
-							  &failure, false) == TM_Ok;
+							  GetActiveSnapshot(), InvalidSnapshot, may_wait,
+							  &failure, false);
 }
 
 /* Rows of the node, from an id on, into the body; and delete them. */
 static int
-take_rows(int16 node, uint64 from, StringInfo body, uint64 *next)
+take_rows(int16 node, uint64 from, bool may_wait, StringInfo body, uint64 *next)
 {
 	Relation	rel = open_outbox(RowExclusiveLock);
 	Relation	index = index_open(as_catalog_relation("outbox_pkey"), AccessShareLock);
@@ -222,14 +225,18 @@ take_rows(int16 node, uint64 from, StringInfo body, uint64 *next)
 	{
 		MemoryContext before = MemoryContextSwitchTo(context);
 
+		TM_Result	deleted = TM_BeingModified;
+
 		make_letter(&letter, row, RelationGetDescr(rel));
-		if (n == MAX_BATCH_MESSAGES || (n > 0 && body->len > MAX_BATCH_BYTES))
+		if (n < MAX_BATCH_MESSAGES && (n == 0 || body->len <= MAX_BATCH_BYTES))
+			deleted = delete_row(rel, &row->t_self, may_wait && n == 0);
+		if (deleted == TM_BeingModified)
 		{
 			*next = (uint64) letter.id;
 			MemoryContextSwitchTo(before);
 			break;
 		}
-		if (delete_row(rel, &row->t_self))
+		if (deleted == TM_Ok)
 		{
 			as_envelope_add(body, &letter);
 			n++;
@@ -245,7 +252,7 @@ take_rows(int16 node, uint64 from, StringInfo body, uint64 *next)
 }
 
 bool
-as_outbox_dispatch(int16 node, uint64 from, AsBatch *batch, uint64 *next)
+as_outbox_dispatch(int16 node, uint64 from, bool may_wait, AsBatch *batch, uint64 *next)
 {
 	StringInfoData body;
 	StringInfoData envelope;
@@ -253,7 +260,7 @@ as_outbox_dispatch(int16 node, uint64 from, AsBatch *batch, uint64 *next)
 	bytea	   *bytes;
 
 	initStringInfo(&body);
-	batch->nmessages = take_rows(node, from, &body, next);
+	batch->nmessages = take_rows(node, from, may_wait, &body, next);
 	if (batch->nmessages == 0)
 		return false;
 	initStringInfo(&envelope);

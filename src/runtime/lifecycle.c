@@ -107,10 +107,10 @@ call_hook(AsTurn *turn, const char *name, Datum body, const char **reason)
 /* ---- The beginning ---- */
 
 void
-as_life_spawned(AsType *type, text *type_name, text *id, Datum state)
+as_life_spawned(text *type, text *id, Datum state)
 {
 	Oid			types[3] = {TEXTOID, TEXTOID, JSONBOID};
-	Datum		values[3] = {PointerGetDatum(type_name), PointerGetDatum(id), state};
+	Datum		values[3] = {PointerGetDatum(type), PointerGetDatum(id), state};
 	AsAdmin		admin;
 
 	as_admin_begin(&admin);
@@ -118,9 +118,13 @@ as_life_spawned(AsType *type, text *type_name, text *id, Datum state)
 					 " ON CONFLICT (actor_type, actor_id) DO UPDATE SET state = excluded.state",
 					 SPI_OK_INSERT, 3, types, values, NULL);
 	as_admin_leave(&admin);
-	if (as_handler_find(type, cstring_to_text("$start")) != NULL)
-		(void) as_system_send(type_name, id, "$start", reason_body("spawn"),
-							  (Datum) 0);
+}
+
+void
+as_life_say_start(text *type, text *id)
+{
+	if (as_handler_find(as_type_get(type), cstring_to_text("$start")) != NULL)
+		(void) as_system_send(type, id, "$start", reason_body("spawn"), (Datum) 0);
 }
 
 /* The state given at spawn(), or 0, in the context given. */
@@ -335,10 +339,22 @@ handle_failed(AsTurn *turn, AsMessage *message)
 
 /* ---- Messages of the system ---- */
 
+/* From another node it may come to an actor that was never spawned. */
+static bool
+was_spawned(AsTurn *turn)
+{
+	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
+
+	return as_text_query(NULL, SPI_OK_SELECT,
+						 "SELECT FROM actorstore.spawned WHERE (actor_type, actor_id) = ($1, $2)",
+						 2, args) > 0;
+}
+
 static bool
 handle_start(AsTurn *turn, AsMessage *message)
 {
 	return turn->halt != AS_NOT_HALTED ||
+		(as_is_in_node() && !was_spawned(turn)) ||
 		as_handler_find(turn->type, message->name) == NULL;
 }
 
@@ -356,7 +372,9 @@ static const struct
 	{"$nodeup", as_watch_handle, true},
 	{"$failed", handle_failed, false},
 	{"$monitor", as_links_handle_monitor, false},
+	{"$demonitor", as_links_handle_demonitor, false},
 	{"$link", as_links_handle_link, false},
+	{"$linked", as_links_handle_linked, false},
 	{"$unlink", as_links_handle_unlink, false},
 	{"$child", as_supervise_handle_child, false},
 	{"$terminated", as_supervise_handle_done, false},
@@ -446,6 +464,7 @@ as_life_type_dropped(text *type)
 	static const char *const deletions[] = {
 		"DELETE FROM actorstore.spawned WHERE actor_type = $1",
 		"DELETE FROM actorstore.monitor WHERE actor_type = $1",
+		"DELETE FROM actorstore.watcher WHERE $1 IN (actor_type, watcher_type)",
 		"DELETE FROM actorstore.group_member WHERE actor_type = $1",
 		"DELETE FROM actorstore.child WHERE $1 IN (actor_type, parent_type)",
 		"DELETE FROM actorstore.supervisor WHERE actor_type = $1",

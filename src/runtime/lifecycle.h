@@ -8,7 +8,8 @@
  * transaction that causes it, handled under the receiver's own lock, in the
  * order sent, before any older mail.  Nobody locks two actors, so nothing
  * here can deadlock, and a crash loses nothing: what has happened and who is
- * still to be told are rows of one transaction.
+ * still to be told are rows of one transaction.  So it does not matter which
+ * of them live on other nodes, but for who sees whose rows (links.h).
  *
  * Messages of the system have names that begin with "$".  Five of them an
  * actor may have handlers for, beside "$stop" and the like:
@@ -20,7 +21,7 @@
  * The others are handled by the files that send them:
  *
  *		$failed			to itself: a message was given up (turn_fail.c)
- *		$monitor, $link, $unlink					links.c
+ *		$monitor, $demonitor, $link, $linked, $unlink	links.c
  *		$child, $terminated, $started				supervise.c, to a supervisor
  *		$restart, $shutdown, $released				supervise.c, to a child
  *		$adopted, $revived, $advance				supervise.c, to a supervisor
@@ -84,15 +85,21 @@ extern const char *as_life_restart(AsTurn *turn, const char *reason,
 extern void as_life_exhausted(AsTurn *turn, AsMailbox *mailbox,
 							  const ErrorData *error);
 
+/*
+ * Can a message of the system that has come from another node be handled?  None
+ * of those who handle it look again.
+ */
+extern bool as_life_understands(const AsMessage *message);
+
 /* May such a message never be given up? */
 extern bool as_life_must_be_handled(AsTurn *turn, const AsMessage *message);
 
 /* A message of the system that a handler has failed is given up. */
 extern void as_life_given_up(const AsMessage *message);
 
-/* Remember the state given to an actor at spawn(), and say $start to it. */
-extern void as_life_spawned(AsType *type, text *type_name, text *id,
-							Datum state);
+/* Remember the state given to an actor at spawn(); and say $start to it. */
+extern void as_life_spawned(text *type, text *id, Datum state);
+extern void as_life_say_start(text *type, text *id);
 
 /* Is the actor of the turn there, for those who want to know of its exit? */
 extern bool as_life_exists(AsTurn *turn);
@@ -119,6 +126,10 @@ extern void as_life_nobody(const AsMessage *message);
  */
 extern int64 as_system_send(text *type, text *id, const char *name, Datum body,
 							Datum headers);
+
+/* Does an actor live on another node?  Is this database a node at all? */
+extern bool as_lives_elsewhere(const text *type, const text *id);
+extern bool as_is_in_node(void);
 
 /* The actor of the turn. */
 #define as_turn_type_name(turn)	((turn)->messages[0].actor_type)

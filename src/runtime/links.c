@@ -11,6 +11,7 @@
 
 #include "lib/json_object.h"
 #include "runtime/lifecycle.h"
+#include "runtime/send.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -76,7 +77,10 @@ links_header(text *numbers)
 	return as_json_end(&json);
 }
 
-/* $exit or $unlink: the actor's links of these numbers with the other one are no more. */
+/*
+ * $exit or $unlink: the actor's links of these numbers with the other one are no
+ * more.  $linked: are they?
+ */
 static void
 say_unlinked(text *type, text *id, const char *name, Datum body, text *numbers)
 {
@@ -154,11 +158,25 @@ as_monitor(AsTurn *turn, text *type, text *id)
 						 " VALUES ($1, $2, $3, $4, $5::bigint)", 5, args);
 }
 
+/* The watcher's row is gone: so is to be the target's. */
+static void
+say_demonitor(text *const *watcher, text *type, text *id, int64 number)
+{
+	(void) as_system_send(type, id, "$demonitor",
+						  actor_body(watcher[0], watcher[1], NULL),
+						  monitor_header(number));
+}
+
 void
 as_demonitor(AsTurn *turn, text *type, text *id)
 {
-	(void) query(turn, type, id, SPI_OK_DELETE,
-				 "DELETE FROM actorstore.monitor WHERE " ROW);
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
+	AsRows		rows;
+
+	if (as_text_query(&rows, SPI_OK_DELETE_RETURNING,
+					  "DELETE FROM actorstore.monitor WHERE " ROW " RETURNING number::text",
+					  4, args) > 0 && as_is_in_node())
+		say_demonitor(args, type, id, as_cell_int(&rows, 0, 0));
 }
 
 /* ---- An exit ---- */
@@ -173,8 +191,11 @@ as_links_announce(AsTurn *turn, const char *reason)
 	AsRows		rows;
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id, number::text FROM actorstore.monitor AS m"
-						 " WHERE (peer_type, peer_id) = ($1, $2) ORDER BY m.number", 2, args);
+						 "WITH gone AS (DELETE FROM actorstore.watcher WHERE (actor_type, actor_id) = ($1, $2)"
+						 "   RETURNING watcher_type, watcher_id, number)"
+						 " SELECT actor_type, actor_id, number::text FROM ("
+						 "SELECT actor_type, actor_id, number FROM actorstore.monitor WHERE (peer_type, peer_id) = ($1, $2)"
+						 " UNION SELECT * FROM gone) AS m ORDER BY m.number", 2, args);
 	for (int i = 0; i < rows.nrows; i++)
 		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 							  "$down", body,
@@ -189,9 +210,12 @@ as_links_announce(AsTurn *turn, const char *reason)
 		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit", body,
 					 as_cell(&rows, i, 2));
 
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)",
-						 2, args);
+	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
+						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)"
+						 " RETURNING peer_type, peer_id, number::text", 2, args);
+	for (int i = 0; i < rows.nrows && as_is_in_node(); i++)
+		say_demonitor(args, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+					  as_cell_int(&rows, i, 2));
 }
 
 /* Who is meant by the message */
@@ -286,8 +310,29 @@ say_no_proc(const AsMessage *message, const char *name, Datum headers)
 bool
 as_links_handle_monitor(AsTurn *turn, AsMessage *message)
 {
+	text	   *args[5] = {as_turn_type_name(turn), as_turn_id(turn),
+	body_type(message), body_id(message), as_int_text(message->message_id)};
+
 	if (turn->halt != AS_NOT_HALTED || !as_life_exists(turn))
 		say_no_proc(message, "$down", monitor_header(message->message_id));
+	else if (as_is_in_node() && as_type_find(args[2]) != NULL)
+		(void) as_text_query(NULL, SPI_OK_INSERT,
+							 "INSERT INTO actorstore.watcher (actor_type, actor_id, watcher_type, watcher_id, number)"
+							 " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
+							 5, args);
+	return true;
+}
+
+bool
+as_links_handle_demonitor(AsTurn *turn, AsMessage *message)
+{
+	text	   *args[5] = {as_turn_type_name(turn), as_turn_id(turn),
+	body_type(message), body_id(message),
+	as_int_text(as_json_get_int(message->headers, "monitor"))};
+
+	(void) as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.watcher WHERE (actor_type, actor_id, watcher_type, watcher_id) = ($1, $2, $3, $4)"
+						 " AND number = $5::bigint", 5, args);
 	return true;
 }
 
@@ -297,10 +342,40 @@ as_links_handle_link(AsTurn *turn, AsMessage *message)
 	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn),
 	body_type(message), body_id(message)};
 
-	if (turn->halt == AS_NOT_HALTED && as_life_exists(turn))
-		insert_link(args, message->message_id);
-	else
+	if (turn->halt != AS_NOT_HALTED || !as_life_exists(turn))
+	{
 		say_no_proc(message, "$exit", links_header(as_int_text(message->message_id)));
+		return true;
+	}
+	insert_link(args, message->message_id);
+	if (as_type_find(args[2]) == NULL)
+		say_unlinked(args[0], args[1], "$exit",
+					 actor_body(args[2], args[3], "noproc"),
+					 as_int_text(message->message_id));
+	else if (as_lives_elsewhere(args[2], args[3]))
+		say_unlinked(args[2], args[3], "$linked",
+					 actor_body(args[0], args[1], NULL),
+					 as_int_text(message->message_id));
+	return true;
+}
+
+/* Has the other one made its half of a link that is no more? */
+bool
+as_links_handle_linked(AsTurn *turn, AsMessage *message)
+{
+	text	   *numbers = as_json_get_text(message->headers, "links");
+	text	   *args[5] = {as_turn_type_name(turn), as_turn_id(turn),
+	body_type(message), body_id(message), numbers};
+
+	if (as_text_query(NULL, SPI_OK_SELECT,
+					  "SELECT FROM actorstore.link WHERE " ROW
+					  " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0)
+		return true;
+	if (turn->halt != AS_NOT_HALTED)
+		say_no_proc(message, "$exit", links_header(numbers));
+	else
+		say_unlinked(args[2], args[3], "$unlink",
+					 actor_body(args[0], args[1], NULL), numbers);
 	return true;
 }
 
@@ -320,6 +395,8 @@ as_links_nobody(const AsMessage *message)
 		say_no_proc(message, "$down", monitor_header(message->message_id));
 	else if (strcmp(name, "$link") == 0)
 		say_no_proc(message, "$exit", links_header(as_int_text(message->message_id)));
+	else if (strcmp(name, "$linked") == 0)
+		say_no_proc(message, "$exit", links_header(as_json_get_text(message->headers, "links")));
 }
 
 void
@@ -346,4 +423,15 @@ as_links_type_dropped(text *type)
 		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
 					 actor_body(type, as_cell(&rows, i, 2), "noproc"),
 					 as_cell(&rows, i, 3));
+}
+
+void
+as_links_become_node(void)
+{
+	(void) as_text_query(NULL, SPI_OK_UTILITY,
+						 "LOCK TABLE actorstore.monitor IN SHARE ROW EXCLUSIVE MODE", 0, NULL);
+	(void) as_text_query(NULL, SPI_OK_INSERT,
+						 "INSERT INTO actorstore.watcher (actor_type, actor_id, watcher_type, watcher_id, number)"
+						 " SELECT peer_type, peer_id, actor_type, actor_id, number FROM actorstore.monitor"
+						 " WHERE peer_type <> '' ON CONFLICT DO NOTHING", 0, NULL);
 }

@@ -17,6 +17,30 @@
  * receiver made anew meanwhile.  If both link each other at once there are
  * two; an $exit ends all that its receiver has with who has exited.
  *
+ * ON SEVERAL NODES an actor's rows are where it lives, so who exits does not see
+ * the rows of others.
+ *
+ *	- In a node a monitor is two rows, like a link: $monitor writes the target's,
+ *	  in actorstore.watcher; its exit deletes it.  A watcher that wants to know no
+ *	  more, or exits, says $demonitor, and the number.
+ *
+ *	- Messages between nodes are committed with the rows that they are about
+ *	  (outbox.h), arrive exactly once, and those from one actor to another in
+ *	  their order: $link before the $unlink or $exit that ends it.  All that is
+ *	  between a crash and the next start is under way.
+ *
+ *	- What a $link has made is half a link if the other half is gone when it
+ *	  is made, and what said so was heard of before: as an actor that moves may
+ *	  be overtaken by what it sent before.  So a $link of another node's is
+ *	  answered with $linked, and who has no such link any more says $unlink, or
+ *	  $exit if it has exited.
+ *
+ *	- A node leaves the cluster only if none of these rows is there, so nobody is
+ *	  linked to an actor that lives nowhere.
+ *
+ * A $monitor or $link that arrives for a type which is no more is answered as if
+ * it had arrived before (as_links_nobody).
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -39,7 +63,9 @@ extern void as_links_announce(AsTurn *turn, const char *reason);
 extern bool as_links_handle_down(AsTurn *turn, AsMessage *message);
 extern bool as_links_handle_exit(AsTurn *turn, AsMessage *message);
 extern bool as_links_handle_monitor(AsTurn *turn, AsMessage *message);
+extern bool as_links_handle_demonitor(AsTurn *turn, AsMessage *message);
 extern bool as_links_handle_link(AsTurn *turn, AsMessage *message);
+extern bool as_links_handle_linked(AsTurn *turn, AsMessage *message);
 extern bool as_links_handle_unlink(AsTurn *turn, AsMessage *message);
 
 /* See as_life_given_up(). */
@@ -50,5 +76,8 @@ extern void as_links_nobody(const AsMessage *message);
 
 /* The actors of the type go: to those who watch them they do not exist. */
 extern void as_links_type_dropped(text *type);
+
+/* The database becomes a node: the monitors that there are get their second rows. */
+extern void as_links_become_node(void);
 
 #endif							/* AS_LINKS_H */

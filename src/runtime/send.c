@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+bool		(*as_is_node) (void) = NULL;
 bool		(*as_is_elsewhere) (uint64 key_hash) = NULL;
 int			(*as_send_elsewhere) (const AsType *type, AsMessage *messages, int n) = NULL;
 bool		(*as_cancel_elsewhere) (int64 message_id, void (*check) (AsMessage *message)) = NULL;

@@ -36,10 +36,11 @@ extern void as_send_arrived(AsType *type, AsMessage *messages, int n,
 							bool *crowded);
 
 /*
- * What higher floors do with messages for actors that do not live here: which
- * they are, sending them (how many were sent), taking one back (true if it was
- * there).
+ * What higher floors know: whether this database is a node, which actors do not
+ * live here; and what they do with messages for these: sending them (how many
+ * were sent), taking one back (true if it was there).
  */
+extern bool (*as_is_node) (void);
 extern bool (*as_is_elsewhere) (uint64 key_hash);
 extern int	(*as_send_elsewhere) (const AsType *type, AsMessage *messages, int n);
 extern bool (*as_cancel_elsewhere) (int64 message_id,

@@ -9,6 +9,7 @@
  */
 #include "runtime/lifecycle.h"
 
+#include "lib/key_hash.h"
 #include "runtime/send.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
@@ -36,6 +37,20 @@ as_system_send(text *type, text *id, const char *name, Datum body,
 	}
 	(void) as_send(receiver, &message, 1);
 	return message.message_id;
+}
+
+bool
+as_lives_elsewhere(const text *type, const text *id)
+{
+	return as_is_elsewhere != NULL &&
+		as_is_elsewhere(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
+									VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
+}
+
+bool
+as_is_in_node(void)
+{
+	return as_is_node != NULL && as_is_node();
 }
 
 void

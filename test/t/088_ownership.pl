@@ -184,7 +184,7 @@ $_->safe_psql('d', q{
 	END $$}) foreach ($one, $two);
 $one->safe_psql('d', q{SELECT actorstore.create_type('acts'), actorstore.set_handler('acts', '*', 'act(jsonb, jsonb)')});
 my ($near, $far) = map { my $name = $_; (rows($one, 'd', "SELECT 'n' || i FROM generate_series(1, 10000) AS i WHERE actorstore.locate('acts', 'n' || i) = '$name' LIMIT 1"))[0] } qw(one two);
-foreach my $call ("link('acts', '$far')", "unlink('acts', '$far')", "monitor('acts', '$far')", "demonitor('acts', '$far')", "spawn('acts', '$far', '1')", "supervise('acts', '$near', 'acts', '$far')")
+foreach my $call ("supervise('acts', '$near', 'acts', '$far')")
 {
 	is($one->safe_psql('d', "SELECT actorstore.call('acts', '$near', 'm', jsonb_build_object('sql', \$\$$call\$\$))"), '"VA007"', $call);
 }

@@ -146,7 +146,7 @@ is(deliver(1, 't', undef, "{$good, \"recurs\": false}"), '00000', 'nor one witho
 is(deliver(1, 'unknown', 'bad', "{$good, \"recurs\": false}"), '00000', 'nor one of an unknown type');
 is($two->safe_psql('d', q{SELECT reason, count(*) FROM actorstore.dead_message GROUP BY 1 ORDER BY 1}), "no such type|1\nnot understood|" . (@bad + 1), 'they are dead letters');
 is(timers('true'), '', 'and no timers');
-# Messages of the system do not come from other nodes.
+# Messages of the system that say nothing.
 my @system = qw($start $stop $down $exit $failed $monitor $link $unlink $child $restart $shutdown $nodedown $advance $other);
 is(deliver(0, 't', undef, '{}', $_), '00000', "does not block the lane: $_") foreach @system;
 is(deliver(1, 't', 'bad', "{$good, \"recurs\": false}", '$exit'), '00000', 'nor does a timer of one');

@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * life_check.c
+ *	  Messages of the system that have come from another node: see
+ *	  as_life_understands().
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "runtime/lifecycle.h"
+
+#include <ctype.h>
+
+#include "lib/json_object.h"
+#include "utils/builtins.h"
+
+/* What of a message's body and headers its handling relies on */
+#define NEEDS_ACTOR		1		/* body: actor_type, actor_id */
+#define NEEDS_REASON	2		/* body: reason */
+#define NEEDS_LINKS		4		/* headers: links */
+#define NEEDS_NUMBER	8		/* headers: monitor */
+#define NOT_KNOWN		16		/* or said on the actor's own node only */
+
+static const struct
+{
+	const char *name;
+	int			needs;
+}			kinds[] =
+{
+	{"$start", NEEDS_REASON},
+	{"$down", NEEDS_ACTOR | NEEDS_REASON | NEEDS_NUMBER},
+	{"$exit", NEEDS_ACTOR | NEEDS_REASON | NEEDS_LINKS},
+	{"$monitor", NEEDS_ACTOR},
+	{"$demonitor", NEEDS_ACTOR | NEEDS_NUMBER},
+	{"$link", NEEDS_ACTOR},
+	{"$linked", NEEDS_ACTOR | NEEDS_LINKS},
+	{"$unlink", NEEDS_ACTOR | NEEDS_LINKS},
+};
+
+static int
+needs_of(const AsMessage *message)
+{
+	char	   *name = text_to_cstring(message->name);
+
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(kinds[i].name, name) == 0)
+			return kinds[i].needs;
+	}
+	return NOT_KNOWN;
+}
+
+static bool
+is_name(const text *name)
+{
+	return name != NULL && VARSIZE_ANY_EXHDR(name) > 0 &&
+		VARSIZE_ANY_EXHDR(name) <= AS_MAX_NAME_BYTES;
+}
+
+/* Numbers of messages, separated by commas */
+static bool
+are_numbers(const text *list)
+{
+	const char *at = list == NULL ? "" : text_to_cstring(list);
+	char	   *end;
+
+	for (;; at = end + 1)
+	{
+		errno = 0;
+		if (!isdigit((unsigned char) *at) || strtoll(at, &end, 10) <= 0 || errno != 0)
+			return false;
+		if (*end != ',')
+			return *end == '\0';
+	}
+}
+
+static bool
+has_what_it_needs(const AsMessage *message, int needs)
+{
+	if (needs & NOT_KNOWN)
+		return false;
+	return (!(needs & NEEDS_NUMBER) ||
+			as_json_get_int(message->headers, "monitor") > 0) &&
+		(!(needs & NEEDS_ACTOR) ||
+			(is_name(as_json_get_text(message->body, "actor_type")) &&
+			 is_name(as_json_get_text(message->body, "actor_id")))) &&
+		(!(needs & NEEDS_REASON) ||
+		 as_json_get_text(message->body, "reason") != NULL) &&
+		(!(needs & NEEDS_LINKS) ||
+		 are_numbers(as_json_get_text(message->headers, "links")));
+}
+
+bool
+as_life_understands(const AsMessage *message)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool understood = false;
+
+	/* a number may be too large, or none; nothing but memory is used */
+	PG_TRY();
+	{
+		understood = has_what_it_needs(message, needs_of(message));
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return understood;
+}
