@@ -73,14 +73,15 @@ sub wire_to
 	return ($name, "host=127.0.0.1 port=$port dbname=$database");
 }
 
-# From now on the nodes speak to each other over links: a-b is what a opens to b.  To be said again after each
-# epoch, which writes the conninfos of who proposed it everywhere.
+# From now on the nodes speak to each other over links: a-b is what a opens to b, and to themselves without one.
+# To be said again after each epoch, which writes the conninfos of who proposed it everywhere.
 sub wire_nodes
 {
 	my (@nodes) = @_;
 
 	foreach my $from (@nodes)
 	{
+		$from->safe_psql('d', q{UPDATE actorstore.node SET conninfo = $$} . $from->connstr('d') . q{$$ WHERE is_self});
 		foreach my $to (grep { $_ != $from } @nodes)
 		{
 			my $name = $from->name . '-' . $to->name;
