@@ -1296,11 +1296,6 @@ CREATE TABLE actorstore.receipt (
 );
 COMMENT ON TABLE actorstore.receipt IS 'parts of other nodes'' transactions that were committed here, till their coordinators know';
 
-CREATE FUNCTION actorstore.local_receipt(gid text)
-RETURNS void
-AS 'MODULE_PATHNAME', 'actorstore_local_receipt' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION actorstore.local_receipt(text) IS 'for other nodes: note that this transaction is part of one of theirs, before it is prepared';
-
 CREATE FUNCTION actorstore.local_prepared(coordinator uuid)
 RETURNS SETOF text
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1463,7 +1458,7 @@ COMMENT ON FUNCTION actorstore.local_deadlock_end(int, bigint)
 REVOKE ALL ON FUNCTION actorstore.local_transactions(), actorstore.waits_now(), actorstore.local_waits(),
 	actorstore.local_deadlock_tell(int, text, text), actorstore.local_deadlock_end(int, bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_receipt(text), actorstore.local_prepared(uuid),
+REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_prepared(uuid),
 	actorstore.local_receipts(uuid, text[]), actorstore.local_forget(uuid, bigint, xid8), actorstore.local_acknowledged(),
 	actorstore.local_state(text, bigint, "char", text, text, jsonb, bigint),
 	actorstore.local_get_many(text, bigint, text, text[], text), actorstore.local_scan(text, text, boolean, text, text, bigint),

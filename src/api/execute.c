@@ -89,9 +89,16 @@ add_target(Target *targets, int *n, const AsNode *node)
 	(*n)++;
 }
 
-static int
-read_targets(FunctionCallInfo fcinfo, Target *targets)
+static Target *
+make_targets(int n)
 {
+	return palloc0(sizeof(Target) * Max(Min(n, AS_MAX_PEERS), 1));
+}
+
+static int
+read_targets(FunctionCallInfo fcinfo, Target **result)
+{
+	Target	   *targets;
 	int			n = 0;
 	Datum	   *values;
 	bool	   *nulls;
@@ -101,12 +108,14 @@ read_targets(FunctionCallInfo fcinfo, Target *targets)
 	{
 		int			count = as_node_count();
 
+		*result = targets = make_targets(count);
 		for (int i = 0; i < count; i++)
 			add_target(targets, &n, as_node_nth(i));
 		return n;
 	}
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT,
 					  &values, &nulls, &nnames);
+	*result = targets = make_targets(nnames);
 	for (int i = 0; i < nnames; i++)
 	{
 		char	   *name = nulls[i] ? NULL : TextDatumGetCString(values[i]);
@@ -164,8 +173,8 @@ Datum
 actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Target	   *targets = palloc0(sizeof(Target) * AS_MAX_PEERS);
-	AsPeer	   *peers[AS_MAX_PEERS] = {NULL};
+	Target	   *targets;
+	AsPeer	  **peers;
 	Statement	statement;
 	int16		here;
 	int			n;
@@ -176,7 +185,8 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 				 errmsg("only superusers may execute statements on other nodes")));
 	read_statement(fcinfo, &statement);
 	here = as_node_need_self()->number;
-	n = read_targets(fcinfo, targets);
+	n = read_targets(fcinfo, &targets);
+	peers = palloc0(sizeof(AsPeer *) * (n + 1));
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)
 	{

@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "cluster/peer.h"
 #include "compat.h"
@@ -25,15 +26,17 @@
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "storage/lwlock.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-PG_FUNCTION_INFO_V1(actorstore_local_receipt);
 PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
 
 /* ---- Rows ---- */
@@ -76,30 +79,42 @@ as_decision_write(FullTransactionId xid, int64 incarnation, int n,
 	ForceSyncCommit();
 }
 
-/*
- * In the participant's part of a transaction, just before it is prepared: when
- * it has been committed there is a row to prove it.
- */
-Datum
-actorstore_local_receipt(PG_FUNCTION_ARGS)
+/* Who may delete receipts may write them. */
+static void
+check_may_write_receipts(void)
 {
-	char	   *gid = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			types[3] = {UUIDOID, INT8OID, XID8OID};
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										   CStringGetDatum("local_forget"),
+										   PointerGetDatum(buildoidvector(types, 3)),
+										   ObjectIdGetDatum(get_namespace_oid("actorstore", false)));
+
+	if (as_function_aclcheck(function, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only another node may prepare a part of its transaction")));
+}
+
+void
+as_receipt_write(const char *gid)
+{
 	AsGid		parts;
 	Datum		values[5] = {0};
 	bool		nulls[5] = {false};
 
-	if (!as_gid_read(&parts, gid))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not the id of a transaction over several nodes", gid)));
+	if (!as_gid_read(&parts, gid) || !IsTransactionBlock() ||
+		IsAbortedTransactionBlockState())
+		return;
+	check_may_write_receipts();
 	values[0] = UUIDPGetDatum(&parts.uuid);
 	values[1] = Int64GetDatum(parts.incarnation);
 	values[2] = FullTransactionIdGetDatum(parts.xid);
 	values[3] = CStringGetTextDatum(gid);
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
+	PushActiveSnapshot(GetTransactionSnapshot());
 	insert_row("receipt", values, nulls);
+	PopActiveSnapshot();
 	as_sync_require();
-	PG_RETURN_VOID();
 }
 
 /* ---- Standbys ---- */

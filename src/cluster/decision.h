@@ -26,6 +26,14 @@ extern void as_decision_write(FullTransactionId xid, int64 incarnation, int n,
 							  const int16 *nodes, char *const *gids);
 
 /*
+ * In a session that another node has opened, just before it prepares its part
+ * of a transaction: insert a receipt, which proves, once it can be seen, that
+ * the part was committed.  Nothing where the id is none of ours or nothing is
+ * going to be prepared; 42501 for who is not the role of other nodes.
+ */
+extern void as_receipt_write(const char *gid);
+
+/*
  * Have the standbys that synchronous_standby_names asks for flushed all up to
  * there?  True where none are asked for.
  */

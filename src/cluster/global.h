@@ -16,12 +16,13 @@
  *	  transaction comes to its end (global_last.c).
  *	- Otherwise, two phases:
  *
- *		K1	the decision row, of this transaction: own full xid, incarnation,
- *			members, their global ids.  These carry the number of the server's
- *			start, too: an xid that nobody here remembers after a crash is used
- *			again.
- *		K2	to each member that wrote, at once: a receipt, PREPARE TRANSACTION
- *		K3	...
+ *		K1	the global ids of its parts.  These carry the own full xid, the
+ *			incarnation, and the number of the server's start: an xid that nobody
+ *			here remembers after a crash is used again.
+ *		K2	to each member that wrote, at once: PREPARE TRANSACTION.  The member
+ *			inserts a receipt before it does (global_guard.c).
+ *		K3	while they do: the decision row, of this transaction: xid,
+ *			incarnation, members, their global ids
  *		K4	all are prepared, those that only read have ended.  The local commit,
  *			flushed and on the standbys, makes the decision row visible: that is
  *			the decision.

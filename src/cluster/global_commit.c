@@ -23,7 +23,7 @@
 	for (AsPart *member = as_global_members; \
 		 member < as_global_members + as_global_nmembers; member++)
 
-/* What a COMMIT must wait for; PREPARE has the receipt's function for that. */
+/* What a COMMIT must wait for; PREPARE has the receipt for that. */
 #define REQUIRE_SYNC_SQL \
 	"SELECT pg_catalog.set_config('synchronous_commit', 'on', true)" \
 	" WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
@@ -154,12 +154,9 @@ commit_writer(AsPart *member)
 /* ---- The first phase ---- */
 
 static void
-decide(FullTransactionId xid)
+write_gids(FullTransactionId xid)
 {
-	int16	   *nodes = palloc(sizeof(int16) * as_global_nmembers);
-	char	  **gids = palloc(sizeof(char *) * as_global_nmembers);
 	AsGid		parts;
-	int			n = 0;
 
 	parts.uuid = as_global_self.uuid;
 	parts.incarnation = as_global_self.incarnation;
@@ -167,15 +164,28 @@ decide(FullTransactionId xid)
 	parts.xid = xid;
 	FOR_EACH_MEMBER(member)
 	{
+		parts.participant = member->peer->number;
+		if (member->wrote)
+			as_gid_write(member->gid, &parts);
+	}
+}
+
+static void
+decide(FullTransactionId xid)
+{
+	int16		nodes[AS_MAX_PEERS];
+	char	   *gids[AS_MAX_PEERS];
+	int			n = 0;
+
+	FOR_EACH_MEMBER(member)
+	{
 		if (!member->wrote)
 			continue;
-		parts.participant = member->peer->number;
-		as_gid_write(member->gid, &parts);
 		nodes[n] = member->peer->number;
 		gids[n++] = member->gid;
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	as_decision_write(xid, parts.incarnation, n, nodes, gids);
+	as_decision_write(xid, as_global_self.incarnation, n, nodes, gids);
 	PopActiveSnapshot();
 }
 
@@ -184,10 +194,8 @@ static int
 send_prepare(AsPart *member)
 {
 	char		command[AS_GID_SIZE + 32];
-	const char *values[1] = {member->gid};
 	int			last;
 
-	(void) as_peer_add(member->peer, "SELECT actorstore.local_receipt($1)", 1, values, true);
 	snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
 	last = as_peer_add(member->peer, command, 0, NULL, false);
 	member->state = AS_PART_PREPARING;
@@ -217,7 +225,7 @@ check_prepared(AsPart *member, int command)
 }
 
 static void
-prepare_writers(void)
+prepare_writers(FullTransactionId xid)
 {
 	AsPart	   *writers[AS_MAX_PEERS];
 	AsPeer	   *peers[AS_MAX_PEERS];
@@ -239,6 +247,9 @@ prepare_writers(void)
 		if (n++ == 0)
 			AS_FAULT("K3");
 	}
+
+	/* while they do: it counts only once this transaction has committed */
+	decide(xid);
 	(void) as_peers_wait(peers, n, deadline);
 	for (int i = 0; i < n; i++)
 	{
@@ -261,10 +272,10 @@ prepare_in_two_phases(void)
 	as_life_set(AS_LIFE_PREPARING);
 	AS_FAULT("K1");
 	xid = GetTopFullTransactionId();
-	decide(xid);
+	write_gids(xid);
 	as_life_set_xid(xid);
 	AS_FAULT("K2");
-	prepare_writers();
+	prepare_writers(xid);
 	commit_readers();
 	as_life_set(AS_LIFE_PREPARED);
 	AS_FAULT("K4");

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * global_guard.c
- *	  What a transaction over several nodes may not do: see global.h.
+ *	  What a transaction over several nodes may not do, and what must be done
+ *	  before its parts are prepared: see global.h.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -66,6 +67,17 @@ as_global_check_local(void)
 }
 
 static void
+at_prepare(const char *gid)
+{
+	if (as_global_is_used())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has worked on other nodes")));
+	if (as_peer_is_own_session())
+		as_receipt_write(gid);
+}
+
+static void
 check_command(Node *statement)
 {
 	switch (nodeTag(statement))
@@ -84,11 +96,8 @@ check_command(Node *statement)
 			holding = as_my_lxid;
 			break;
 		case T_TransactionStmt:
-			if (((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE &&
-				as_global_is_used())
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has worked on other nodes")));
+			if (((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE)
+				at_prepare(((TransactionStmt *) statement)->gid);
 			break;
 		default:
 			break;

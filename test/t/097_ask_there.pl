@@ -123,7 +123,7 @@ is(q1("SELECT actorstore.ask('t', '$here', " . run("SELECT actorstore.call('t', 
 foreach my $try ([ 'SET ROLE peer', '42501' ], [ 'RESET ROLE', '42501' ], [ 'SET SESSION AUTHORIZATION DEFAULT', '42501' ], [ q{SELECT set_config('role', 'none', false)}, '42501' ],
 	[ 'CREATE TEMP TABLE x ()', '(0A000|42501)' ], [ 'SELECT INTO TEMP x', '(0A000|42501)' ], [ 'PREPARE as_0 AS SELECT 1', '42501' ], [ 'DEALLOCATE ALL', '42501' ], [ 'DISCARD PLANS', '(42501|25001)' ], [ 'LISTEN x', '(0A000|42501)' ],
 	[ 'DECLARE c CURSOR WITH HOLD FOR SELECT 1', '(0A000|42501)' ], [ 'COMMIT', '(2D000|0A000)' ],
-	[ q{SELECT actorstore.local_ask('bob', 99, 'c', 't', 'a', 'count', NULL, 0, NULL)}, '42501' ], [ q{SELECT actorstore.local_receipt('x')}, '42501' ])
+	[ q{SELECT actorstore.local_ask('bob', 99, 'c', 't', 'a', 'count', NULL, 0, NULL)}, '42501' ], [ q{SELECT actorstore.local_forget(gen_random_uuid(), 1, '1')}, '42501' ])
 {
 	my $answer = attempt("SELECT actorstore.call('t', '$there', " . run($try->[0]) . ')');
 	like($answer, qr/^$try->[1]\|/, "a handler there: $try->[0]");

@@ -54,6 +54,10 @@ is($one->safe_psql('d', q{SELECT string_agg(oid::regprocedure::text, ' ') FROM p
 cmp_ok(scalar(rows($one, 'd', q{SELECT proname FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace AND proname ~ '^local_'})), '>=', 6, 'of which there are some');
 is(sqlstate($one, 'd', 'SELECT actorstore.node_check(node_name) FROM actorstore.node', connstr => $one->connstr('d') . ' user=ordinary'), '42501', 'nor try a connection');
 
+# Nor does anybody but a node leave a receipt.
+is(sqlstate($one, 'd', "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'actorstore_${uuid}_1_1_5_1'", connstr => $one->connstr('d') . " user=ordinary options='-c actorstore.coordinator=1.1'"), '42501', 'nobody prepares a part of a transaction');
+is($one->safe_psql('d', 'SELECT count(*) FROM actorstore.receipt WHERE full_xid = \'5\''), '0', 'nor leaves a receipt');
+
 # The role that nodes log in as may execute these, and can do nothing to actors by that.
 $one->safe_psql('d', q{SELECT actorstore.create_type('cart'), actorstore.insert('cart', 'a', '1')});
 foreach my $statement (q{SELECT actorstore.get('cart', 'a')}, q{SELECT actorstore.put('cart', 'a', '2')}, q{SELECT actorstore.send('cart', 'a', 'm')}, q{SELECT actorstore.drop_type('cart')},
