@@ -200,6 +200,8 @@ OBJS = \
 	src/cluster/outbox_rows.o \
 	src/cluster/outbox.o \
 	src/cluster/timer_wire.o \
+	src/cluster/signing.o \
+	src/cluster/admission.o \
 	src/cluster/deliver.o \
 	src/cluster/forwarder_resume.o \
 	src/cluster/forwarder.o \

@@ -20,6 +20,7 @@
 #include "cluster/lane.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
+#include "cluster/admission.h"
 #include "cluster/outbox.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
@@ -307,6 +308,8 @@ define_settings(void)
 	as_resolver_init();
 	as_health_init();
 	as_outbox_init();
+	as_signing_init();
+	as_admission_init();
 	MarkGUCPrefixReserved("actorstore");
 }
 

@@ -17,6 +17,7 @@
 #include "access/detoast.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "cluster/admission.h"
 #include "cluster/decision.h"
 #include "cluster/fault.h"
 #include "cluster/node.h"
@@ -58,10 +59,7 @@ typedef struct Arrival
 as_noreturn static void
 refuse(const char *why)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("a batch of messages from another node cannot be read"),
-			 errdetail_internal("%s", why)));
+	as_admission_refuse(ERRCODE_DATA_CORRUPTED, psprintf("It cannot be read: %s.", why));
 }
 
 /* ---- Reading ---- */
@@ -191,13 +189,12 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 }
 
 static Arrival *
-read_batch(bytea *bytes, int *n)
+read_batch(const char *bytes, Size length, int *n)
 {
 	AsEnvelope	envelope;
 	AsLetter	letter;
 	Arrival    *arrivals = NULL;
-	const char *wrong = as_envelope_open(&envelope, VARDATA_ANY(bytes),
-										 VARSIZE_ANY_EXHDR(bytes));
+	const char *wrong = as_envelope_open(&envelope, bytes, length);
 	int			room = 0;
 
 	*n = 0;
@@ -404,6 +401,9 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 	text	   *origin = uuid_text(PG_GETARG_DATUM(0));
 	text	   *incarnation = as_int_text(PG_GETARG_INT64(1));
 	int64		batch = PG_GETARG_INT64(2);
+	bytea	   *envelope = PG_GETARG_BYTEA_PP(4);
+	const char *bytes = VARDATA_ANY(envelope);
+	Size		length = VARSIZE_ANY_EXHDR(envelope);
 	int64		watermark;
 	bool		crowded = false;
 	TupleDesc	desc;
@@ -414,13 +414,21 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	check_may_deliver();
 	check_epoch(PG_GETARG_INT64(3));
+	as_admission_check(&(AsSigned)
+					   {
+						   as_node_need_self()->uuid, *PG_GETARG_UUID_P(0),
+						   PG_GETARG_INT64(1), batch, PG_GETARG_INT64(3)
+					   }, &bytes, &length);
 	watermark = lock_watermark(origin, incarnation);
+	if (batch <= watermark)
+		as_admission_refuse(ERRCODE_PROTOCOL_VIOLATION, "It is here already.");
 	if (batch == watermark + 1)
 	{
 		int			n;
-		Arrival    *arrivals = read_batch(PG_GETARG_BYTEA_PP(4), &n);
+		Arrival    *arrivals = read_batch(bytes, length, &n);
 
-		crowded = store(arrivals, n);
+		crowded = as_admission_count(n);
+		crowded = store(arrivals, n) || crowded;
 		set_watermark(origin, incarnation, batch);
 		watermark = batch;
 		AS_FAULT("deliver_stored");

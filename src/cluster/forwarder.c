@@ -16,6 +16,7 @@
 #include "cluster/lane.h"
 #include "cluster/outbox.h"
 #include "cluster/peer.h"
+#include "cluster/signing.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "common/pg_prng.h"
@@ -36,9 +37,6 @@
 
 /* batches made and not answered */
 #define WINDOW			16
-
-/* of these, in one flight, which the other node stores in one transaction */
-#define FLIGHT			8
 
 /* look at all that is in the outbox so often: if nobody tells, and in any case */
 #define LOOK_MS			1000
@@ -285,21 +283,31 @@ connect_and_ask(void)
 static void
 launch(void)
 {
+	AsSigned	what = {.receiver = me.peer->uuid};
+	const char *envelopes[AS_FLIGHT];
 	char	   *epoch;
 
 	/* made, but not safe yet: somebody has stopped waiting for the standbys */
 	if (!as_sync_acknowledged(me.safe))
 		return;
+	me.nflying = Min(me.nbatches, AS_FLIGHT);
 	begin();
-	epoch = psprintf(INT64_FORMAT, as_node_epoch());
+	what.epoch = as_node_epoch();
+	what.sender = as_node_need_self()->uuid;
+	for (int i = 0; i < me.nflying; i++)
+	{
+		what.incarnation = me.batches[i].incarnation;
+		what.batch = me.batches[i].number;
+		envelopes[i] = as_signing_sign(&what, me.batches[i].envelope);
+	}
 	end();
-	me.nflying = Min(me.nbatches, FLIGHT);
+	epoch = psprintf(INT64_FORMAT, what.epoch);
 	for (int i = 0; i < me.nflying; i++)
 	{
 		const AsBatch *batch = &me.batches[i];
 		const char *values[5] = {
 			me.uuid, psprintf(INT64_FORMAT, batch->incarnation),
-			psprintf(INT64_FORMAT, batch->number), epoch, batch->envelope
+			psprintf(INT64_FORMAT, batch->number), epoch, envelopes[i]
 		};
 
 		(void) as_peer_add(me.peer, DELIVER_SQL, 5, values, true);
@@ -339,6 +347,10 @@ land(void)
 	{
 		PGresult   *result = as_peer_result(me.peer, i);
 
+		if (PQntuples(result) != 1 || PQnfields(result) != 2 || PQgetisnull(result, 0, 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("node number %d has given an answer to a batch of messages that is none", me.number)));
 		if (pg_strtoint64(PQgetvalue(result, 0, 0)) < me.batches[0].number)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_EXCEPTION),

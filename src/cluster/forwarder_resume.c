@@ -71,17 +71,23 @@ as_forwarder_resume(AsPeer *peer, int16 node, const char *uuid, int64 incarnatio
 	};
 	for (int i = 0; i < kept.nrows; i++)
 	{
+		AsBatchNumber here = {.incarnation = as_cell_int(&kept, i, 0)};
 		int64		first = as_cell_int(&kept, i, 1);
+		bool		has_all;
 
-		done->incarnation = as_cell_int(&kept, i, 0);
-		if (done->incarnation == incarnation)
+		if (here.incarnation == incarnation)
 			*last = as_cell_int(&kept, i, 2);
 		if (watermarks[i] < first - 1)
-			give_up_lost(peer, uuid, done->incarnation, watermarks[i], first);
-		done->number = Max(watermarks[i], first - 1);
+			give_up_lost(peer, uuid, here.incarnation, watermarks[i], first);
+		here.number = Max(watermarks[i], first - 1);
+		has_all = here.number >= as_cell_int(&kept, i, 2);
+
+		/* go on in the one after it, if there is one, as far as that is there: what comes twice is refused */
+		if (!has_all || i == 0)
+			*done = here;
 
 		/* who has all of one has all that is older, too */
-		if (done->number >= as_cell_int(&kept, i, 2))
+		if (has_all)
 			break;
 	}
 	return kept.nrows > 0;

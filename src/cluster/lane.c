@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -33,6 +34,8 @@ typedef struct LaneShared
 	pg_atomic_uint64 started_at;
 	pg_atomic_uint64 low;
 	pg_atomic_uint64 depth;		/* signed */
+	pg_atomic_uint64 paid_until;	/* by a clock that only goes forward, in
+									 * microseconds */
 	pg_atomic_uint64 counters[AS_LANE_NCOUNTERS];
 } LaneShared;
 
@@ -61,6 +64,7 @@ as_lanes_shmem_init(void)
 		pg_atomic_init_u64(&lane->started_at, 0);
 		pg_atomic_init_u64(&lane->low, AS_NO_LOW);
 		pg_atomic_init_u64(&lane->depth, 0);
+		pg_atomic_init_u64(&lane->paid_until, 0);
 		for (int i = 0; i < AS_LANE_NCOUNTERS; i++)
 			pg_atomic_init_u64(&lane->counters[i], 0);
 	}
@@ -119,6 +123,36 @@ void
 as_lane_count(int lane, AsLaneCounter counter, int64 n)
 {
 	pg_atomic_fetch_add_u64(&lanes[lane].counters[counter], n);
+}
+
+static uint64
+clock_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* Who was silent has no more than a second in hand. */
+void
+as_lane_pay(int lane, int64 microseconds)
+{
+	uint64		least = clock_now() - Min(clock_now(), 1000000);
+	uint64		until = pg_atomic_read_u64(&lanes[lane].paid_until);
+
+	while (!pg_atomic_compare_exchange_u64(&lanes[lane].paid_until, &until,
+										   Max(until, least) + microseconds))
+		;
+}
+
+int64
+as_lane_debt(int lane)
+{
+	uint64		until = pg_atomic_read_u64(&lanes[lane].paid_until);
+	uint64		now = clock_now();
+
+	return until > now ? (int64) (until - now) : 0;
 }
 
 void

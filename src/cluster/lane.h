@@ -42,6 +42,9 @@ typedef enum AsLaneCounter
 	AS_LANE_BATCHES,			/* of them */
 	AS_LANE_REPEATED,			/* batches that an earlier process made, or that were on their way when a connection failed */
 	AS_LANE_FAILURES,			/* connections that failed */
+	AS_LANE_RECEIVED,			/* messages of theirs */
+	AS_LANE_REFUSED,			/* batches of theirs, as bad (admission.h) */
+	AS_LANE_LIMITED,			/* the same, as too many */
 	AS_LANE_NCOUNTERS
 } AsLaneCounter;
 
@@ -65,6 +68,13 @@ extern void as_lane_add(int lane, int64 n);
 extern int64 as_lane_depth(int lane);
 
 extern void as_lane_count(int lane, AsLaneCounter counter, int64 n);
+
+/*
+ * What comes from the other node takes its time: so many microseconds more; and
+ * how many of those that were taken are still to come.
+ */
+extern void as_lane_pay(int lane, int64 microseconds);
+extern int64 as_lane_debt(int lane);
 
 /* Is the other node being reached? */
 extern void as_lane_set_connected(int lane, bool connected);

@@ -64,6 +64,9 @@
 extern int	actorstore_outbox_limit;	/* messages on their way to a node */
 extern int	actorstore_outbox_retention;	/* seconds */
 
+/* batches that a forwarder sends at once, and the other node stores in one transaction */
+#define AS_FLIGHT	8
+
 extern void as_outbox_init(void);
 
 /*
