@@ -990,25 +990,26 @@ SELECT t.actor_type, c.waiting_p50, c.waiting_p95, c.waiting_p99, c.handling_p50
 FROM actorstore.type AS t JOIN actorstore.type_counts() AS c USING (actor_type);
 COMMENT ON VIEW actorstore.stat_latency IS 'milliseconds that messages have waited, and taken to handle, since the server started; ask_: those that were asked, and from the question to its answer';
 
-CREATE FUNCTION actorstore.waiting_now(OUT actor_type text, OUT actor_id text, OUT depth bigint, OUT delayed bigint,
-	OUT oldest timestamptz, OUT ready timestamptz, OUT next_due timestamptz, OUT attempts int)
+CREATE FUNCTION actorstore.waiting_now(OUT actor_type text, OUT actor_id text, OUT depth bigint, OUT oldest timestamptz,
+	OUT next_due timestamptz, OUT attempts int)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_waiting_now' LANGUAGE C STABLE;
-COMMENT ON FUNCTION actorstore.waiting_now() IS 'internal: see stat_actors and stat_queues';
+COMMENT ON FUNCTION actorstore.waiting_now() IS 'internal: see stat_actors';
+
+CREATE FUNCTION actorstore.queues_now(OUT actor_type text, OUT depth bigint, OUT delayed bigint, OUT ready timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_queues_now' LANGUAGE C STABLE;
+COMMENT ON FUNCTION actorstore.queues_now() IS 'internal: see stat_queues';
 
 CREATE VIEW actorstore.stat_actors AS
 SELECT w.actor_type, w.actor_id, sum(w.depth)::bigint AS depth, min(w.oldest) AS oldest, max(w.attempts) AS attempts, min(w.next_due) AS next_due
 FROM actorstore.waiting_now() AS w
-WHERE w.actor_id IS NOT NULL
 GROUP BY w.actor_type, w.actor_id;
 COMMENT ON VIEW actorstore.stat_actors IS 'actors with mail: how much, and since when';
 
 CREATE VIEW actorstore.stat_queues WITH (security_barrier) AS
-SELECT t.actor_type, coalesce(q.depth, 0)::bigint AS depth, coalesce(q.delayed, 0)::bigint AS delayed,
-	clock_timestamp() - q.ready AS oldest_age
-FROM actorstore.type AS t LEFT JOIN (
-	SELECT w.actor_type, sum(w.depth) AS depth, sum(w.delayed) AS delayed, min(w.ready) AS ready
-	FROM actorstore.waiting_now() AS w GROUP BY w.actor_type) AS q USING (actor_type)
+SELECT t.actor_type, coalesce(q.depth, 0) AS depth, coalesce(q.delayed, 0) AS delayed, clock_timestamp() - q.ready AS oldest_age
+FROM actorstore.type AS t LEFT JOIN actorstore.queues_now() AS q USING (actor_type)
 WHERE actorstore.has_type_privilege(t.actor_type, 'read') OR pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW actorstore.stat_queues IS 'how many messages wait, by type, how many of them for a time, and how long the first one that does not';
 

@@ -18,11 +18,13 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(actorstore_trace_now);
 PG_FUNCTION_INFO_V1(actorstore_waiting_now);
+PG_FUNCTION_INFO_V1(actorstore_queues_now);
 
 static const char *const events[] = {
 	"sent", "cancelled", "taken", "handled", "failed", "retried", "dead"
@@ -102,46 +104,38 @@ actorstore_trace_now(PG_FUNCTION_ARGS)
 
 /* ---- What waits ---- */
 
-/* What waits for the actor at hand; its names are copies. */
-typedef struct Waiting
+typedef struct Mail
 {
-	ReturnSetInfo *result;
-	TimestampTz now;
-	text	   *actor_type;		/* NULL: none yet */
-	text	   *actor_id;
-	bool		shows_type;		/* may the role see what waits for the type? */
-	bool		shows_actor;	/* and for whom? */
 	int64		depth;
 	int64		delayed;
 	TimestampTz oldest;			/* when the first one was sent */
 	TimestampTz ready;			/* since when the first one may be handled */
 	TimestampTz next_due;
 	int			attempts;
-} Waiting;
+} Mail;
+
+static const Mail no_mail = {
+	.oldest = DT_NOEND,.ready = DT_NOEND,.next_due = DT_NOEND
+};
 
 static void
-put_waiting(Waiting *waiting)
+count_message(Mail *mail, const AsMessage *message, TimestampTz now)
 {
-	Datum		values[8];
-	bool		nulls[8] = {false};
-	int			n = 0;
+	mail->depth++;
+	mail->oldest = Min(mail->oldest, message->sent_at);
+	mail->attempts = Max(mail->attempts, message->attempts);
+	if (message->due != 0)
+		mail->next_due = Min(mail->next_due, message->due);
+	if (message->due > now)
+		mail->delayed++;
+	else
+		mail->ready = Min(mail->ready, Max(message->sent_at, message->due));
+}
 
-	if (waiting->actor_type == NULL || !waiting->shows_type)
-		return;
-	values[n++] = PointerGetDatum(waiting->actor_type);
-	nulls[n] = !waiting->shows_actor;
-	values[n++] = PointerGetDatum(waiting->actor_id);
-	values[n++] = Int64GetDatum(waiting->depth);
-	values[n++] = Int64GetDatum(waiting->delayed);
-	values[n++] = TimestampTzGetDatum(waiting->oldest);
-	nulls[n] = (waiting->ready == DT_NOEND);
-	values[n++] = TimestampTzGetDatum(waiting->ready);
-	nulls[n] = (waiting->next_due == DT_NOEND);
-	values[n++] = TimestampTzGetDatum(waiting->next_due);
-	values[n++] = Int32GetDatum(waiting->attempts);
-	Assert(n == (int) lengthof(values));
-	tuplestore_putvalues(waiting->result->setResult,
-						 waiting->result->setDesc, values, nulls);
+static text *
+copy_text(const text *value)
+{
+	return (text *) DatumGetPointer(datumCopy(PointerGetDatum(value), false, -1));
 }
 
 static bool
@@ -152,32 +146,75 @@ is_same(const text *a, const text *b)
 }
 
 static void
+scan_mailboxes(AsMessageCallback callback, void *arg)
+{
+	AsMailbox	mailbox;
+
+	as_mailbox_open(&mailbox, AccessShareLock);
+	as_mailbox_scan_all(&mailbox, callback, arg);
+	as_mailbox_close(&mailbox);
+}
+
+/* May the role see for whom messages of the type wait? */
+static bool
+shows_actors(const text *actor_type)
+{
+	AsType	   *type = as_type_find(actor_type);
+
+	return type != NULL ? as_type_has(type, AS_PRIV_READ) : superuser();
+}
+
+/* What waits for the actor at hand; its names are copies. */
+typedef struct Waiting
+{
+	ReturnSetInfo *result;
+	TimestampTz now;
+	text	   *actor_type;		/* NULL: none yet */
+	text	   *actor_id;
+	bool		shown;
+	Mail		mail;
+} Waiting;
+
+static void
+put_waiting(Waiting *waiting)
+{
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	int			n = 0;
+
+	if (waiting->actor_type == NULL || !waiting->shown)
+		return;
+	values[n++] = PointerGetDatum(waiting->actor_type);
+	values[n++] = PointerGetDatum(waiting->actor_id);
+	values[n++] = Int64GetDatum(waiting->mail.depth);
+	values[n++] = TimestampTzGetDatum(waiting->mail.oldest);
+	nulls[n] = (waiting->mail.next_due == DT_NOEND);
+	values[n++] = TimestampTzGetDatum(waiting->mail.next_due);
+	values[n++] = Int32GetDatum(waiting->mail.attempts);
+	Assert(n == (int) lengthof(values));
+	tuplestore_putvalues(waiting->result->setResult,
+						 waiting->result->setDesc, values, nulls);
+}
+
+static void
 begin_actor(Waiting *waiting, const AsMessage *message)
 {
-	AsType	   *type;
-
 	if (waiting->actor_type == NULL ||
 		!is_same(waiting->actor_type, message->actor_type))
 	{
 		if (waiting->actor_type != NULL)
 			pfree(waiting->actor_type);
-		waiting->actor_type = (text *) DatumGetPointer(datumCopy(PointerGetDatum(message->actor_type), false, -1));
-		type = as_type_find(message->actor_type);
-		waiting->shows_actor = type != NULL ?
-			as_type_has(type, AS_PRIV_READ) : superuser();
-		waiting->shows_type = waiting->shows_actor ||
-			has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+		waiting->actor_type = copy_text(message->actor_type);
+		waiting->shown = shows_actors(message->actor_type);
 	}
 	if (waiting->actor_id != NULL)
 		pfree(waiting->actor_id);
-	waiting->actor_id = (text *) DatumGetPointer(datumCopy(PointerGetDatum(message->actor_id), false, -1));
-	waiting->depth = waiting->delayed = 0;
-	waiting->oldest = waiting->ready = waiting->next_due = DT_NOEND;
-	waiting->attempts = 0;
+	waiting->actor_id = copy_text(message->actor_id);
+	waiting->mail = no_mail;
 }
 
 static bool
-count_waiting(AsMessage *message, void *arg)
+count_for_actor(AsMessage *message, void *arg)
 {
 	Waiting    *waiting = arg;
 
@@ -189,34 +226,95 @@ count_waiting(AsMessage *message, void *arg)
 		put_waiting(waiting);
 		begin_actor(waiting, message);
 	}
-	waiting->depth++;
-	waiting->oldest = Min(waiting->oldest, message->sent_at);
-	waiting->attempts = Max(waiting->attempts, message->attempts);
-	if (message->due != 0)
-		waiting->next_due = Min(waiting->next_due, message->due);
-	if (message->due > waiting->now)
-		waiting->delayed++;
-	else
-		waiting->ready = Min(waiting->ready,
-							 Max(message->sent_at, message->due));
+	count_message(&waiting->mail, message, waiting->now);
 	return true;
 }
 
 /*
- * A row for each actor that has mail, or, now and then, two of them; without
- * its id to who may not read the type, but watches the server.
+ * A row for each actor that has mail, or, now and then, two of them, of types
+ * that the role may read.
  */
 Datum
 actorstore_waiting_now(PG_FUNCTION_ARGS)
 {
 	Waiting		waiting = {.result = (ReturnSetInfo *) fcinfo->resultinfo,
 	.now = GetCurrentTimestamp()};
-	AsMailbox	mailbox;
 
 	InitMaterializedSRF(fcinfo, 0);
-	as_mailbox_open(&mailbox, AccessShareLock);
-	as_mailbox_scan_all(&mailbox, count_waiting, &waiting);
-	as_mailbox_close(&mailbox);
+	scan_mailboxes(count_for_actor, &waiting);
 	put_waiting(&waiting);
+	return (Datum) 0;
+}
+
+/* What waits for a type */
+typedef struct Queue
+{
+	char		name[AS_MAX_NAME_BYTES + 1];
+	text	   *actor_type;
+	Mail		mail;
+} Queue;
+
+typedef struct Queues
+{
+	TimestampTz now;
+	HTAB	   *by_name;
+	Queue	   *last;			/* mostly it is the same again */
+} Queues;
+
+static bool
+count_for_type(AsMessage *message, void *arg)
+{
+	Queues	   *queues = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	if (queues->last == NULL ||
+		!is_same(queues->last->actor_type, message->actor_type))
+	{
+		char	   *name = text_to_cstring(message->actor_type);
+		bool		found;
+
+		queues->last = hash_search(queues->by_name, name, HASH_ENTER, &found);
+		if (!found)
+		{
+			queues->last->actor_type = copy_text(message->actor_type);
+			queues->last->mail = no_mail;
+		}
+		pfree(name);
+	}
+	count_message(&queues->last->mail, message, queues->now);
+	return true;
+}
+
+/* A row for each type that has mail, and that the role may read, or watch. */
+Datum
+actorstore_queues_now(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	HASHCTL		options = {.keysize = sizeof(((Queue *) 0)->name),
+		.entrysize = sizeof(Queue),.hcxt = CurrentMemoryContext};
+	Queues		queues = {.now = GetCurrentTimestamp()};
+	HASH_SEQ_STATUS all;
+	Queue	   *queue;
+	bool		watches = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+
+	InitMaterializedSRF(fcinfo, 0);
+	queues.by_name = hash_create("actorstore queues", 16, &options,
+								 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	scan_mailboxes(count_for_type, &queues);
+	hash_seq_init(&all, queues.by_name);
+	while ((queue = hash_seq_search(&all)) != NULL)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		if (!watches && !shows_actors(queue->actor_type))
+			continue;
+		values[0] = PointerGetDatum(queue->actor_type);
+		values[1] = Int64GetDatum(queue->mail.depth);
+		values[2] = Int64GetDatum(queue->mail.delayed);
+		nulls[3] = (queue->mail.ready == DT_NOEND);
+		values[3] = TimestampTzGetDatum(queue->mail.ready);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }

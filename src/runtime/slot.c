@@ -27,6 +27,8 @@
 #define DOUBT_POSITIONS	1
 #define DOUBT_DEPTH		2
 
+#define SETS_PER_WORD	32
+
 #define STATUS(state)		((AsSlotStatus) ((state) & 0xFF))
 #define GENERATION(state)	((uint32) ((state) >> 32))
 #define PINS(state)			((state) & UINT64CONST(0xFFFFFF00))
@@ -43,6 +45,12 @@ typedef struct SlotTableShared
 
 static SlotTableShared *table = NULL;
 
+/*
+ * Behind the slots: for each set, whether any of its slots was ever claimed, so
+ * that who counts them need not look at all.  Never taken back.
+ */
+static pg_atomic_uint32 *set_words;
+
 static uint32
 sets_wanted(void)
 {
@@ -52,9 +60,12 @@ sets_wanted(void)
 Size
 as_slots_shmem_size(void)
 {
-	return add_size(offsetof(SlotTableShared, slots),
-					mul_size(mul_size(sets_wanted(), SLOTS_PER_SET),
-							 sizeof(AsSlotShared)));
+	Size		size = add_size(offsetof(SlotTableShared, slots),
+								mul_size(mul_size(sets_wanted(), SLOTS_PER_SET),
+										 sizeof(AsSlotShared)));
+
+	return add_size(size, mul_size(sets_wanted() / SETS_PER_WORD + 1,
+								   sizeof(pg_atomic_uint32)));
 }
 
 uint32
@@ -90,9 +101,12 @@ as_slots_shmem_init(void)
 
 	StaticAssertStmt(sizeof(AsSlotShared) <= 128, "a slot is two cache lines");
 	table = ShmemInitStruct("actorstore slots", as_slots_shmem_size(), &found);
+	set_words = (pg_atomic_uint32 *) &table->slots[as_slots_number()];
 	if (found)
 		return;
 	table->nsets = sets_wanted();
+	for (uint32 i = 0; i < table->nsets / SETS_PER_WORD + 1; i++)
+		pg_atomic_init_u32(&set_words[i], 0);
 	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
 	{
 		AsSlotShared *slot = &table->slots[i];
@@ -198,6 +212,18 @@ take_in_set(uint32 first, uint64 key_hash, AsSlotStatus status)
 	return AS_NO_SLOT;
 }
 
+/* Before the first slot of a set is claimed. */
+static void
+note_set(uint32 first)
+{
+	uint32		set = first / SLOTS_PER_SET;
+	pg_atomic_uint32 *word = &set_words[set / SETS_PER_WORD];
+	uint32		bit = (uint32) 1 << set % SETS_PER_WORD;
+
+	if ((pg_atomic_read_u32(word) & bit) == 0)
+		(void) pg_atomic_fetch_or_u32(word, bit);
+}
+
 /* Take the slot of an actor that does not need it now. */
 static AsSlotRef
 evict_in_set(uint32 first, uint64 key_hash)
@@ -235,6 +261,7 @@ as_slot_claim(uint32 home, uint64 key_hash, bool unknown)
 
 	if (ref != AS_NO_SLOT)
 		return ref;
+	note_set(first);
 	ref = take_in_set(first, key_hash, AS_FREE);
 	if (ref == AS_NO_SLOT)
 		ref = evict_in_set(first, key_hash);
@@ -705,8 +732,19 @@ uint32
 as_slots_count(uint32 *by_status)
 {
 	memset(by_status, 0, (AS_AGAIN + 1) * sizeof(uint32));
-	for (uint32 i = 0; i < table->nsets * SLOTS_PER_SET; i++)
-		by_status[STATUS(pg_atomic_read_u64(&table->slots[i].state))]++;
+	for (uint32 set = 0; set < table->nsets; set++)
+	{
+		AsSlotShared *first = &table->slots[set * SLOTS_PER_SET];
+
+		if ((pg_atomic_read_u32(&set_words[set / SETS_PER_WORD]) &
+			 (uint32) 1 << set % SETS_PER_WORD) == 0)
+		{
+			by_status[AS_FREE] += SLOTS_PER_SET;
+			continue;
+		}
+		for (AsSlotShared *slot = first; slot < first + SLOTS_PER_SET; slot++)
+			by_status[STATUS(pg_atomic_read_u64(&slot->state))]++;
+	}
 	return table->nsets * SLOTS_PER_SET;
 }
 
