@@ -194,6 +194,10 @@ OBJS = \
 	src/cluster/deadlock_look.o \
 	src/cluster/deadlock.o \
 	src/cluster/catch_up.o \
+	src/cluster/transit.o \
+	src/cluster/handover.o \
+	src/cluster/plan.o \
+	src/cluster/mover.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
 	src/cluster/forwarder_start.o \
@@ -238,6 +242,7 @@ OBJS = \
 	src/api/operate.o \
 	src/api/placement.o \
 	src/api/members.o \
+	src/api/rebalance.o \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \

@@ -1065,6 +1065,8 @@ CREATE TABLE actorstore.epoch (
 	node_numbers smallint[] NOT NULL,
 	weights int[] NOT NULL,
 	owners smallint[] NOT NULL CHECK (cardinality(owners) = 4096),
+	moving jsonb NOT NULL DEFAULT '{}',
+	rebalancing boolean NOT NULL DEFAULT false,
 	decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE actorstore.epoch IS 'maps of slots: which node owns each of the 4,096; the highest number is in force';
@@ -1097,6 +1099,18 @@ COMMENT ON TABLE actorstore.ballot IS 'how this node has voted on the next epoch
 CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OF given, closing OR DELETE OR TRUNCATE ON actorstore.ballot
 	EXECUTE FUNCTION actorstore.cluster_changed();
 ALTER TABLE actorstore.ballot ENABLE ALWAYS TRIGGER cluster_changed;
+
+-- Slots that are moving, and those that did and are not open to senders yet: src/cluster/transit.h.
+CREATE TABLE actorstore.transit (
+	slot smallint PRIMARY KEY,
+	taker smallint NOT NULL,
+	state "char" NOT NULL CHECK (state IN ('p', 'f', 'h', 't', 'o')),
+	since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE actorstore.transit IS 'slots that are on their way to another node';
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.transit
+	EXECUTE FUNCTION actorstore.cluster_changed();
+ALTER TABLE actorstore.transit ENABLE ALWAYS TRIGGER cluster_changed;
 
 -- A database that was asked to become a node, and is not told yet that it is one.
 CREATE TABLE actorstore.arrival (
@@ -1216,6 +1230,52 @@ CREATE FUNCTION actorstore.slot_of(actor_type text, actor_id text)
 RETURNS int
 AS 'MODULE_PATHNAME', 'actorstore_slot_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION actorstore.slot_of(text, text) IS 'the slot of an actor';
+
+CREATE FUNCTION actorstore.rebalance(dry_run boolean DEFAULT true, OUT from_node text, OUT to_node text, OUT slots int)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_rebalance' LANGUAGE C VOLATILE ROWS 10;
+COMMENT ON FUNCTION actorstore.rebalance(boolean)
+	IS 'how many slots have to move so that each node has its share; unless it is a dry run, let them move, in the background';
+
+CREATE FUNCTION actorstore.stop_rebalance()
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_stop_rebalance' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.stop_rebalance() IS 'let no more slots move; those that are under way arrive';
+
+CREATE FUNCTION actorstore.moves_now(OUT from_node text, OUT to_node text, OUT slots int, OUT moving int, OUT kept int, OUT reason text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_moves_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.moves_now() IS 'internal: see stat_rebalance';
+
+CREATE VIEW actorstore.stat_rebalance AS
+SELECT m.from_node, m.to_node, m.slots, m.moving, m.kept, m.reason,
+	(SELECT e.rebalancing FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1) AS rebalancing
+FROM actorstore.moves_now() AS m;
+COMMENT ON VIEW actorstore.stat_rebalance
+	IS 'slots that are not where they should be: how many are moving now, how many of this node''s cannot move, and why';
+
+CREATE FUNCTION actorstore.local_drained(epoch bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_drained' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_drained(bigint) IS 'for other nodes: has all arrived that was sent to slots which are moving?';
+
+CREATE FUNCTION actorstore.local_take(table_name text, moved text[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_take' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_take(text, text[]) IS 'for other nodes: take rows of actors whose slots move here';
+
+CREATE FUNCTION actorstore.local_taken(slots smallint[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_taken' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_taken(smallint[]) IS 'for other nodes: all that was in these slots is here';
+
+CREATE FUNCTION actorstore.local_has_taken(slots smallint[])
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_has_taken' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_has_taken(smallint[]) IS 'for other nodes: is that committed here?';
+
+REVOKE ALL ON FUNCTION actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
+	actorstore.local_take(text, text[]), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),

@@ -21,6 +21,7 @@
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "cluster/admission.h"
+#include "cluster/mover.h"
 #include "cluster/outbox.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
@@ -310,6 +311,7 @@ define_settings(void)
 	as_outbox_init();
 	as_signing_init();
 	as_admission_init();
+	as_mover_init();
 	MarkGUCPrefixReserved("actorstore");
 }
 

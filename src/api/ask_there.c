@@ -13,6 +13,7 @@
 #include "cluster/global.h"
 #include "cluster/route.h"
 #include "runtime/ask.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -104,7 +105,14 @@ as_ask_there(const AsQuestion *question, Datum *answer)
 
 	*answer = (Datum) 0;
 	if (likely(owner == NULL))
-		return false;
+	{
+		/* it may be on its way just now */
+		if (likely(!as_owner_has_moved(message->actor_type, message->actor_id)))
+			return false;
+		owner = as_route_find(message->actor_type, message->actor_id);
+		if (owner == NULL)
+			return false;
+	}
 	if (question->kind == AS_QUESTION_ASK)
 		as_ask_check_asker();
 	else if (question->kind == AS_QUESTION_TELL)

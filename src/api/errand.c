@@ -220,7 +220,16 @@ as_errand_do(AsErrand *errand)
 	AsOutcome	outcome;
 
 	if (likely(owner == NULL))
-		return as_errand_do_here(errand);
+	{
+		outcome = as_errand_do_here(errand);
+		if (errand->kind != AS_ERRAND_GET || outcome != AS_MISSING ||
+			!as_owner_has_moved(errand->type, errand->id))
+			return outcome;
+		as_errand_end(errand);
+		owner = find_owner(errand);
+		if (owner == NULL)
+			return as_errand_do_here(errand);
+	}
 	if (errand->kind != AS_ERRAND_GET)
 		check_may_write(errand);
 	if (may_declare(errand))

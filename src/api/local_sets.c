@@ -59,6 +59,16 @@ put_chunk(ReturnSetInfo *result, StringInfo wire)
 }
 
 static void
+put_refusal(ReturnSetInfo *result)
+{
+	StringInfoData wire;
+
+	as_wire_begin(&wire);
+	pq_sendbyte(&wire, AS_CHUNK_NOT_MINE);
+	put_chunk(result, &wire);
+}
+
+static void
 put_rows(ReturnSetInfo *result, AsSet *set)
 {
 	StringInfoData wire;
@@ -90,7 +100,6 @@ actorstore_local_get_many(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	AsSet		set = {.type = as_arg_type(fcinfo, 2)};
 	AsCaller	caller;
-	StringInfoData wire;
 
 	as_reject_null(fcinfo, 1, "epoch");
 	set.ids = as_arg_ids(fcinfo, 3, &set.n);
@@ -100,11 +109,7 @@ actorstore_local_get_many(PG_FUNCTION_ARGS)
 	as_caller_become(fcinfo, &caller);
 	as_caller_stand_in(fcinfo, set.type);
 	if (!own_all(set.type, set.n, set.ids, PG_GETARG_INT64(1)))
-	{
-		as_wire_begin(&wire);
-		pq_sendbyte(&wire, AS_CHUNK_NOT_MINE);
-		put_chunk(result, &wire);
-	}
+		put_refusal(result);
 	else
 	{
 		as_set_open(&set);
@@ -115,6 +120,11 @@ actorstore_local_get_many(PG_FUNCTION_ARGS)
 		put_rows(result, &set);
 		if (set.is_open)
 			as_set_close(&set);
+		if (set.moved)
+		{
+			tuplestore_clear(result->setResult);
+			put_refusal(result);
+		}
 	}
 	as_caller_return(&caller);
 	return (Datum) 0;

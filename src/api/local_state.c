@@ -82,7 +82,11 @@ actorstore_local_state(PG_FUNCTION_ARGS)
 	else
 	{
 		outcome = as_errand_do_here(&errand);
-		pq_sendbyte(&wire, answers[outcome]);
+		if (outcome == AS_MISSING && errand.kind == AS_ERRAND_GET &&
+			as_owner_has_moved(errand.type, errand.id))
+			pq_sendbyte(&wire, AS_ANSWER_NOT_MINE);
+		else
+			pq_sendbyte(&wire, answers[outcome]);
 		if (outcome != AS_MISSING)
 			write_row(&wire, &errand);
 		as_errand_end(&errand);

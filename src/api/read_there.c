@@ -170,7 +170,7 @@ read_groups(Reading *reading, Tuplestorestate *store, TupleDesc desc)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	return done;
+	return done && !reading->set->moved;
 }
 
 void
@@ -191,6 +191,9 @@ as_set_read_anywhere(AsSet *set, Tuplestorestate *store, TupleDesc desc)
 			return;
 		if (tries == 2)
 			as_route_refuse();
-		as_route_learn();
+		if (!set->moved)
+			as_route_learn();
+		set->moved = false;
+		tuplestore_clear(store);
 	}
 }

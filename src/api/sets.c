@@ -10,6 +10,7 @@
 #include "api/sets.h"
 
 #include "miscadmin.h"
+#include "state/owner.h"
 #include "utils/snapmgr.h"
 
 /* ---- Order ---- */
@@ -113,7 +114,10 @@ as_set_row(AsSet *set, int place)
 	if (set->locked)
 		return set->rows[place];
 	if (!as_partition_find(partition, set->ids[place], GetActiveSnapshot()))
+	{
+		set->moved = set->moved || as_owner_has_moved(set->type, set->ids[place]);
 		return NULL;
+	}
 	return ExecFetchSlotHeapTuple(partition->slot, false, NULL);
 }
 

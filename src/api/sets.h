@@ -29,6 +29,8 @@ typedef struct AsSet
 	AsPartition partition;
 	bool		is_open;
 	HeapTuple  *rows;			/* if locked, by their places */
+	bool		moved;			/* one was not found that another node has by now:
+								 * what was read is of no use */
 } AsSet;
 
 /* What the argument lock of get_many() says: 22023 if it is no lock. */

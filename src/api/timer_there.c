@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "runtime/timer.h"
+#include "state/owner.h"
 #include "state/text_query.h"
 #include "state/type.h"
 #include "storage/latch.h"
@@ -121,6 +122,14 @@ cancel_there(const AsNode *node, text *type, text *id, text *name)
 }
 
 bool
+as_timer_there_take_back(text *type, text *id, text *name)
+{
+	const AsNode *way = as_outbox_way(type, id);
+
+	return way != NULL && as_outbox_take_back(way, AS_KIND_SET_TIMER, type, id, name) > 0;
+}
+
+bool
 as_timer_there_cancel(text *type, text *id, text *name, bool *is_here)
 {
 	bool		found = false;
@@ -138,6 +147,7 @@ as_timer_there_cancel(text *type, text *id, text *name, bool *is_here)
 		}
 
 		/* first what could leave meanwhile, then what has left */
+		found = as_timer_there_take_back(type, id, name) || found;
 		found = as_outbox_take_back(node, AS_KIND_SET_TIMER, type, id, name) > 0 || found;
 		answer = cancel_there(node, type, id, name);
 		if (answer != ANSWER_NOT_MINE)
@@ -198,7 +208,7 @@ actorstore_local_cancel_timer(PG_FUNCTION_ARGS)
 	as_check_name("name", PG_GETARG_TEXT_PP(4));
 	as_caller_become(fcinfo, &caller);
 	as_caller_stand_in(fcinfo, type);
-	if (!as_route_is_mine(type, id, PG_GETARG_INT64(1)))
+	if (!as_route_is_mine(type, id, PG_GETARG_INT64(1)) || !as_owner_try(type, id))
 		answer = ANSWER_NOT_MINE;
 	else if (!has_come(fcinfo))
 		answer = ANSWER_NOT_YET;

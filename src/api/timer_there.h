@@ -23,4 +23,7 @@
  */
 extern bool as_timer_there_cancel(text *type, text *id, text *name, bool *is_here);
 
+/* One that was set from here and has not left yet, as its actor's slot is in transit. */
+extern bool as_timer_there_take_back(text *type, text *id, text *name);
+
 #endif							/* AS_TIMER_THERE_H */

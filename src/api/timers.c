@@ -11,6 +11,7 @@
 
 #include "api/args.h"
 #include "api/timer_there.h"
+#include "cluster/outbox.h"
 #include "cluster/route.h"
 #include "cluster/timer_wire.h"
 #include "miscadmin.h"
@@ -214,7 +215,7 @@ actorstore_set_timer(PG_FUNCTION_ARGS)
 	type = lock_type(timer.actor_type);
 	if (!as_sched_active())
 		as_warn_not_preloaded("timers");
-	node = as_route_find(timer.actor_type, timer.actor_id);
+	node = as_outbox_way(timer.actor_type, timer.actor_id);
 	if (node != NULL)
 	{
 		as_timer_wire_send(node, type, &timer);
@@ -240,6 +241,8 @@ actorstore_cancel_timer(PG_FUNCTION_ARGS)
 	as_type_check(as_type_get(type_name), AS_PRIV_SEND);
 	if (as_route_find(type_name, id) != NULL)
 		found = as_timer_there_cancel(type_name, id, name, &is_here);
+	else
+		found = as_timer_there_take_back(type_name, id, name);
 	if (!is_here)
 		PG_RETURN_BOOL(found);
 	as_timers_open(&timers, RowExclusiveLock);

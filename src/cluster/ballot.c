@@ -14,6 +14,7 @@
 #include "cluster/decision.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
+#include "cluster/transit.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
 #include "state/catalog.h"
@@ -186,16 +187,18 @@ as_ballot_learn(text *proposal)
 	arriving = as_node_count() == 0;
 	learn_members(proposal);
 	as_text_query(NULL, SPI_OK_INSERT,
-				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners)"
+				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners, moving, rebalancing)"
 				  " SELECT ($1::jsonb -> 'epoch')::bigint, ($1::jsonb -> 'last_number')::smallint,"
 				  " (SELECT array_agg(node_number ORDER BY node_number) FROM " MEMBERS_SQL "),"
 				  " (SELECT array_agg(weight ORDER BY node_number) FROM " MEMBERS_SQL "),"
 				  " (SELECT array_agg(o.owner::smallint ORDER BY o.place) FROM"
-				  " jsonb_array_elements_text($1::jsonb -> 'owners') WITH ORDINALITY AS o (owner, place))",
+				  " jsonb_array_elements_text($1::jsonb -> 'owners') WITH ORDINALITY AS o (owner, place)),"
+				  " coalesce($1::jsonb -> 'moving', '{}'), coalesce(($1::jsonb -> 'rebalancing')::boolean, false)",
 				  1, &proposal);
 	as_text_query(NULL, SPI_OK_DELETE,
 				  "DELETE FROM actorstore.ballot WHERE epoch <= ($1::jsonb -> 'epoch')::bigint",
 				  1, &proposal);
+	as_transit_learn(proposal);
 	if (arriving)
 		as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
 	return true;
@@ -208,6 +211,7 @@ as_ballot_in_force(void)
 
 	as_text_query(&rows, SPI_OK_SELECT,
 				  "SELECT jsonb_build_object('epoch', e.epoch, 'last_number', e.last_number, 'owners', to_jsonb(e.owners),"
+				  " 'moving', e.moving, 'rebalancing', e.rebalancing,"
 				  " 'members', (SELECT jsonb_agg(to_jsonb(n) - 'is_self' ORDER BY n.node_number) FROM actorstore.node AS n"
 				  " WHERE n.node_number = ANY (e.node_numbers)))::text"
 				  " FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1",

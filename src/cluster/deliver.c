@@ -272,7 +272,7 @@ static void
 set_timer(Arrival *arrival)
 {
 	AsMessage  *message = &arrival->message;
-	const AsNode *node = as_route_find(message->actor_type, message->actor_id);
+	const AsNode *node = as_outbox_way(message->actor_type, message->actor_id);
 
 	if (node != NULL)
 	{
@@ -322,6 +322,24 @@ store(Arrival *arrivals, int n)
 	}
 	pfree(messages);
 	return any_crowded;
+}
+
+void
+as_outbox_deliver(bytea *envelope)
+{
+	int			n;
+	Arrival    *arrivals = read_batch(VARDATA_ANY(envelope), VARSIZE_ANY_EXHDR(envelope), &n);
+
+	as_outbox_keeps_nothing = true;
+	PG_TRY();
+	{
+		(void) store(arrivals, n);
+	}
+	PG_FINALLY();
+	{
+		as_outbox_keeps_nothing = false;
+	}
+	PG_END_TRY();
 }
 
 /* ---- Numbers ---- */

@@ -270,6 +270,7 @@ connect_and_ask(void)
 	me.peer = as_peer_get(&node);
 	drop_batches();
 	me.stored = as_forwarder_resume(me.peer, me.number, me.uuid, me.incarnation, &me.done, &me.last);
+	as_lane_set_acked(me.lane, me.done.incarnation, me.done.number);
 	me.from = 0;
 	if (me.backoff > 0)
 		ereport(LOG,
@@ -324,6 +325,7 @@ forget_first(void)
 
 	me.done.incarnation = batch->incarnation;
 	me.done.number = batch->number;
+	as_lane_set_acked(me.lane, me.done.incarnation, me.done.number);
 	as_lane_add(me.lane, -batch->nmessages);
 	as_lane_count(me.lane, AS_LANE_FORWARDED, batch->nmessages);
 	as_lane_count(me.lane, AS_LANE_BATCHES, 1);

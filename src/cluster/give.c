@@ -13,6 +13,7 @@
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/settle.h"
+#include "cluster/transit.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
 #include "state/owner.h"
@@ -58,6 +59,7 @@ as_give_close(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
 		return;
 	as_ballot_check_epoch(epoch, proposal);
 	args[3] = as_int_text(as_node_need_self()->number);
+	as_transit_check(proposal);
 	vote->agreed = as_text_query(NULL, SPI_OK_UPDATE,
 								 "UPDATE actorstore.ballot AS b SET closed_by = promised, closed_at = clock_timestamp(),"
 								 " closing = ARRAY(SELECT n.place - 1 FROM jsonb_array_elements_text($3::jsonb -> 'owners')"
@@ -96,37 +98,45 @@ read_closing(int64 epoch, int64 ballot, AsRows *slots)
 				  2, args);
 }
 
-static void
-wait_for_holders(const AsRows *slots)
+void
+as_give_wait(const int *slots, int n, int timeout)
 {
-	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
-	text	   *args[1] = {as_int_text(actorstore_peer_timeout)};
+	TimestampTz deadline = as_peer_deadline(timeout);
+	text	   *args[1] = {as_int_text(timeout)};
 
 	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
 	as_owner_wait_for_many();
-	for (int i = 0; i < slots->nrows; i++)
+	for (int i = 0; i < n; i++)
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("slots of node \"%s\" are held by transactions for too long",
 							as_node_need_self()->name)));
-		as_owner_wait((int) as_cell_int(slots, i, 0));
+		as_owner_wait(slots[i]);
 	}
 }
 
-/* Nobody can come any more, and all have gone: what is there now is all. */
+/*
+ * Nobody can come any more, and all have gone: what is there now is all.  What
+ * was in slots that are handed over is gone already.
+ */
 static void
-check_empty(const AsRows *slots)
+check_empty(const int *slots, int n)
 {
 	bool		occupied[AS_SLOTS];
+	bool		read = false;
 
-	as_give_occupied(occupied);
-	for (int i = 0; i < slots->nrows; i++)
+	for (int i = 0; i < n; i++)
 	{
-		int			slot = (int) as_cell_int(slots, i, 0);
+		int			slot = slots[i];
 
-		if (occupied[slot])
+		if (as_node_transit(slot) == AS_TRANSIT_HANDED)
+			continue;
+		if (!read)
+			as_give_occupied(occupied);
+		read = true;
+		if (occupied[slot] || as_node_transit(slot) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("slot %d of node \"%s\" is not empty", slot,
@@ -138,15 +148,18 @@ void
 as_give_consent(int64 epoch, int64 ballot, int coordinator, AsVote *vote)
 {
 	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
-	AsRows		slots;
+	AsRows		rows;
+	int			slots[AS_SLOTS];
 
-	read_closing(epoch, ballot, &slots);
+	read_closing(epoch, ballot, &rows);
+	for (int i = 0; i < rows.nrows; i++)
+		slots[i] = (int) as_cell_int(&rows, i, 0);
 	AS_FAULT("slots_closed");
 	as_settle(coordinator);
-	wait_for_holders(&slots);
+	as_give_wait(slots, rows.nrows, actorstore_peer_timeout);
 	if (!as_ballot_is_next(epoch, vote))
 		return;
-	check_empty(&slots);
+	check_empty(slots, rows.nrows);
 	vote->agreed = as_text_query(NULL, SPI_OK_UPDATE,
 								 "UPDATE actorstore.ballot SET given = given || closing, closing = '{}', closed_by = NULL"
 								 " WHERE epoch = $1::bigint AND closed_by = $2::bigint AND promised = $2::bigint",

@@ -47,4 +47,10 @@ extern bool as_give_is_stuck(void);
 /* Which slots (by number) hold anything here? */
 extern void as_give_occupied(bool *occupied);
 
+/*
+ * Wait for all that hold one of these slots; 55P03 if that takes longer than so
+ * many milliseconds.
+ */
+extern void as_give_wait(const int *slots, int n, int timeout);
+
 #endif							/* AS_GIVE_H */

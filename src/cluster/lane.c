@@ -36,6 +36,9 @@ typedef struct LaneShared
 	pg_atomic_uint64 depth;		/* signed */
 	pg_atomic_uint64 paid_until;	/* by a clock that only goes forward, in
 									 * microseconds */
+	pg_atomic_uint64 acked_in;	/* the last batch that the other node is known to
+								 * have: its incarnation */
+	pg_atomic_uint64 acked;		/* and number */
 	pg_atomic_uint64 counters[AS_LANE_NCOUNTERS];
 } LaneShared;
 
@@ -65,6 +68,8 @@ as_lanes_shmem_init(void)
 		pg_atomic_init_u64(&lane->low, AS_NO_LOW);
 		pg_atomic_init_u64(&lane->depth, 0);
 		pg_atomic_init_u64(&lane->paid_until, 0);
+		pg_atomic_init_u64(&lane->acked_in, 0);
+		pg_atomic_init_u64(&lane->acked, 0);
 		for (int i = 0; i < AS_LANE_NCOUNTERS; i++)
 			pg_atomic_init_u64(&lane->counters[i], 0);
 	}
@@ -159,6 +164,31 @@ void
 as_lane_set_connected(int lane, bool connected)
 {
 	pg_atomic_write_u32(&lanes[lane].connected, connected ? 1 : 0);
+}
+
+/* The forwarder alone sets it; the number never says more than is true. */
+void
+as_lane_set_acked(int lane, int64 incarnation, int64 number)
+{
+	if ((int64) pg_atomic_read_u64(&lanes[lane].acked_in) != incarnation)
+	{
+		pg_atomic_exchange_u64(&lanes[lane].acked, 0);
+		pg_atomic_exchange_u64(&lanes[lane].acked_in, (uint64) incarnation);
+	}
+	pg_atomic_exchange_u64(&lanes[lane].acked, (uint64) number);
+}
+
+bool
+as_lane_has_acked(int lane, int64 incarnation, int64 number)
+{
+	int64		acked_in = (int64) pg_atomic_read_u64(&lanes[lane].acked_in);
+	int64		acked;
+
+	pg_read_barrier();
+	acked = (int64) pg_atomic_read_u64(&lanes[lane].acked);
+	pg_read_barrier();
+	return acked_in == (int64) pg_atomic_read_u64(&lanes[lane].acked_in) &&
+		(acked_in > incarnation || (acked_in == incarnation && acked >= number));
 }
 
 /* ---- The forwarder ---- */

@@ -79,6 +79,10 @@ extern int64 as_lane_debt(int lane);
 /* Is the other node being reached? */
 extern void as_lane_set_connected(int lane, bool connected);
 
+/* The other node has all batches up to this one. */
+extern void as_lane_set_acked(int lane, int64 incarnation, int64 number);
+extern bool as_lane_has_acked(int lane, int64 incarnation, int64 number);
+
 /* Register as its forwarder; false if there is one.  Ends with the process. */
 extern bool as_lane_register(int lane);
 

@@ -39,11 +39,16 @@
 #define Anum_ballot_given		5
 #define Anum_ballot_closing		6
 
+/* Column numbers of actorstore.transit */
+#define Anum_transit_slot		1
+#define Anum_transit_state		3
+
 /* the tables that it was read from */
 static Oid	node_table = InvalidOid;
 static Oid	epoch_table = InvalidOid;
 static Oid	ballot_table = InvalidOid;
 static Oid	arrival_table = InvalidOid;
+static Oid	transit_table = InvalidOid;
 
 static Relation
 open_table(const char *name)
@@ -195,6 +200,24 @@ read_ballot(AsCluster *into)
 	table_close(rel, AccessShareLock);
 }
 
+static void
+read_transit(AsCluster *into)
+{
+	Relation	rel = open_table("transit");
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	transit_table = RelationGetRelid(rel);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		int			slot = DatumGetInt16(column(tuple, rel, Anum_transit_slot, NULL));
+
+		into->transit[slot & (AS_SLOTS - 1)] = DatumGetChar(column(tuple, rel, Anum_transit_state, NULL));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 static bool
 read_arrival(void)
 {
@@ -224,6 +247,7 @@ as_cluster_read(void)
 	if (new->count > 0)
 		read_epoch(new);
 	read_ballot(new);
+	read_transit(new);
 	new->arriving = read_arrival() && new->self < 0;
 	new->timeline = as_identity_timeline();
 	new->fenced = new->self >= 0 && as_identity_is_copy();
@@ -246,5 +270,5 @@ bool
 as_cluster_concerns(Oid table)
 {
 	return table == node_table || table == epoch_table ||
-		table == ballot_table || table == arrival_table;
+		table == ballot_table || table == arrival_table || table == transit_table;
 }

@@ -27,6 +27,7 @@ typedef struct AsCluster
 	AsNode		nodes[AS_MAX_NODES];
 	int16		owners[AS_SLOTS];	/* in nodes, -1: none */
 	bool		closed[AS_SLOTS];	/* about to be given away (give.h) */
+	char		transit[AS_SLOTS];	/* AS_TRANSIT_...; 0: not in transit */
 } AsCluster;
 
 /* Read the tables; the result is in a memory context of its own. */

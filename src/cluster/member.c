@@ -130,6 +130,34 @@ keep_occupied(const int16 *now, int16 *next)
 	}
 }
 
+/*
+ * So do those whose slots are moving; and who gives or takes any cannot go now
+ * (55006).
+ */
+static void
+keep_moving(text *proposal, const int16 *now, int16 *next)
+{
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT key, value FROM jsonb_each_text($1::jsonb -> 'moving')", 1, &proposal);
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		int			slot = (int) as_cell_int(&rows, i, 0) & (AS_SLOTS - 1);
+		AsRows		found;
+		text	   *args[3] = {proposal, as_int_text(now[slot]), as_cell(&rows, i, 1)};
+
+		next[slot] = now[slot];
+		if (as_text_query(&found, SPI_OK_SELECT,
+						  "SELECT FROM jsonb_array_elements($1::jsonb -> 'members') AS m"
+						  " WHERE (m -> 'node_number')::int IN ($2::int, $3::int)", 3, args) < 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("a slot is moving from or to a node that would be none any more"),
+					 errhint("Try again.")));
+	}
+}
+
 static text *
 owners_text(const int16 *owners)
 {
@@ -155,6 +183,7 @@ complete(text *proposal, int16 *next)
 	as_node_owners(now);
 	(void) as_slot_map_next(now, members, n, next);
 	keep_occupied(now, next);
+	keep_moving(proposal, now, next);
 	args[1] = owners_text(next);
 	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'owners', $2::jsonb))::text",
 					2, args);

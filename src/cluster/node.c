@@ -11,6 +11,7 @@
 
 #include "access/xlog.h"
 #include "cluster/map.h"
+#include "cluster/transit.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "runtime/sched.h"
@@ -239,6 +240,12 @@ as_node_epoch(void)
 	return get_cluster()->epoch;
 }
 
+char
+as_node_transit(int slot)
+{
+	return get_cluster()->transit[slot];
+}
+
 /* ---- For state/owner.h ---- */
 
 static bool
@@ -254,6 +261,8 @@ look_at_slot(int slot)
 
 	if (now->self < 0 || now->owners[slot] != now->self)
 		return AS_SLOT_FOREIGN;
+	if (now->transit[slot] == AS_TRANSIT_FROZEN || now->transit[slot] == AS_TRANSIT_HANDED)
+		return AS_SLOT_FROZEN;
 	return now->closed[slot] ? AS_SLOT_CLOSED : AS_SLOT_OURS;
 }
 

@@ -74,6 +74,9 @@ extern void as_node_owners(int16 *owners);
 /* The number of the map in force; 0 where there is none. */
 extern int64 as_node_epoch(void);
 
+/* How a slot is in transit (transit.h); 0: it is not. */
+extern char as_node_transit(int slot);
+
 /* What routes is no more for parallel workers (parallel_mark.c). */
 extern void as_node_restrict_parallel(void);
 

@@ -17,11 +17,13 @@
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
 #include "executor/spi.h"
+#include "lib/key_hash.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "runtime/letters.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
+#include "state/owner.h"
 #include "state/text_query.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -46,6 +48,11 @@ typedef struct Sent
 static Sent *sent = NULL;		/* in TopTransactionContext */
 static int	nsent = 0;
 static int	allocated = 0;
+
+bool		as_outbox_keeps_nothing = false;
+
+/* Where messages stay while their actors' slots are in transit */
+static const AsNode nowhere = {.number = AS_NO_NODE, .name = "none"};
 
 static const AsReason outbox_full = {.reason = "outbox full",
 .sqlerrcode = AS_ERRCODE_MAILBOX_FULL};
@@ -148,9 +155,15 @@ need_lane(const AsNode *node)
 void
 as_outbox_put(const AsNode *node, int kind, const AsMessage *messages, int n)
 {
-	int			lane = need_lane(node);
+	int			lane;
 	uint64		low = AS_NO_LOW;
 
+	if (node == &nowhere)
+	{
+		as_outbox_insert(node->number, kind, messages, n);
+		return;
+	}
+	lane = need_lane(node);
 	for (int i = 0; i < n; i++)
 		low = Min(low, (uint64) messages[i].message_id);
 	as_outbox_insert(node->number, kind, messages, n);
@@ -201,8 +214,11 @@ wait_for_room(const AsNode *node, int lane)
 static bool
 find_room(const AsNode *node, const AsType *type, AsMessage *message)
 {
-	int			lane = need_lane(node);
+	int			lane;
 
+	if (node == &nowhere)
+		return true;
+	lane = need_lane(node);
 	if (as_lane_depth(lane) < actorstore_outbox_limit || as_is_system(message->name))
 		return true;
 	switch (type->on_full)
@@ -220,16 +236,23 @@ find_room(const AsNode *node, const AsType *type, AsMessage *message)
 	return false;
 }
 
+static void raise_moved(const AsMessage *message);
+static const AsNode *other_owner(uint64 key_hash);
+
+/* The node is where it went a moment ago. */
 bool
 as_outbox_send(const AsNode *node, const AsType *type, int kind, AsMessage *message)
 {
+	node = other_owner(message->key_hash);
+	if (node == NULL)
+		raise_moved(message);
 	if (!find_room(node, type, message))
 		return false;
 	as_outbox_put(node, kind, message, 1);
 	return true;
 }
 
-/* The owner of a key, if it is another node. */
+/* Where what is sent to a key goes, if that is not this node's mailbox. */
 static const AsNode *
 other_owner(uint64 key_hash)
 {
@@ -237,8 +260,18 @@ other_owner(uint64 key_hash)
 
 	if (likely(!as_node_has_others()))
 		return NULL;
+	as_owner_lock_to_send(key_hash);
 	owner = as_node_owner(key_hash);
+	if (as_node_transit(as_slot_of(key_hash)) != 0 && !as_outbox_keeps_nothing)
+		return &nowhere;
 	return owner == as_node_self() ? NULL : owner;
+}
+
+const AsNode *
+as_outbox_way(const text *type, const text *id)
+{
+	return other_owner(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
+								   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
 }
 
 static bool
@@ -251,6 +284,17 @@ static bool
 is_elsewhere(uint64 key_hash)
 {
 	return other_owner(key_hash) != NULL;
+}
+
+static void
+raise_moved(const AsMessage *message)
+{
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_NOT_THE_OWNER),
+			 errmsg("actor (%s, %s) has got another owner",
+					text_to_cstring(message->actor_type),
+					text_to_cstring(message->actor_id)),
+			 errhint("Try again.")));
 }
 
 /*
@@ -266,12 +310,7 @@ find_nodes(const AsMessage *messages, int n)
 	{
 		nodes[i] = other_owner(messages[i].key_hash);
 		if (nodes[i] == NULL)
-			ereport(ERROR,
-					(errcode(AS_ERRCODE_NOT_THE_OWNER),
-					 errmsg("actor (%s, %s) has got another owner",
-							text_to_cstring(messages[i].actor_type),
-							text_to_cstring(messages[i].actor_id)),
-					 errhint("Try again.")));
+			raise_moved(&messages[i]);
 	}
 	return nodes;
 }
@@ -326,7 +365,7 @@ static void
 count_out(int lane, int n)
 {
 	if (lane < 0 || n == 0)
-		return;
+		return;				/* or it was kept */
 	as_lane_add(lane, -n);
 	note(lane, -n, AS_NO_LOW);
 }
@@ -340,7 +379,8 @@ as_outbox_take_back(const AsNode *node, int kind, text *actor_type, text *actor_
 								  " AND (actor_type, actor_id, dedup_key) = ($3, $4, $5)",
 								  5, args);
 
-	count_out(as_lane_find(node->number), n);
+	if (node->number != AS_NO_NODE)
+		count_out(as_lane_find(node->number), n);
 	return n;
 }
 
@@ -361,8 +401,30 @@ cancel_elsewhere(int64 message_id, void (*check) (AsMessage *message))
 					  "DELETE FROM actorstore.outbox WHERE message_id = $1::text::bigint", 1, args) == 0)
 		return false;
 
-	count_out(as_lane_find((int16) as_cell_int(&rows, 0, 3)), 1);
+	if (as_cell_int(&rows, 0, 3) != AS_NO_NODE)
+		count_out(as_lane_find((int16) as_cell_int(&rows, 0, 3)), 1);
 	return true;
+}
+
+/* ---- What was kept ---- */
+
+void
+as_outbox_let_go(int slot, const AsNode *node)
+{
+	text	   *args[2] = {as_int_text(slot), as_int_text(node->number)};
+	int			lane = need_lane(node);
+	int			n;
+	AsRows		rows;
+
+	n = as_text_query(&rows, SPI_OK_UPDATE_RETURNING,
+					  "UPDATE actorstore.outbox SET node_number = $2::text::smallint WHERE node_number = 0"
+					  " AND actorstore.slot_of(actor_type, actor_id) = $1::text::int RETURNING message_id::text",
+					  2, args);
+	for (int i = 0; i < n; i++)
+		note(lane, 1, (uint64) as_cell_int(&rows, i, 0));
+	as_lane_add(lane, n);
+	if (n > 0)
+		as_forwarder_start(node->number);
 }
 
 /* ---- Settings ---- */

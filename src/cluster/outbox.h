@@ -25,6 +25,9 @@
  * A sender's later message has the higher id, and was committed later: so a
  * node's messages keep the order in which a sender sent them to an actor.
  *
+ * Messages for an actor whose slot is moving stay here, as rows of node 0, until it
+ * is known where they go: see transit.h.
+ *
  * What each death leads to:
  *
  *	- Sender before its commit: no rows.  After it: rows without a hint, found by
@@ -89,6 +92,27 @@ extern bool as_outbox_send(const AsNode *node, const AsType *type, int kind,
  */
 extern int	as_outbox_take_back(const AsNode *node, int kind, text *actor_type,
 								text *actor_id, text *key);
+
+/*
+ * Where does a message for an actor go that is sent now?  NULL: it lives here;
+ * else to a node; or, while its slot is in transit (transit.h), to nobody yet:
+ * a node of number AS_NO_NODE.  Stays so till the transaction ends.
+ */
+extern const AsNode *as_outbox_way(const text *type, const text *id);
+
+/* ---- For transit.c ---- */
+
+/* Is a message put where it has come to, even if the slot is in transit? */
+extern bool as_outbox_keeps_nothing;
+
+/* Take what is kept of these slots, some of it, as an envelope; NULL: nothing. */
+extern bytea *as_outbox_take_kept(const bool *slots);
+
+/* What is kept of a slot goes to a node. */
+extern void as_outbox_let_go(int slot, const AsNode *node);
+
+/* Put what as_outbox_take_kept() gave where it goes now (deliver.c). */
+extern void as_outbox_deliver(bytea *envelope);
 
 /* Write the rows. */
 extern void as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n);

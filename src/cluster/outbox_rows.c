@@ -18,6 +18,7 @@
 #include "cluster/lane.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "lib/key_hash.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -203,9 +204,19 @@ delete_row(Relation rel, ItemPointer place, bool may_wait)
 							  &failure, false);
 }
 
-/* Rows of the node, from an id on, into the body; and delete them. */
+static bool
+is_in(const bool *slots, const AsLetter *letter)
+{
+	return slots[as_slot_of(as_key_hash(letter->texts[AS_TEXT_ACTOR_TYPE], letter->lengths[AS_TEXT_ACTOR_TYPE],
+										letter->texts[AS_TEXT_ACTOR_ID], letter->lengths[AS_TEXT_ACTOR_ID]))];
+}
+
+/*
+ * Rows of the node, from an id on, into the body; and delete them.  Only those
+ * of some slots, unless slots is NULL.
+ */
 static int
-take_rows(int16 node, uint64 from, bool may_wait, StringInfo body, uint64 *next)
+take_rows(int16 node, uint64 from, bool may_wait, const bool *slots, StringInfo body, uint64 *next)
 {
 	Relation	rel = open_outbox(RowExclusiveLock);
 	Relation	index = index_open(as_catalog_relation("outbox_pkey"), AccessShareLock);
@@ -228,6 +239,12 @@ take_rows(int16 node, uint64 from, bool may_wait, StringInfo body, uint64 *next)
 		TM_Result	deleted = TM_BeingModified;
 
 		make_letter(&letter, row, RelationGetDescr(rel));
+		if (slots != NULL && !is_in(slots, &letter))
+		{
+			MemoryContextSwitchTo(before);
+			MemoryContextReset(context);
+			continue;
+		}
 		if (n < MAX_BATCH_MESSAGES && (n == 0 || body->len <= MAX_BATCH_BYTES))
 			deleted = delete_row(rel, &row->t_self, may_wait && n == 0);
 		if (deleted == TM_BeingModified)
@@ -260,7 +277,7 @@ as_outbox_dispatch(int16 node, uint64 from, bool may_wait, AsBatch *batch, uint6
 	bytea	   *bytes;
 
 	initStringInfo(&body);
-	batch->nmessages = take_rows(node, from, may_wait, &body, next);
+	batch->nmessages = take_rows(node, from, may_wait, NULL, &body, next);
 	if (batch->nmessages == 0)
 		return false;
 	initStringInfo(&envelope);
@@ -277,4 +294,22 @@ as_outbox_dispatch(int16 node, uint64 from, bool may_wait, AsBatch *batch, uint6
 						 " VALUES ($1::text::smallint, $2::text::bigint, $3::text::bigint, $4::text::int, $5::text::bytea, clock_timestamp())",
 						 5, args);
 	return true;
+}
+
+bytea *
+as_outbox_take_kept(const bool *slots)
+{
+	StringInfoData body;
+	StringInfoData envelope;
+	uint64		next;
+	int			n;
+
+	initStringInfo(&body);
+	n = take_rows(AS_NO_NODE, 0, true, slots, &body, &next);
+	if (n == 0)
+		return NULL;
+	CommandCounterIncrement();
+	initStringInfo(&envelope);
+	as_envelope_seal(&envelope, &body, n);
+	return (bytea *) cstring_to_text_with_len(envelope.data, envelope.len);
 }

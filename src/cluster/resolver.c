@@ -19,9 +19,11 @@
 #include "cluster/health.h"
 #include "cluster/life.h"
 #include "cluster/member.h"
+#include "cluster/mover.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/settle.h"
+#include "cluster/transit.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -136,6 +138,9 @@ pass_safely(MemoryContext context)
 		as_forwarders_look();
 		as_health_look();
 		look_after_members();
+		as_mover_look();
+		while (as_transit_let_go())
+			;
 	}
 	PG_CATCH();
 	{

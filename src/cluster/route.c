@@ -16,6 +16,13 @@
 #include "lib/key_hash.h"
 #include "miscadmin.h"
 #include "utils/inval.h"
+#include "utils/timestamp.h"
+
+/* Another epoch is in force somewhere: it comes here, too, in a moment. */
+#define LEARN_MS	2000
+#define LEARN_NAP_MS	5
+
+static int64 told = 0;			/* the epoch that another node was told of last */
 
 /* ---- Whose is it? ---- */
 
@@ -37,6 +44,21 @@ as_route_find(const text *type, const text *id)
 	return owner == NULL || owner == as_node_self() ? NULL : owner;
 }
 
+/* Wait a while for an epoch from that one on. */
+static void
+wait_for_epoch(int64 epoch)
+{
+	TimestampTz deadline = as_peer_deadline(LEARN_MS);
+
+	for (;;)
+	{
+		AcceptInvalidationMessages();
+		if (as_node_epoch() >= epoch || GetCurrentTimestamp() >= deadline)
+			return;
+		as_peer_nap(LEARN_NAP_MS);
+	}
+}
+
 bool
 as_route_is_mine(const text *type, const text *id, int64 epoch)
 {
@@ -44,7 +66,7 @@ as_route_is_mine(const text *type, const text *id, int64 epoch)
 
 	if (self != NULL && epoch > as_node_epoch())
 	{
-		AcceptInvalidationMessages();
+		wait_for_epoch(epoch);
 		self = as_node_self();
 	}
 	return self != NULL && epoch <= as_node_epoch() &&
@@ -62,7 +84,7 @@ as_route_knows(int64 epoch)
 void
 as_route_learn(void)
 {
-	AcceptInvalidationMessages();
+	wait_for_epoch(told + 1);
 }
 
 void
@@ -78,7 +100,8 @@ as_route_refuse(void)
 char *
 as_route_epoch_text(void)
 {
-	return psprintf(INT64_FORMAT, as_node_epoch());
+	told = as_node_epoch();
+	return psprintf(INT64_FORMAT, told);
 }
 
 /* ---- Commands ---- */

@@ -258,7 +258,8 @@ is_elsewhere(const AsMessage *message)
 	if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
 		return true;
 	if (likely(as_owner_hold(message->key_hash)))
-		return false;
+		return unlikely(as_owner_applies) && as_is_elsewhere != NULL &&
+			as_is_elsewhere(message->key_hash);
 	if (as_is_elsewhere != NULL && as_is_elsewhere(message->key_hash))
 		return true;
 	as_owner_need_slot(message->actor_type, message->actor_id);

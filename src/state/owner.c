@@ -32,8 +32,12 @@
 #define CLOSED_WAIT_MS	1000
 #define CLOSED_NAP_MS	5
 
+/* What is in it moves: the same. */
+#define FROZEN_WAIT_MS	10000
+
 const AsOwnerSource *as_owner_source = NULL;
 bool		as_owner_applies = true;
+bool		as_owner_moves = false;
 
 /* What the current transaction holds. */
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
@@ -41,6 +45,7 @@ static int16 held[AS_SLOTS + 1];	/* slots, and maybe ALL_SLOTS, as they came */
 static int	nheld = 0;
 static int	level[AS_SLOTS + 1];	/* of nesting at which it is held; 0: not */
 static bool locked[AS_SLOTS + 1];	/* by a lock of its own */
+static bool ours[AS_SLOTS + 1]; /* looked at under the lock: it was ours */
 static int	nlocked = 0;
 
 /* ---- What is held ---- */
@@ -55,6 +60,7 @@ forget(int n)
 		nlocked -= locked[slot];
 		level[slot] = 0;
 		locked[slot] = false;
+		ours[slot] = false;
 	}
 }
 
@@ -131,13 +137,14 @@ unlock(int slot)
 	(void) LockRelease(&tag, ShareLock, false);
 }
 
-/* Look at it under a lock, which stays if it may. */
-static AsSlotState
-try_hold(int slot, AsSlotState worst)
+/* By itself, or with all others; true if it is locked only now. */
+static bool
+lock_for_now(int slot)
 {
 	bool		by_itself = nlocked < MAX_LOCKED;
-	AsSlotState state;
 
+	if (level[slot] > 0)
+		return false;
 	if (!by_itself && level[ALL_SLOTS] == 0)
 	{
 		lock(ALL_SLOTS);
@@ -145,12 +152,29 @@ try_hold(int slot, AsSlotState worst)
 	}
 	if (by_itself)
 		lock(slot);
+	remember(slot, by_itself);
+	return true;
+}
+
+/* Look at it under a lock, which stays if it may. */
+static AsSlotState
+try_hold(int slot, AsSlotState worst)
+{
+	bool		is_new = lock_for_now(slot);
+	AsSlotState state;
+
 	AcceptInvalidationMessages();
 	state = as_owner_source->applies() ? as_owner_source->look(slot) : AS_SLOT_OURS;
+	if (state == AS_SLOT_FROZEN && as_owner_moves)
+		state = AS_SLOT_OURS;
 	if (state <= worst)
-		remember(slot, by_itself);
-	else if (by_itself)
-		unlock(slot);
+		ours[slot] = true;
+	else if (is_new)
+	{
+		if (locked[slot])
+			unlock(slot);
+		forget(nheld - 1);
+	}
 	return state;
 }
 
@@ -163,8 +187,27 @@ nap(void)
 
 /*
  * Who holds other slots must not wait for a closed one: whoever has closed it
- * may wait for him.
+ * may wait for him.  So it is with frozen ones; but these are few, and known.
  */
+static bool
+may_wait_for(AsSlotState state)
+{
+	if (state != AS_SLOT_FROZEN)
+		return state == AS_SLOT_CLOSED && nheld == 0;
+	for (int i = 0; i < nheld; i++)
+	{
+		if (held[i] == ALL_SLOTS || as_owner_source->look(held[i]) == AS_SLOT_FROZEN)
+			return false;
+	}
+	return true;
+}
+
+static int
+longest_wait(AsSlotState state)
+{
+	return state == AS_SLOT_FROZEN ? FROZEN_WAIT_MS : CLOSED_WAIT_MS;
+}
+
 static AsSlotState
 hold(int slot, AsSlotState worst)
 {
@@ -174,14 +217,14 @@ hold(int slot, AsSlotState worst)
 	if (!as_owner_source->applies())
 		return AS_SLOT_OURS;
 	start_anew();
-	if (level[slot] > 0)
+	if (ours[slot])
 		return AS_SLOT_OURS;
-	while ((state = try_hold(slot, worst)) == AS_SLOT_CLOSED && worst < AS_SLOT_CLOSED &&
-		   nheld == 0)
+	while ((state = try_hold(slot, worst)) > worst && worst == AS_SLOT_OURS &&
+		   may_wait_for(state))
 	{
 		if (since == 0)
 			since = GetCurrentTimestamp();
-		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), CLOSED_WAIT_MS))
+		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), longest_wait(state)))
 			break;
 		nap();
 	}
@@ -240,6 +283,37 @@ as_owner_check_slot(const text *type, const text *id)
 }
 
 void
+as_owner_lock_to_send(uint64 key_hash)
+{
+	start_anew();
+	if (lock_for_now(as_slot_of(key_hash)))
+		AcceptInvalidationMessages();
+}
+
+bool
+as_owner_has_moved_slot(const text *type, const text *id)
+{
+	int			slot = slot_of(type, id);
+	TimestampTz since = GetCurrentTimestamp();
+	AsSlotState state;
+
+	for (;;)
+	{
+		AcceptInvalidationMessages();
+		if (!as_owner_source->applies())
+			return false;
+		state = as_owner_source->look(slot);
+		if (state != AS_SLOT_FROZEN || !may_wait_for(state) ||
+			TimestampDifferenceExceeds(since, GetCurrentTimestamp(), FROZEN_WAIT_MS))
+			break;
+		nap();
+	}
+	if (state == AS_SLOT_FROZEN)
+		as_owner_source->refuse(slot, type, id);
+	return state == AS_SLOT_FOREIGN;
+}
+
+void
 as_owner_check_outside(void)
 {
 	if (as_owner_source->applies() && as_owner_source->is_outside())
@@ -247,6 +321,21 @@ as_owner_check_outside(void)
 }
 
 /* ---- Waiting for those who hold ---- */
+
+static bool
+lock_alone(int slot, bool wait)
+{
+	LOCKTAG		tag;
+
+	tag_of(slot, &tag);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+as_owner_lock_alone(int slot, bool wait)
+{
+	return lock_alone(ALL_SLOTS, wait) && lock_alone(slot, wait);
+}
 
 void
 as_owner_wait(int slot)

@@ -23,6 +23,12 @@
  * A transaction locks so many slots at most; from then on it locks all of them
  * at once, and whoever gives slots away waits for that, too.
  *
+ * A slot that is not empty is frozen while what is in it moves to another node
+ * (cluster/transit.h): nobody holds it, also for actors that are there.
+ *
+ * Whoever only puts messages on their way to an actor locks its slot, too, be it
+ * his own or another node's, before he looks where they go.
+ *
  * Where this database is no node all of this is the look at one variable.
  * Before it became one, nobody held slots: whoever gives slots away
  * for the first time waits for all transactions that there are.
@@ -43,6 +49,7 @@ typedef enum AsSlotState
 {
 	AS_SLOT_OURS,
 	AS_SLOT_CLOSED,				/* ours, but about to be given away */
+	AS_SLOT_FROZEN,				/* the same, with all that is in it */
 	AS_SLOT_FOREIGN
 } AsSlotState;
 
@@ -58,6 +65,9 @@ typedef struct AsOwnerSource
 	/* raise VA007; type and id may be NULL */
 	void		(*refuse) (int slot, const text *type, const text *id);
 } AsOwnerSource;
+
+/* Set by the mover alone, while it puts what was kept behind what it moves: frozen slots are open to it. */
+extern bool as_owner_moves;
 
 /* To be set once, when the library is loaded. */
 extern const AsOwnerSource *as_owner_source;
@@ -135,6 +145,27 @@ as_owner_check_member(void)
 	if (unlikely(as_owner_applies))
 		as_owner_check_outside();
 }
+
+/* For whoever sends: lock the slot, and read what others have changed by now. */
+extern void as_owner_lock_to_send(uint64 key_hash);
+
+/*
+ * For whoever has read without a lock, and found nothing: may that be because
+ * the actor has moved?  Waits while its slot is frozen.
+ */
+extern bool as_owner_has_moved_slot(const text *type, const text *id);
+
+static inline bool
+as_owner_has_moved(const text *type, const text *id)
+{
+	return unlikely(as_owner_applies) && as_owner_has_moved_slot(type, id);
+}
+
+/*
+ * Lock a slot so that nobody holds it, nor sends to it, till the end of the
+ * transaction; false if somebody does, and does not end within lock_timeout.
+ */
+extern bool as_owner_lock_alone(int slot, bool wait);
 
 /* For whoever has closed a slot: wait for all that hold it. */
 extern void as_owner_wait(int slot);

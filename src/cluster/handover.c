@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * handover.c
+ *	  See handover.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/handover.h"
+
+#include "access/xact.h"
+#include "cluster/fault.h"
+#include "cluster/global.h"
+#include "cluster/peer.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "runtime/outgoing.h"
+#include "runtime/sched.h"
+#include "state/owner.h"
+#include "state/text_query.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(actorstore_local_take);
+PG_FUNCTION_INFO_V1(actorstore_local_taken);
+
+/* Rows that travel together */
+#define ROWS_AT_ONCE	1000
+
+/* The tables by actor.  Rows of messages go in the order of their positions. */
+typedef struct Table
+{
+	const char *name;
+	const char *order;
+	bool		moves;
+} Table;
+
+static const Table tables[] = {
+	{"actor", "ctid", true},
+	{"message", "position", true},
+	{"dedup", "ctid", true},
+	{"timer", "ctid", true},
+	{"dead_message", "ctid", true},
+	{"halted", "ctid", true},
+	{"spawned", "ctid", true},
+	{"link", "ctid", true},
+	{"monitor", "ctid", true},
+	{"watcher", "ctid", true},
+	{"group_member", "ctid", true},
+	{"lease", "", false},
+	{"supervisor", "", false},
+	{"child", "", false},
+	{"supervision_step", "", false},
+	{"supervision_restart", "", false},
+};
+
+/* ---- What cannot move ---- */
+
+int
+as_handover_kept(AsKept **kept)
+{
+	StringInfoData sql;
+	AsRows		rows;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (!tables[i].moves)
+			appendStringInfo(&sql, "%sSELECT actorstore.slot_of(actor_type, actor_id), '%s' FROM actorstore.%s",
+							 sql.len == 0 ? "" : " UNION ALL ",
+							 strcmp(tables[i].name, "lease") == 0 ? "a turn is checked out" : "supervision",
+							 tables[i].name);
+	}
+	as_text_query(&rows, SPI_OK_SELECT,
+				  psprintf("SELECT slot::text, min(reason) FROM (%s UNION ALL SELECT actorstore.slot_of(parent_type, parent_id), 'supervision'"
+						   " FROM actorstore.child) AS k (slot, reason) GROUP BY slot ORDER BY slot", sql.data),
+				  0, NULL);
+	*kept = palloc(Max(rows.nrows, 1) * sizeof(AsKept));
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		(*kept)[i].slot = (int) as_cell_int(&rows, i, 0);
+		(*kept)[i].reason = text_to_cstring(as_cell(&rows, i, 1));
+	}
+	return rows.nrows;
+}
+
+static void
+check_kept(const AsTransit *transit)
+{
+	AsKept	   *kept;
+	int			n = as_handover_kept(&kept);
+
+	for (int i = 0; i < n; i++)
+	{
+		for (int j = 0; j < transit->n; j++)
+		{
+			if (kept[i].slot == transit->slots[j])
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_IN_USE),
+						 errmsg("slot %d cannot move: %s", kept[i].slot, kept[i].reason)));
+		}
+	}
+}
+
+/* ---- The giver ---- */
+
+/* Only triggers that fire always do. */
+static void
+silence_triggers(void)
+{
+	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('session_replication_role', 'replica', true)", 0, NULL);
+}
+
+/* Which of a table's rows: messages by their index, the others one by one. */
+static const char *
+condition(const Table *table)
+{
+	if (strcmp(table->name, "message") == 0)
+		return "t.key_hash BETWEEN ((s.slot::bigint << 52)) AND ((s.slot::bigint << 52) | 4503599627370495)";
+	return "actorstore.slot_of(t.actor_type, t.actor_id) = s.slot";
+}
+
+/* Where the rows are, in their order, some in each array. */
+static void
+find_rows(const Table *table, const char *relation, const AsTransit *transit, AsRows *places)
+{
+	text	   *args[2] = {as_transit_array(transit), as_int_text(ROWS_AT_ONCE)};
+
+	as_text_query(places, SPI_OK_SELECT,
+				  psprintf("SELECT array_agg(ctid ORDER BY n)::text, count(*)::text FROM ("
+						   "SELECT t.ctid, row_number() OVER (ORDER BY t.%s) - 1 AS n"
+						   " FROM unnest($1::int[]) AS s (slot) JOIN ONLY %s AS t ON %s) AS f"
+						   " GROUP BY n / $2::bigint ORDER BY n / $2::bigint",
+						   table->order, relation, condition(table)),
+				  2, args);
+}
+
+static text *
+delete_rows(const Table *table, const char *relation, const char *row, text *places, int64 n)
+{
+	text	   *args[1] = {places};
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT,
+				  psprintf("WITH gone AS (DELETE FROM ONLY %s AS t WHERE ctid = ANY ($1::tid[]) RETURNING t.%s AS place, (%s)::text AS r)"
+						   " SELECT array_agg(r ORDER BY place)::text, count(*)::text FROM gone",
+						   relation, strcmp(table->order, "ctid") == 0 ? "tableoid" : table->order, row),
+				  1, args);
+	if (as_cell_int(&rows, 0, 1) != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("somebody else has deleted rows of \"%s\"", relation)));
+	return as_cell(&rows, 0, 0);
+}
+
+static void
+await(AsPeer *peer)
+{
+	if (peer->state != AS_PEER_FLYING)
+		return;
+	(void) as_peers_wait(&peer, 1, 0);
+	for (int i = 0; i < peer->nadded; i++)
+		(void) as_peer_result(peer, i);
+}
+
+static void
+send_rows(AsPeer *peer, const Table *table, text *rows)
+{
+	const char *values[2] = {table->name, text_to_cstring(rows)};
+
+	await(peer);
+	(void) as_peer_add(peer, "SELECT actorstore.local_take($1::pg_catalog.text, $2::pg_catalog.text[])", 2, values, true);
+	as_global_wrote(peer);
+	(void) as_peer_launch(peer);
+}
+
+static int64
+move_relation(AsPeer *peer, const Table *table, const char *relation, const char *row, const AsTransit *transit)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "rows that move", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = CurrentMemoryContext;
+	AsRows		places;
+	int64		n = 0;
+
+	find_rows(table, relation, transit, &places);
+	for (int i = 0; i < places.nrows; i++)
+	{
+		int64		some = as_cell_int(&places, i, 1);
+
+		MemoryContextSwitchTo(context);
+		send_rows(peer, table, delete_rows(table, relation, row, as_cell(&places, i, 0), some));
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(context);
+		n += some;
+	}
+	MemoryContextDelete(context);
+	return n;
+}
+
+/* The partitions of actorstore.actor, whose rows may have the columns in another order */
+static int64
+move_actors(AsPeer *peer, const Table *table, const AsTransit *transit)
+{
+	AsRows		partitions;
+	int64		n = 0;
+
+	as_text_query(&partitions, SPI_OK_SELECT,
+				  "SELECT inhrelid::regclass::text FROM pg_catalog.pg_inherits WHERE inhparent = 'actorstore.actor'::regclass ORDER BY inhrelid",
+				  0, NULL);
+	for (int i = 0; i < partitions.nrows; i++)
+		n += move_relation(peer, table, text_to_cstring(as_cell(&partitions, i, 0)),
+						   "ROW(actor_type, actor_id, value, version, created_at, updated_at)::actorstore.actor", transit);
+	return n;
+}
+
+static void
+move_rows(AsPeer *peer, const Table *table, const AsTransit *transit)
+{
+	const char *relation = psprintf("actorstore.%s", table->name);
+
+	(void) move_relation(peer, table, relation, psprintf("t::%s", relation), transit);
+}
+
+int64
+as_handover(const AsTransit *transit)
+{
+	AsPeer	   *peer = as_global_enlist(as_node_by_number(transit->taker));
+	const char *values[1] = {text_to_cstring(as_transit_array(transit))};
+	int64		nactors;
+
+	check_kept(transit);
+	silence_triggers();
+	as_transit_unpark(transit);
+	as_peer_add_settings(peer);
+	nactors = move_actors(peer, &tables[0], transit);
+	for (int i = 1; i < (int) lengthof(tables); i++)
+	{
+		if (tables[i].moves)
+			move_rows(peer, &tables[i], transit);
+	}
+	AS_FAULT("move_sent");
+	await(peer);
+	(void) as_peer_add(peer, "SELECT actorstore.local_taken($1::pg_catalog.int2[])", 1, values, false);
+	as_global_wrote(peer);
+	(void) as_peer_launch(peer);
+	await(peer);
+	as_transit_set(transit, AS_TRANSIT_FROZEN, AS_TRANSIT_HANDED);
+	as_outgoing_note_doubt();
+	AS_FAULT("move_taken");
+	return nactors;
+}
+
+/* ---- The taker ---- */
+
+static const Table *
+table_of(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (tables[i].moves && strcmp(tables[i].name, name) == 0)
+			return &tables[i];
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is no table of which rows move", name)));
+}
+
+/* Positions in the order of the rows. */
+static void
+take_messages(text *rows)
+{
+	text	   *args[2] = {rows};
+
+	args[1] = as_int_text(as_sched_ids(ROWS_AT_ONCE));
+	as_text_query(NULL, SPI_OK_INSERT,
+				  "INSERT INTO actorstore.message SELECT m.message_id, m.actor_type, m.actor_id, m.message, m.body, m.key_hash,"
+				  " $2::bigint + m.place - 1, m.priority, m.lane, m.attempts, m.sent_at, m.due, m.expires_at, m.headers,"
+				  " m.sender_type, m.sender_id, m.dedup_key"
+				  " FROM (SELECT (p.message).*, p.place FROM (SELECT u.row::actorstore.message AS message, u.place"
+				  " FROM unnest($1::text[]) WITH ORDINALITY AS u (row, place) OFFSET 0) AS p) AS m",
+				  2, args);
+}
+
+/* local_take(table_name, moved) */
+Datum
+actorstore_local_take(PG_FUNCTION_ARGS)
+{
+	const Table *table = table_of(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	text	   *rows = cstring_to_text(OidOutputFunctionCall(F_ARRAY_OUT, PG_GETARG_DATUM(1)));
+
+	PreventCommandIfReadOnly("actorstore.local_take()");
+	silence_triggers();
+	if (strcmp(table->name, "message") == 0)
+		take_messages(rows);
+	else
+		as_text_query(NULL, SPI_OK_INSERT,
+					  psprintf("INSERT INTO actorstore.%s SELECT (p.r).* FROM ("
+							   "SELECT u.row::actorstore.%s AS r FROM unnest($1::text[]) AS u (row) OFFSET 0) AS p",
+							   table->name, table->name),
+					  1, &rows);
+	PG_RETURN_VOID();
+}
+
+/* local_taken(slots) */
+Datum
+actorstore_local_taken(PG_FUNCTION_ARGS)
+{
+	text	   *args[1] = {cstring_to_text(OidOutputFunctionCall(F_ARRAY_OUT, PG_GETARG_DATUM(0)))};
+	int			n = as_text_query(NULL, SPI_OK_UPDATE,
+								  "UPDATE actorstore.transit SET state = 't', since = clock_timestamp()"
+								  " WHERE slot = ANY ($1::smallint[]) AND state = 'p'"
+								  " AND taker = (SELECT node_number FROM actorstore.node WHERE is_self)",
+								  1, args);
+	AsRows		rows;
+
+	as_text_query(&rows, SPI_OK_SELECT, "SELECT cardinality($1::smallint[])::text", 1, args);
+	if (n != as_cell_int(&rows, 0, 0))
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NOT_THE_OWNER),
+				 errmsg("slots are taken that are not on their way to this node")));
+	PG_RETURN_VOID();
+}
