@@ -455,6 +455,8 @@ is_wanted(void)
 static void
 work(void)
 {
+	if (me.peer != NULL && as_forwarder_is_gone(me.peer))
+		disconnect();
 	if (me.peer == NULL)
 		try_to(connect_and_ask);
 	if (me.peer != NULL)

@@ -50,4 +50,10 @@ extern bool as_forwarder_resume(AsPeer *peer, int16 node, const char *uuid,
 								int64 incarnation, AsBatchNumber *done,
 								int64 *last);
 
+/*
+ * Has the other node gone while there was nothing to do?  A standby that has less
+ * than was acknowledged may take its place, and is to get that again.
+ */
+extern bool as_forwarder_is_gone(AsPeer *peer);
+
 #endif							/* AS_FORWARDER_H */

@@ -92,3 +92,9 @@ as_forwarder_resume(AsPeer *peer, int16 node, const char *uuid, int64 incarnatio
 	}
 	return kept.nrows > 0;
 }
+
+bool
+as_forwarder_is_gone(AsPeer *peer)
+{
+	return !PQconsumeInput(peer->conn) || PQstatus(peer->conn) != CONNECTION_OK;
+}
