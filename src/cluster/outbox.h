@@ -41,8 +41,9 @@
  *	  standby before.  Were it not (no synchronous standbys), the rows could be
  *	  there again, and be sent twice.
  *	- A standby of the receiver takes over, and was behind: the sender sees an
- *	  older number than was answered, also while it has nothing else to send,
- *	  and sends those batches again that it has kept.  Those that it has no more are lost: the log says so.
+ *	  older number than was answered, also while it has nothing else to send, and
+ *	  sends those batches again that it has kept.  Those that it has no more are
+ *	  lost: the log says so.
  *
  * Copyright (c) 2026, the actorstore developers
  *
