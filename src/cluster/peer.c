@@ -98,7 +98,11 @@ throw_unreachable(AsPeer *peer, const char *why)
 			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0));
 }
 
-/* The node's own options, with ours behind; may be cut short. */
+/* When the other side gives up a connection, as we do ours: it holds locks. */
+#define KEEPALIVES \
+	"-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
+
+/* The node's own options, with ours around them; may be cut short. */
 static void
 write_options(const char *conninfo, char *options, int size)
 {
@@ -111,7 +115,7 @@ write_options(const char *conninfo, char *options, int size)
 			its = option->val;
 	}
 	snprintf(options, size,
-			 "%s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
+			 KEEPALIVES " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
 			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d",
 			 its, as_boot_peek(), MyProcPid);
 	PQconninfoFree(all);
