@@ -1,6 +1,7 @@
 # Faults between servers and below them: a connection that is cut or goes
 # silent at a certain word (ActorstoreWire), and a disk that is
-# full or holds its breath (test/faults/disk.c, loaded into one server).
+# full or holds its breath, or a clock that is set (test/faults/disk.c, clock.c,
+# loaded into one server).
 
 package ActorstoreFaults;
 
@@ -15,7 +16,7 @@ use File::Basename;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(start_proxy at_word wait_for_file with_disk);
+our @EXPORT = qw(start_proxy at_word wait_for_file with_disk with_clock set_clock);
 
 # Wait until a file is there.
 sub wait_for_file
@@ -54,6 +55,45 @@ sub at_word
 	return $done;
 }
 
+# A library of test/faults, in a directory.
+sub library
+{
+	my ($name, $directory) = @_;
+	my $source = dirname(abs_path(__FILE__)) . "/../faults/$name.c";
+	my $library = "$directory/$name.so";
+
+	if (!-e $library)
+	{
+		my ($compiler) = split ' ', `$ENV{PG_CONFIG} --cc`;
+		system_or_bail($compiler, '-O', '-fPIC', '-shared', '-o', $library, $source, '-ldl');
+	}
+	return $library;
+}
+
+# ---- The clock ----
+
+# Start a server again with a clock that can be set.
+sub with_clock
+{
+	my ($node) = @_;
+	my $directory = $node->{clock} //= PostgreSQL::Test::Utils::tempdir('clock');
+	my $library = library('clock', $directory);
+
+	local $ENV{LD_PRELOAD} = $library;
+	local $ENV{ACTORSTORE_CLOCK} = $directory;
+	$node->start;
+	return;
+}
+
+# Its time of day is wrong by so many seconds, from now on.
+sub set_clock
+{
+	my ($node, $seconds) = @_;
+	append_to_file("$node->{clock}/new", "$seconds\n");
+	rename "$node->{clock}/new", "$node->{clock}/offset" or die;
+	return;
+}
+
 # ---- The disk ----
 
 # Start a server again on a disk that can be full.  Returns the directory whose
@@ -62,14 +102,8 @@ sub with_disk
 {
 	my ($node) = @_;
 	my $directory = $node->{disk} // PostgreSQL::Test::Utils::tempdir('disk');
-	my $source = dirname(abs_path(__FILE__)) . '/../faults/disk.c';
-	my $library = "$directory/disk.so";
+	my $library = library('disk', $directory);
 
-	if (!-e $library)
-	{
-		my ($compiler) = split ' ', `$ENV{PG_CONFIG} --cc`;
-		system_or_bail($compiler, '-O', '-fPIC', '-shared', '-o', $library, $source, '-ldl');
-	}
 	$node->{disk} = $directory;
 	local $ENV{LD_PRELOAD} = $library;
 	local $ENV{ACTORSTORE_DISK} = $directory;
