@@ -19,14 +19,15 @@ export class Turn {
   #onLost = null;        // told to whoever waits for a handler
   #state;                // as text; undefined: the actor has none
 
-  constructor(row, leasedUntil) {
-    this.id = row.turn_id;
-    this.token = row.token;
-    this.actorType = row.actor_type;
-    this.actorId = row.actor_id;
-    this.version = row.version === null ? null : Number(row.version);
-    this.messages = row.messages;
-    this.#state = row.state ?? undefined;
+  // A row of a checkout (checkout.js).
+  constructor([id, token, actorType, actorId, state, version, messages], leasedUntil) {
+    this.id = id;
+    this.token = token;
+    this.actorType = actorType;
+    this.actorId = actorId;
+    this.version = version === null ? null : Number(version);
+    this.messages = JSON.parse(messages);
+    this.#state = state ?? undefined;
     this.leasedUntil = leasedUntil;
   }
 

@@ -10,6 +10,7 @@
 
 import { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
+import { checkout } from './checkout.js';
 import { Completions } from './completions.js';
 import { cancelWait } from './consume.js';
 import { HandlerTimeoutError, RetryAfter, TurnLostError, backoff, codes, isConnectionError, isLostRace } from './errors.js';
@@ -142,20 +143,22 @@ export class Worker extends EventEmitter {
     if (this.#stop.signal.aborted) return;
 
     const leasedUntil = Date.now() + lease;
-    const { rows } = await client.query({
-      name: 'actorstore checkout',
-      text: `SELECT turn_id, token, actor_type, actor_id, state::text AS state, version, messages
-        FROM actorstore.checkout($1, $2, $3, $4, $5, $6)`,
-      values: [name, [...this.#handlers.keys()], Math.min(concurrency - this.#turns.size, mostTurns), interval(lease), interval(maxWait), maxMessages],
+    await checkout(client, {
+      worker: name,
+      actorTypes: [...this.#handlers.keys()],
+      maxTurns: Math.min(concurrency - this.#turns.size, mostTurns),
+      lease: interval(lease),
+      maxWait: interval(maxWait),
+      maxMessages,
+    }, (rows) => {
+      for (const row of rows) {
+        // the lease began when the server found the turn, perhaps after a long wait, and not before we asked
+        const turn = new Turn(row, leasedUntil);
+
+        this.#turns.set(turn.id, turn);
+        this.#handle(turn);
+      }
     });
-
-    for (const row of rows) {
-      // the lease began when the server found the turn, perhaps after a long wait, and not before we asked
-      const turn = new Turn(row, leasedUntil);
-
-      this.#turns.set(turn.id, turn);
-      this.#handle(turn);
-    }
   }
 
   // Runs a turn and sees it ended; throws nothing.

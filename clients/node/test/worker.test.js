@@ -18,6 +18,18 @@ async function deadLetters(store, type) {
 
 const value = async (store, type, id) => (await store.get(type, id))?.value;
 
+test('types and workers have any names', async (t) => {
+  const store = await storeFor(t);
+  const types = ['say "hi"', 'back\\slash', '{a, b}', 'NULL', "O'Hara"];
+
+  for (const type of types) await typeFor(store, type);
+  const worker = store.worker(Object.fromEntries(types.map((type) => [type, { '*': (state, body, context) => [context.actorType, body] }])),
+    { name: 'the "first" one', maxMessages: 2 }).start();
+
+  for (const type of types) assert.deepEqual(await store.ask(type, 'a', 'm', 1.5, { timeout: '1 min' }), [type, 1.5]);
+  await worker.stop();
+});
+
 test('handlers get state, body and context, and give state, messages and answers', async (t) => {
   const store = await storeFor(t);
   const contexts = [];
