@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# a superuser declares the type
 use ActorstoreTest;
 use Digest::SHA qw(hmac_sha256 sha256);
 use PostgreSQL::Test::Utils;
