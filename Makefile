@@ -198,6 +198,7 @@ OBJS = \
 	src/cluster/handover.o \
 	src/cluster/plan.o \
 	src/cluster/mover.o \
+	src/cluster/leave.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
 	src/cluster/forwarder_start.o \

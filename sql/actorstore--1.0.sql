@@ -1159,7 +1159,7 @@ CREATE FUNCTION actorstore.remove_node(node_name text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_remove_node' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.remove_node(text)
-	IS 'let a node go that holds nothing; takes effect at once';
+	IS 'let a node go; what it holds moves to the others first';
 
 CREATE FUNCTION actorstore.set_node_weight(node_name text, weight int)
 RETURNS void
@@ -1274,7 +1274,12 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_local_has_taken' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_has_taken(smallint[]) IS 'for other nodes: is that committed here?';
 
-REVOKE ALL ON FUNCTION actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
+CREATE FUNCTION actorstore.local_has_sent(node_number smallint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_has_sent' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is nothing on its way to that node, or from it?';
+
+REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
 	actorstore.local_take(text, text[]), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),

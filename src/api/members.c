@@ -16,6 +16,7 @@
 #include "cluster/ballot.h"
 #include "cluster/give.h"
 #include "cluster/global.h"
+#include "cluster/leave.h"
 #include "cluster/member.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
@@ -91,7 +92,7 @@ Datum
 actorstore_remove_node(PG_FUNCTION_ARGS)
 {
 	begin_change("actorstore.remove_node()");
-	as_member_remove(arg_text(fcinfo, 0, "node_name"));
+	as_leave(arg_text(fcinfo, 0, "node_name"));
 	PG_RETURN_VOID();
 }
 

@@ -33,6 +33,7 @@ PG_FUNCTION_INFO_V1(actorstore_stop_rebalance);
 PG_FUNCTION_INFO_V1(actorstore_moves_now);
 PG_FUNCTION_INFO_V1(actorstore_local_drained);
 PG_FUNCTION_INFO_V1(actorstore_local_has_taken);
+PG_FUNCTION_INFO_V1(actorstore_local_has_sent);
 
 static void
 begin_change(const char *function)
@@ -189,4 +190,10 @@ actorstore_local_has_taken(PG_FUNCTION_ARGS)
 								 "SELECT FROM unnest($1::smallint[]) AS s (slot) WHERE NOT EXISTS"
 								 " (SELECT FROM actorstore.transit AS t WHERE t.slot = s.slot AND t.state = 't')",
 								 1, args) == 0);
+}
+
+Datum
+actorstore_local_has_sent(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(as_transit_has_sent(PG_GETARG_INT16(0)));
 }

@@ -158,34 +158,38 @@ own_uuid(text *proposal)
 	return args[1];
 }
 
-static void
+/* True if one has gone. */
+static bool
 learn_members(text *proposal)
 {
 	text	   *args[2] = {proposal, own_uuid(proposal)};
+	bool		gone;
 
 	/* a node that is no member any more still knows that it was one */
-	as_text_query(NULL, SPI_OK_DELETE,
-				  "DELETE FROM actorstore.node AS n WHERE NOT is_self"
+	gone = as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.node AS n WHERE NOT is_self"
 				  " AND NOT EXISTS (SELECT FROM " MEMBERS_SQL " WHERE m.node_uuid = n.node_uuid)",
-				  1, args);
+				  1, args) > 0;
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.node AS n (node_number, node_name, conninfo, weight, node_uuid, incarnation, is_self)"
 				  " SELECT m.*, m.node_uuid = $2::uuid FROM " MEMBERS_SQL
 				  " ON CONFLICT (node_number) DO UPDATE SET node_name = excluded.node_name, conninfo = excluded.conninfo,"
 				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation)",
 				  2, args);
+	return gone;
 }
 
 bool
 as_ballot_learn(text *proposal)
 {
 	bool		arriving;
+	bool		gone;
 
 	as_ballot_lock();
 	if (as_node_epoch() >= as_ballot_epoch_of(proposal))
 		return false;
 	arriving = as_node_count() == 0;
-	learn_members(proposal);
+	gone = learn_members(proposal);
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners, moving, rebalancing)"
 				  " SELECT ($1::jsonb -> 'epoch')::bigint, ($1::jsonb -> 'last_number')::smallint,"
@@ -199,6 +203,8 @@ as_ballot_learn(text *proposal)
 				  "DELETE FROM actorstore.ballot WHERE epoch <= ($1::jsonb -> 'epoch')::bigint",
 				  1, &proposal);
 	as_transit_learn(proposal);
+	if (gone)
+		as_transit_reroute();
 	if (arriving)
 		as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
 	return true;

@@ -257,7 +257,34 @@ as_transit_is_quiet(const AsTransit *transit)
 						transit, 0);
 }
 
+bool
+as_transit_has_sent(int node)
+{
+	AsTransit  *none = palloc0(sizeof(AsTransit));
+
+	if (node == as_node_need_self()->number)
+		return wait_until_sent("SELECT FROM actorstore.outbox WHERE $1::text = '{}' AND $2::text = '0' LIMIT 1", none, 0);
+	return wait_until_sent("SELECT FROM actorstore.outbox WHERE $1::text = '{}' AND node_number = $2::text::smallint LIMIT 1",
+						   none, node);
+}
+
 /* ---- What was kept ---- */
+
+#define TO_NOBODY \
+	" FROM actorstore.outbox AS o WHERE o.node_number <> 0" \
+	" AND NOT EXISTS (SELECT FROM actorstore.node AS n WHERE n.node_number = o.node_number)"
+
+void
+as_transit_reroute(void)
+{
+	as_text_query(NULL, SPI_OK_INSERT,
+				  "INSERT INTO actorstore.transit (slot, taker, state)"
+				  " SELECT DISTINCT actorstore.slot_of(o.actor_type, o.actor_id), 0, 'o'::\"char\"" TO_NOBODY
+				  " ON CONFLICT DO NOTHING", 0, NULL);
+	as_text_query(NULL, SPI_OK_UPDATE,
+				  "UPDATE actorstore.outbox SET node_number = 0 WHERE (node_number, message_id) IN"
+				  " (SELECT o.node_number, o.message_id" TO_NOBODY ")", 0, NULL);
+}
 
 static void
 put_here(const AsTransit *transit)

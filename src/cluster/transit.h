@@ -111,6 +111,18 @@ extern bool as_transit_drained(int64 epoch);
 /* Step 3, at the giver: has all arrived that these slots' actors have sent? */
 extern bool as_transit_is_quiet(const AsTransit *transit);
 
+/*
+ * Has all that was sent from here to that node arrived, or all that was sent to
+ * anybody, if it is this node?
+ */
+extern bool as_transit_has_sent(int node);
+
+/*
+ * Nodes have gone: what was on its way to them goes to whoever owns its actors
+ * now, as what was kept does in step 7.
+ */
+extern void as_transit_reroute(void);
+
 /* Change the state of slots; all must have been in the one given. */
 extern void as_transit_set(const AsTransit *transit, char from, char to);
 

@@ -167,4 +167,14 @@ foreach my $entry (map { @$_ } @log)
 is($count, 4000, 'each message was handled once');
 is($wrong // 0, 0, 'in the order in which its sender sent');
 
+# A node leaves, and what it has goes to the other one first.
+$two->safe_psql('d', q{SELECT actorstore.send('quiet', i::text, 'last') FROM generate_series(1, 50) AS i});
+$before = everything();
+is($two->safe_psql('d', q{SELECT actorstore.remove_node('two')}), '', 'a node that has actors leaves');
+is($one->safe_psql('d', 'SELECT string_agg(node_name, $$ $$) FROM actorstore.node'), 'one', 'and is none any more');
+is($two->safe_psql('d', q{SELECT (SELECT count(*) FROM actorstore.actor) + (SELECT count(*) FROM actorstore.message) + (SELECT count(*) FROM actorstore.timer) + (SELECT count(*) FROM actorstore.outbox)}), '0', 'nothing is left on it');
+ok(comes_true($one, 'd', 'NOT EXISTS (SELECT FROM actorstore.transit)'), 'all slots are open');
+$after = everything();
+is_deeply($after->{$_}, $before->{$_}, "$_: all is on the other one") foreach sort keys %contents;
+
 done_testing();
