@@ -16,6 +16,9 @@ use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo);
 
+# The superuser's name, whoever runs the tests.
+$ENV{PGUSER} = 'postgres';
+
 # How long anything may take before the test gives up, in seconds.
 sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
 
@@ -29,7 +32,7 @@ sub new_node
 	my $node = PostgreSQL::Test::Cluster->new($name, @where);
 
 	$node->init(
-		extra => [ '--no-locale', '--encoding=UTF8' ],
+		extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ],
 		$options{streaming} ? (allows_streaming => $options{streaming}) : ());
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'actorstore'")
 	  unless exists $options{preload} && !$options{preload};

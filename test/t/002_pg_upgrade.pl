@@ -23,7 +23,7 @@ is(scalar(grep { /^actor\|/ } @{ $before{two} }), 2, 'and in a second database')
 $old->stop;
 
 my $new = PostgreSQL::Test::Cluster->new('new');
-$new->init(extra => [ '--no-locale', '--encoding=UTF8' ]);
+$new->init(extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ]);
 $new->append_conf('postgresql.conf', "shared_preload_libraries = 'actorstore'");
 
 my $bindir = $new->config_data('--bindir');

@@ -45,7 +45,7 @@ sub at
 
 foreach my $node (@nodes)
 {
-	$node->init(extra => [ '--no-locale', '--encoding=UTF8' ]);
+	$node->init(extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ]);
 	$node->append_conf('postgresql.conf', block('In `postgresql.conf`') =~ s/'\*'/'127.0.0.1'/r);
 	unlink $node->data_dir . '/pg_hba.conf';
 	$node->append_conf('pg_hba.conf', "local all all trust\n" . block('In `pg_hba.conf`') =~ s{10\.0\.0\.0/24}{127.0.0.1/32}r);
