@@ -143,13 +143,14 @@ is_member(Datum node_numbers, int number)
 	return false;
 }
 
-/* There are few epochs: the older ones are of no use. */
+/* Of the epochs only the last one is of use. */
 static void
 read_epoch(AsCluster *into)
 {
 	Relation	rel = open_table("epoch");
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
+	HeapTuple	last = NULL;
 
 	epoch_table = RelationGetRelid(rel);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -159,12 +160,18 @@ read_epoch(AsCluster *into)
 		if (epoch <= into->epoch)
 			continue;
 		into->epoch = epoch;
-		read_owners(into, column(tuple, rel, Anum_epoch_owners, NULL));
-		into->gone = into->self >= 0 &&
-			!is_member(column(tuple, rel, Anum_epoch_node_numbers, NULL),
-					   into->nodes[into->self].number);
+		if (last != NULL)
+			heap_freetuple(last);
+		last = heap_copytuple(tuple);
 	}
 	systable_endscan(scan);
+	if (last != NULL)
+	{
+		read_owners(into, column(last, rel, Anum_epoch_owners, NULL));
+		into->gone = into->self >= 0 &&
+			!is_member(column(last, rel, Anum_epoch_node_numbers, NULL),
+					   into->nodes[into->self].number);
+	}
 	table_close(rel, AccessShareLock);
 }
 
