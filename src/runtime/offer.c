@@ -314,13 +314,30 @@ is_anything_there(void)
 
 /* ---- Offers ---- */
 
+/* The offer in the slot's place goes: it may be that of an actor that had the slot before. */
+static void
+note_gone(uint32 home, AsSlotRef ref)
+{
+	if (pg_atomic_read_u64(&places[as_ref_number(ref)].word) >> 32 !=
+		as_ref_generation(ref))
+		pg_atomic_write_u32(&as_home(home)->offers_gone, 1);
+}
+
+/* Has one gone since a client has looked? */
+static bool
+are_any_gone(void)
+{
+	int			home = as_sched_home();
+
+	return home >= 0 && pg_atomic_read_u32(&as_home(home)->offers_gone) != 0;
+}
+
 bool
 as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 {
 	uint32		slot = as_ref_number(ref);
 	PlaceShared *place = &places[slot];
 	uint64		deadline = as_urgent_deadline(ref);
-	bool		lost = false;
 	int			queue;
 
 	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
@@ -330,8 +347,7 @@ as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 							 pg_atomic_read_u64(&place->word) >> 32 !=
 							 as_ref_generation(ref)))
 	{
-		/* an actor that had the slot before, if it is another one */
-		lost = pg_atomic_read_u64(&place->word) >> 32 != as_ref_generation(ref);
+		note_gone(home, ref);
 		unlink_slot(slot);
 	}
 	pg_atomic_write_u64(&place->word, queue < 0 ? 0 : WORD(ref, lane));
@@ -341,8 +357,6 @@ as_offer_put(uint32 home, uint64 type, AsSlotRef ref, int lane)
 		(void) wake_for(queue);
 	}
 	LWLockRelease(offers->lock);
-	if (lost)
-		as_sched_lose(home);
 	return queue >= 0;
 }
 
@@ -356,7 +370,11 @@ as_offer_withdraw(AsSlotRef ref)
 		return false;
 	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
 	if (places[slot].queue > 0)
+	{
+		if (as_sched_home() >= 0)
+			note_gone(as_sched_home(), ref);
 		unlink_slot(slot);
+	}
 	pg_atomic_exchange_u64(&places[slot].word, 0);
 	LWLockRelease(offers->lock);
 	return true;
@@ -415,6 +433,7 @@ as_offer_look(const AsWishes *wishes)
 {
 	static bool registered = false;
 	bool		found;
+	bool		gone;
 
 	if (!registered)
 		before_shmem_exit(leave_at_exit, (Datum) 0);
@@ -425,7 +444,12 @@ as_offer_look(const AsWishes *wishes)
 	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
 	get_off_list();
 	found = is_anything_there();
+	gone = are_any_gone();
+	if (gone)
+		pg_atomic_write_u32(&as_home(as_sched_home())->offers_gone, 0);
 	LWLockRelease(offers->lock);
+	if (gone)
+		as_sched_lose(as_sched_home());
 	return found;
 }
 
@@ -449,7 +473,7 @@ as_offer_wait(TimestampTz deadline)
 	Assert(looking);
 	LWLockAcquire(offers->lock, LW_EXCLUSIVE);
 	get_off_list();
-	waits = !is_anything_there();
+	waits = !is_anything_there() && !are_any_gone();
 	if (waits)
 		get_on_list();
 	LWLockRelease(offers->lock);

@@ -32,8 +32,11 @@
  * them out, or the worker looked again.
  *
  * A slot that is offered may be given up (slot.h) for another actor, as any IDLE
- * one.  Then its offer is of another generation, and who takes it, or puts
- * another into its place, has all mailboxes looked through.
+ * one.  Then its offer is of another generation, and who takes it has all
+ * mailboxes looked through.  Who puts another into its place, or withdraws it,
+ * only says that this is to be done when a client looks: before one has come
+ * there is no room for more offers, and to look would mean to give up others,
+ * for ever.  No client waits before he has looked.
  *
  * Where the type wants the nearest deadline first, a slot has one (urgent.h) and
  * stands before those with later ones, as far as that is found in a few steps.

@@ -94,6 +94,7 @@ init_home(AsHomeShared *home)
 	pg_atomic_init_u64(&home->lost, 1);
 	pg_atomic_init_u64(&home->swept, 0);
 	pg_atomic_init_u64(&home->next_due, 0);
+	pg_atomic_init_u32(&home->offers_gone, 0);
 	pg_atomic_init_u32(&home->sweeper, 0);
 	pg_atomic_init_u32(&home->timekeeper, 0);
 	ConditionVariableInit(&home->room);

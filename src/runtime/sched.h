@@ -83,6 +83,7 @@ typedef struct AsHomeShared
 	pg_atomic_uint64 next_due;	/* TimestampTz, or AS_NEVER */
 	pg_atomic_uint32 sweeper;	/* worker that sweeps, + 1 */
 	pg_atomic_uint32 timekeeper;	/* worker that sleeps till next_due, + 1 */
+	pg_atomic_uint32 offers_gone;	/* 1: a client has to look (offer.h) */
 	ConditionVariable room;		/* in a mailbox; senders wait */
 
 	/* counters; written by anyone */

@@ -107,6 +107,23 @@ kill_the_server();
 is(sql(q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'busy'}), '8', 'which does not keep them when the server is no more');
 sql(q{SELECT actorstore.drop_type('busy', events => false)});
 
+# ---- More turns than slots ----
+
+sql(qq{SELECT actorstore.create_type('crowd'), actorstore.set_handler('crowd', '*', $outside),
+	actorstore.send_many('crowd', array_agg(n::text), 'm', array_agg('1'::jsonb)) FROM generate_series(1, 100) AS n});
+my ($sweeps, $before) = (0, -1);
+for (my $end = time + patience(); $sweeps != $before && time < $end; sleep 1)
+{
+	($before, $sweeps) = ($sweeps, sql(q{SELECT sweeps FROM actorstore.stat_scheduler}));
+}
+is($sweeps, $before, 'as long as no client comes, nobody looks for more turns than there is room for');
+for (my $end = time + patience(); time < $end && sql(q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'crowd'}) > 0;)
+{
+	sql(q{SELECT count(actorstore.complete(turn_id, token, '1')) FROM actorstore.checkout('test', '{crowd}', 10, max_wait => '1 s')});
+}
+is(sql(q{SELECT count(*) FROM actorstore.actor_crowd}), '100', 'clients that come get all of them');
+sql(q{SELECT actorstore.drop_type('crowd', events => false)});
+
 # ---- Storm ----
 
 sql(qq{SELECT actorstore.create_type('storm', max_attempts => 1000000, backoff => '1 ms', backoff_max => '5 ms'), actorstore.set_handler('storm', '*', $outside);
