@@ -53,6 +53,9 @@ enum
 /* Rows handed to the table at a time. */
 #define ROWS_AT_ONCE	256
 
+/* The next key is looked for so many rows on, before it is looked up. */
+#define STEPS_TO_KEY	4
+
 void
 as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode)
 {
@@ -64,6 +67,7 @@ as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode)
 	mailbox->by_due = index_open(catalog->message_due, lockmode);
 	mailbox->slot = table_slot_create(mailbox->rel, NULL);
 	mailbox->scan = NULL;
+	mailbox->at_keys = false;
 }
 
 void
@@ -309,6 +313,7 @@ begin_scan(AsMailbox *mailbox, ScanKey keys, int nkeys)
 										   GetActiveSnapshot(), nkeys);
 	mailbox->scan->xs_snapshot = GetActiveSnapshot();
 	mailbox->ndead = mailbox->ngone = 0;
+	mailbox->at_keys = false;
 	index_rescan(mailbox->scan, keys, nkeys, NULL, 0);
 }
 
@@ -420,22 +425,59 @@ as_mailbox_count(AsMailbox *mailbox, uint64 key_hash, int first_lane, int max)
 	return n;
 }
 
+/*
+ * Go on with the scan from key to key; false if the next key is not found within
+ * a few rows, as it may be far behind the many of this one.
+ */
+static bool
+step_to_key(AsMailbox *mailbox, uint64 from, bool *found)
+{
+	for (int i = 0; i < STEPS_TO_KEY; i++)
+	{
+		HeapTuple	row;
+		bool		isnull;
+
+		*found = next_of_scan(mailbox);
+		if (!*found)
+			return true;
+		row = ExecFetchSlotHeapTuple(mailbox->slot, false, NULL);
+		if (DatumGetInt64(heap_getattr(row, COL_KEY_HASH,
+									   RelationGetDescr(mailbox->rel),
+									   &isnull)) >= (int64) from)
+			return true;
+	}
+	return false;
+}
+
 bool
 as_mailbox_next_key(AsMailbox *mailbox, uint64 from, AsMessage *first)
 {
 	ScanKeyData keys[1];
-	bool		found;
+	bool		found = false;
 
-	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
-				Int64GetDatum((int64) from));
-	begin_scan(mailbox, keys, 1);
-	found = next_of_scan(mailbox);
+	if (!mailbox->at_keys || !step_to_key(mailbox, from, &found))
+	{
+		ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+					Int64GetDatum((int64) from));
+		begin_scan(mailbox, keys, 1);
+		mailbox->at_keys = true;
+		found = next_of_scan(mailbox);
+	}
 
 	/* the lanes that are read come first */
 	if (found)
 		as_mailbox_take(mailbox, first);
-	end_scan(mailbox);
+	ExecClearTuple(mailbox->slot);
 	return found;
+}
+
+void
+as_mailbox_end_keys(AsMailbox *mailbox)
+{
+	if (!mailbox->at_keys)
+		return;
+	end_scan(mailbox);
+	mailbox->at_keys = false;
 }
 
 void

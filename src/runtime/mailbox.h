@@ -87,6 +87,8 @@ typedef struct AsMailbox
 	/* rows that the scan has passed over: dead to all, or just gone */
 	int			ndead;
 	int			ngone;
+
+	bool		at_keys;		/* the scan goes from key to key */
 } AsMailbox;
 
 /* Open the table and its indexes; the locks stay until the transaction ends. */
@@ -149,10 +151,14 @@ extern void as_mailbox_scan_all(AsMailbox *mailbox,
 /*
  * The first message of the first key that has any, from a key on (keys are
  * ordered as signed numbers); false if there is none.  If it is delayed, all
- * of the key's messages are.
+ * of the key's messages are.  Looked at with one snapshot and nothing else read
+ * from the mailbox in between, each key may be the one behind the last one
+ * found: that is found without looking for it from the root of the index.
+ * as_mailbox_end_keys() ends this; none was begun: it does nothing.
  */
 extern bool as_mailbox_next_key(AsMailbox *mailbox, uint64 from,
 								AsMessage *first);
+extern void as_mailbox_end_keys(AsMailbox *mailbox);
 
 /* Copy the message at hand in the mailbox's slot. */
 extern void as_mailbox_take(AsMailbox *mailbox, AsMessage *message);

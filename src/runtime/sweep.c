@@ -142,6 +142,7 @@ sweep_some(AsHomeShared *home)
 			break;
 		home->sweep_hash = first.key_hash + 1;
 	}
+	as_mailbox_end_keys(&mailbox);
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
 	if (end)
