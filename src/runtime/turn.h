@@ -77,6 +77,8 @@ typedef struct AsTurn
 	uint64		left_deadline;	/* of what is left; see urgent.h */
 	bool		more;			/* there is something to handle at once */
 	bool		empty;			/* nothing else is in the mailbox */
+	bool		delayed_known;	/* and it was seen how many are delayed: */
+	int			ndelayed;
 	bool		parked;			/* till there is room for it (flow.h) */
 	uint64		outside_type;	/* a client is to handle it (checkout.h) */
 	int			outside_lane;

@@ -115,19 +115,39 @@ as_turn_leave(AsTurn *turn, int from)
 }
 
 /*
- * The slot knows nothing: one scan through all lanes, in their order.  Where
- * it ends early, the lanes behind stay unknown.
+ * Of the messages read, leave out what is delayed, which comes last; returns how
+ * many stay.  How many are delayed is known if the scan came to the end.
+ */
+static int
+leave_delayed(AsTurn *turn, const AsMessage *messages, int n, bool *end)
+{
+	int			left = n;
+
+	while (left > 0 && messages[left - 1].lane >= AS_DELAYED_LANE)
+		left--;
+	turn->delayed_known = *end;
+	turn->ndelayed = n - left;
+	*end = *end || left < n;
+	return left;
+}
+
+/*
+ * The slot knows nothing: one scan through all lanes, in their order, and those
+ * of what is delayed behind them.  Where it ends early, the lanes behind stay
+ * unknown.
  */
 static void
 read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 {
 	AsMessage  *messages = palloc((max + 1) * sizeof(AsMessage));
 	bool		end;
-	int			n = as_mailbox_read(mailbox, turn->key_hash, 0, AS_LANES - 1, 0,
-									messages, max + 1, &end);
+	int			n = as_mailbox_read(mailbox, turn->key_hash, 0,
+									2 * AS_DELAYED_LANE - 1, 0, messages,
+									max + 1, &end);
 	uint32		blocked = 0;
 	int			unknown_from = AS_LANES;
 
+	n = leave_delayed(turn, messages, n, &end);
 	turn->messages = palloc(Max(n, 1) * sizeof(AsMessage));
 	for (int i = 0; i < n; i++)
 	{
@@ -290,6 +310,7 @@ read_mail(AsTurn *turn, AsMailbox *mailbox, int max)
 	turn->left.lanes = 0;
 	turn->more = false;
 	turn->empty = true;
+	turn->delayed_known = false;
 	turn->left_deadline = AS_DEADLINE_NEVER;
 	for (int lane = 0; unknown && lane < AS_LANES; lane++)
 		unknown = (turn->taken.low[lane] == 0);
@@ -414,15 +435,20 @@ as_turn_count_delayed(AsTurn *turn, AsMailbox *mailbox)
 {
 	AsSlotShared *slot = as_slot(turn->ref);
 	bool		known = pg_atomic_read_u32(&slot->depth_known) != 0;
+	int			ndelayed;
 
 	if (!turn->empty ||
 		(known && (int) pg_atomic_read_u32(&slot->depth) <= as_turn_nmail(turn)))
 		return;
-	need_mailbox(mailbox);
-	pg_atomic_write_u32(&slot->depth,
-						as_mailbox_count(mailbox, turn->key_hash,
-										 AS_DELAYED_LANE, PG_INT32_MAX) +
-						as_turn_nmail(turn));
+	if (turn->delayed_known)
+		ndelayed = turn->ndelayed;
+	else
+	{
+		need_mailbox(mailbox);
+		ndelayed = as_mailbox_count(mailbox, turn->key_hash, AS_DELAYED_LANE,
+									PG_INT32_MAX);
+	}
+	pg_atomic_write_u32(&slot->depth, ndelayed + as_turn_nmail(turn));
 	pg_write_barrier();
 	pg_atomic_write_u32(&slot->depth_known, 1);
 }
