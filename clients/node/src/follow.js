@@ -12,6 +12,7 @@
 // connection is not read. Status messages go out all the time, so that the
 // server does not take us for dead.
 
+import { setImmediate } from 'node:timers/promises';
 import { LogicalReplicationService } from 'pg-logical-replication';
 import { EventsLostError, backoff, isConnectionError, sleep } from './errors.js';
 
@@ -38,7 +39,7 @@ export class Follower {
   // What stands between the position and the end of what has come, oldest first: { sequence } of events, { lsn } of commits.
   #open = [];
   #position = 0n;        // all before it is dealt with
-  #service = null;
+  #passed = false;       // an event has come after the stop
 
   constructor(database, slot, { actorTypes, keyPrefix, operations, includePrevious = true, after, create = true, acknowledge = 'next', signal } = {}) {
     if (acknowledge !== 'next' && acknowledge !== 'manual') throw new TypeError("acknowledge is 'next' or 'manual'");
@@ -181,7 +182,7 @@ export class Follower {
     });
     service.on('heartbeat', (lsn, time, respond) => {
       // nothing that was sent before is on its way to the consumer, or with him
-      if (arrived === taken && this.#open.length === 0) this.#position = max(this.#position, fromLsn(lsn));
+      if (arrived === taken && this.#open.length === 0 && !this.#stop.signal.aborted) this.#position = max(this.#position, fromLsn(lsn));
       if (respond) this.#status(service);
     });
     service.on('start', streaming);
@@ -189,9 +190,12 @@ export class Follower {
 
     try {
       const plugin = new Plugin({ ...this.#options, after: this.#after }, () => { arrived++; });
-      await Promise.race([service.subscribe(plugin, this.#slot, '0/0'), broken]);
+      const streamed = service.subscribe(plugin, this.#slot, '0/0');
+      await Promise.race([streamed, broken]);
       await broken;
+      await setImmediate();     // what has arrived is looked at first
       await this.#status(service);
+      await finished(service, streamed);
     } finally {
       clearInterval(timer);
       this.#stop.signal.removeEventListener('abort', stopped);
@@ -199,7 +203,12 @@ export class Follower {
     }
   }
 
+  // After the stop no event is given any more; a commit that nothing but what was given stands before still counts.
   #take(event) {
+    if (this.#stop.signal.aborted) {
+      this.#passed ||= event.transaction === undefined;
+      if (this.#passed) return;
+    }
     if (event.transaction === 'COMMIT') {
       const lsn = BigInt(`0x${event.lsn}`);
 
@@ -287,6 +296,13 @@ function toLsn(number) {
 
 function max(a, b) {
   return a > b ? a : b;
+}
+
+// Lets the server end the stream: who closes a connection over which something is still being sent may take with it
+// the last status, unread.
+async function finished(service, streamed) {
+  service._connection?.endCopyFrom();
+  await Promise.race([streamed.catch(() => {}), sleep(2000)]);
 }
 
 // A connection that is broken may not end at all.

@@ -35,6 +35,11 @@ test('a follower gets each change once, in order, as an async iterator', async (
   const { value } = await again.next();
   assert.deepEqual(value, seen.at(-1));
   again.ack(value.sequence);
+  const { rows: [{ lsn }] } = await store.query('SELECT pg_current_wal_lsn() AS lsn');
+  await until(async () => {
+    const { rows: [{ ok }] } = await store.query("SELECT confirmed_flush_lsn >= $1 AS ok FROM pg_replication_slots WHERE slot_name = 'f1'", [lsn]);
+    return ok;
+  }, 'what was acknowledged is so at the server');
   await again.stop();
   assert.equal((await again.next()).done, true);
 
