@@ -1775,8 +1775,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		UNION ALL
 		SELECT 22, 'max_worker_processes', setting::int >= needed,
 			format('%s, of which this node''s processes and the server''s own need %s', setting, needed),
-			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver, a process that looks after the other nodes'' health, and a forwarder for each are among them.', needed + 4)
-		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 6 AS needed FROM actorstore.node) AS n
+			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver, a process that looks after the other nodes'' health, one that moves slots to them, and a forwarder for each are among them.', needed + 3)
+		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 7 AS needed FROM actorstore.node) AS n
 		WHERE name = 'max_worker_processes' AND (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
 		SELECT 23, 'in doubt', count(*) = 0,

@@ -391,16 +391,22 @@ is_wanted(void)
 void
 as_mover_look(void)
 {
+	static bool said = false;	/* that there is none */
 	BackgroundWorker registration;
 	BackgroundWorkerHandle *handle;
 
 	if (!is_wanted())
 		return;
 	as_worker_describe(&registration, "actorstore mover", "as_mover_main", ObjectIdGetDatum(MyDatabaseId));
-	if (!RegisterDynamicBackgroundWorker(&registration, &handle))
+	if (RegisterDynamicBackgroundWorker(&registration, &handle))
+		said = false;
+	else if (!said)
+	{
+		said = true;
 		ereport(LOG,
 				(errmsg("no background worker is free to move slots to other nodes"),
 				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+	}
 }
 
 void

@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 # Nodes wait for those who hold slots as long as they do for each other.
-my %options = (faults => 1, settings => "max_prepared_transactions = 10\nactorstore.peer_timeout = 1s\nactorstore.resolver_interval = 100ms\n");
+my %options = (faults => 1, settings => "max_prepared_transactions = 10\nmax_worker_processes = 16\nactorstore.peer_timeout = 1s\nactorstore.resolver_interval = 100ms\n");
 sub patient
 {
 	my ($timeout) = @_;
@@ -195,7 +195,7 @@ $one->safe_psql('d', "SELECT actorstore.delete('acts', '$near')");
 $one->safe_psql('d', q{SELECT actorstore.set_node_weight('one', 0)});
 $two->safe_psql('d', q{SELECT count(actorstore.delete('t', actor_id)) FROM actorstore.actor});
 $one->safe_psql('d', q{SELECT count(actorstore.delete('t', actor_id)) FROM actorstore.actor});
-$two->safe_psql('d', q{SELECT actorstore.remove_node('one')});
+$two->safe_psql('d', q{SET actorstore.peer_timeout = '60s'; SELECT actorstore.remove_node('one')});
 is(sqlstate($one, 'd', "SELECT actorstore.$_"), 'VA007', "removed: $_")
   foreach (q{get('t', 'x')}, q{get_many('t', ARRAY['x'])}, q{get_all('t')}, q{list('t')}, q{put('t', 'x', '1')}, q{insert_many('t', ARRAY['x'], ARRAY['1'::jsonb])}, q{delete('t', 'x')}, q{send('t', 'x', 'm')},
 	q{tell('t', 'x', 'm')}, q{call('t', 'x', 'm')}, q{set_timer('t', 'x', 'n', 'm', after => '1 h')}, q{pause('t', 'x')}, q{pause('t')}, q{join_group('g', 't', 'x')}, q{broadcast('g', 'm')});
