@@ -435,8 +435,10 @@ CREATE TABLE actorstore.identity (
 	system_identifier bigint NOT NULL,
 	database oid NOT NULL,
 	timeline int NOT NULL,
-	backup bigint NOT NULL
+	backup bigint NOT NULL,
+	era int NOT NULL DEFAULT 0
 );
+COMMENT ON COLUMN actorstore.identity.era IS 'grows with each promotion and unfence(); it stands above the numbers of turns that are checked out';
 COMMENT ON TABLE actorstore.identity IS 'the database that this was when actors last ran in it';
 
 CREATE FUNCTION actorstore.identity_now(OUT system_identifier bigint, OUT database oid, OUT timeline int, OUT backup bigint)

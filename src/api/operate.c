@@ -203,20 +203,22 @@ raise_incarnation(void)
 Datum
 actorstore_unfence(PG_FUNCTION_ARGS)
 {
-	Oid			types[AS_IDENTITY_COLUMNS];
-	Datum		values[AS_IDENTITY_COLUMNS];
+	Oid			types[AS_IDENTITY_COLUMNS + 1];
+	Datum		values[AS_IDENTITY_COLUMNS + 1];
 	AsAdmin		admin;
 	bool		fenced;
 
 	PreventCommandIfReadOnly("actorstore.unfence()");
 	PreventCommandIfParallelMode("actorstore.unfence()");
 	as_identity_now(types, values);
+	types[AS_IDENTITY_COLUMNS] = INT4OID;
+	values[AS_IDENTITY_COLUMNS] = Int32GetDatum(as_identity_next_era());
 	as_admin_begin(&admin);
 	fenced = as_identity_is_copy() &&
 		as_admin_execute("DELETE FROM actorstore.identity", SPI_OK_DELETE, 0, NULL, NULL, NULL) > 0;
-	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database, timeline, backup)"
-					 " SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
-					 SPI_OK_INSERT, AS_IDENTITY_COLUMNS, types, values, NULL);
+	as_admin_execute("INSERT INTO actorstore.identity (system_identifier, database, timeline, backup, era)"
+					 " SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT FROM actorstore.identity)",
+					 SPI_OK_INSERT, AS_IDENTITY_COLUMNS + 1, types, values, NULL);
 
 	/* another cluster may have wanted it as a node: it does not become one */
 	as_admin_execute("DELETE FROM actorstore.arrival WHERE NOT EXISTS (SELECT FROM actorstore.node)",

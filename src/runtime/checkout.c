@@ -20,6 +20,8 @@
 #include "runtime/sched.h"
 #include "runtime/trace.h"
 #include "runtime/urgent.h"
+#include "state/catalog.h"
+#include "state/identity.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -407,6 +409,34 @@ close_desk(Desk *desk)
 	MemoryContextDelete(desk->turn_context);
 }
 
+/*
+ * What stands above the numbers of turns.  A block of numbers need not have
+ * arrived at the standby that is promoted, which takes it again: so each
+ * promotion begins an era (identity.h), and no turn of one is taken for another's.
+ * It is the same while this database is served.
+ */
+static int64
+above(uint32 home)
+{
+	static uint64 served = 0;
+	static Oid	sequence = InvalidOid;
+	static int32 era = 0;
+	uint64		epoch = ((uint64) pg_atomic_read_u32(&as_home(home)->epoch) << 32) | home;
+	Oid			number = as_catalog()->message_number;
+
+	if (served != epoch || sequence != number)
+	{
+		era = as_identity_era();
+		if (era > PG_INT64_MAX >> AS_ID_BITS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("there were too many promotions to check out turns")));
+		served = epoch;
+		sequence = number;
+	}
+	return (int64) era << AS_ID_BITS;
+}
+
 /* Take what there is. */
 static void
 take_turns(Desk *desk)
@@ -420,7 +450,7 @@ take_turns(Desk *desk)
 	open_desk(desk);
 
 	/* numbers and tokens, that grow with each turn */
-	desk->next_id = as_sched_ids(2 * checkout->max_turns);
+	desk->next_id = above(desk->home) | as_sched_ids(2 * checkout->max_turns);
 	while (desk->n < checkout->max_turns && tries++ < checkout->max_turns &&
 		   take_turn(desk))
 		CHECK_FOR_INTERRUPTS();

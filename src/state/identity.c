@@ -38,7 +38,19 @@ typedef struct Identity
 	Oid			database;
 	uint32		timeline;
 	int64		backup;			/* 0: no base backup */
+	int32		era;			/* of a row */
 } Identity;
+
+/* Column numbers of actorstore.identity */
+enum
+{
+	COL_SYSTEM = 1,
+	COL_DATABASE,
+	COL_TIMELINE,
+	COL_BACKUP,
+	COL_ERA,
+	NATTS_IDENTITY = COL_ERA
+};
 
 uint32
 as_identity_timeline(void)
@@ -75,7 +87,7 @@ hash_of_label(void)
 static Identity
 now(void)
 {
-	Identity	identity;
+	Identity	identity = {0};
 
 	identity.system = (int64) GetSystemIdentifier();
 	identity.database = MyDatabaseId;
@@ -123,7 +135,7 @@ was_restored(uint32 since, uint32 timeline)
 /* ---- The row; a dump brings the original's beside the one of CREATE EXTENSION ---- */
 
 static bool
-is_other(const Identity *row)
+is_other(const Identity *row, void *arg)
 {
 	Identity	here;
 
@@ -138,14 +150,14 @@ is_other(const Identity *row)
 }
 
 static bool
-is_older(const Identity *row)
+is_older(const Identity *row, void *arg)
 {
 	return row->timeline < as_identity_timeline();
 }
 
-/* Is there a row of which this is true? */
+/* Till one is found of which this is true; false if there is none. */
 static bool
-has_row(bool (*is_so) (const Identity *row))
+search_rows(bool (*is_so) (const Identity *row, void *arg), void *arg)
 {
 	Relation	rel = table_open(as_catalog_relation("identity"), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -154,16 +166,17 @@ has_row(bool (*is_so) (const Identity *row))
 
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Datum		values[AS_IDENTITY_COLUMNS];
-		bool		nulls[AS_IDENTITY_COLUMNS];
+		Datum		values[NATTS_IDENTITY];
+		bool		nulls[NATTS_IDENTITY];
 		Identity	row;
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		row.system = DatumGetInt64(values[0]);
-		row.database = DatumGetObjectId(values[1]);
-		row.timeline = DatumGetUInt32(values[2]);
-		row.backup = DatumGetInt64(values[3]);
-		found = is_so(&row);
+		row.system = DatumGetInt64(values[COL_SYSTEM - 1]);
+		row.database = DatumGetObjectId(values[COL_DATABASE - 1]);
+		row.timeline = DatumGetUInt32(values[COL_TIMELINE - 1]);
+		row.backup = DatumGetInt64(values[COL_BACKUP - 1]);
+		row.era = DatumGetInt32(values[COL_ERA - 1]);
+		found = is_so(&row, arg);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -173,7 +186,7 @@ has_row(bool (*is_so) (const Identity *row))
 bool
 as_identity_is_copy(void)
 {
-	return has_row(is_other);
+	return search_rows(is_other, NULL);
 }
 
 void
@@ -198,14 +211,54 @@ as_identity_note_promotion(void)
 	Datum		values[AS_IDENTITY_COLUMNS];
 	AsAdmin		admin;
 
-	if (!has_row(is_older))
+	if (!search_rows(is_older, NULL))
 		return;
 	as_identity_now(types, values);
 	as_admin_begin(&admin);
-	(void) as_admin_execute("UPDATE actorstore.identity SET timeline = $3, backup = $4"
+	(void) as_admin_execute("UPDATE actorstore.identity SET timeline = $3, backup = $4, era = era + $3 - timeline"
 							" WHERE system_identifier = $1 AND database = $2 AND timeline < $3",
 							SPI_OK_UPDATE, AS_IDENTITY_COLUMNS, types, values, NULL);
 	as_admin_leave(&admin);
+}
+
+/* ---- The era ---- */
+
+typedef struct Era
+{
+	uint32		timeline;		/* now */
+	int32		at_least;		/* by so many later than a row's */
+	int32		era;
+} Era;
+
+static bool
+is_not_last(const Identity *row, void *arg)
+{
+	Era		   *last = arg;
+	int32		since = (int32) (last->timeline - row->timeline);
+
+	last->era = Max(last->era, row->era + Max(since, last->at_least));
+	return false;
+}
+
+static int32
+last_era(int32 at_least)
+{
+	Era			last = {.timeline = as_identity_timeline(), .at_least = at_least};
+
+	(void) search_rows(is_not_last, &last);
+	return last.era;
+}
+
+int32
+as_identity_era(void)
+{
+	return last_era(0);
+}
+
+int32
+as_identity_next_era(void)
+{
+	return last_era(1);
 }
 
 /* ---- SQL ---- */

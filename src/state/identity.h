@@ -14,6 +14,12 @@
  *	  past; the timeline's history says which.  A promoted standby is the
  *	  original now: the row is brought up to date by the first who looks.
  *
+ * The row counts how often another server went on with what one knew, too: the
+ * era.  What a server gave out last, a standby need not know when it is
+ * promoted; so the era stands above the numbers that must never come again.  It
+ * grows as the timeline does, written down or not: a standby of a standby that
+ * was promoted and lost is not of the same era.
+ *
  * A copy of the files of a server that was stopped, or of its volume, looks the
  * same as the original.
  *
@@ -32,6 +38,13 @@ extern bool as_identity_is_copy(void);
 /* What the row should say here and now: int8, oid, int4, int8. */
 #define AS_IDENTITY_COLUMNS	4
 extern void as_identity_now(Oid *types, Datum *values);
+
+/*
+ * The era that it is now, and the one that unfence() begins.  0: there was no
+ * promotion yet.
+ */
+extern int32 as_identity_era(void);
+extern int32 as_identity_next_era(void);
 
 /* Not a copy: write down a promotion, if there was one.  Not on a standby. */
 extern void as_identity_note_promotion(void);

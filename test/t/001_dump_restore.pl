@@ -48,7 +48,7 @@ foreach my $how (sort keys %read_back)
 # The dump of what was restored is the same dump, in whatever order its rows are. Only the copy also says which database it
 # is, by four numbers.
 quiet_ok('pg_dump of the restored', 'pg_dump', @server, '-f', "$directory/again", 'restored_custom');
-my ($first, $second) = map { [ sort grep { !/^\\(un)?restrict |^\d+\t\d+\t\d+\t-?\d+$/ } split /\n/, slurp_file("$directory/$_") ] } 'plain', 'again';
+my ($first, $second) = map { [ sort grep { !/^\\(un)?restrict |^\d+\t\d+\t\d+\t-?\d+\t\d+$/ } split /\n/, slurp_file("$directory/$_") ] } 'plain', 'again';
 is_deeply($second, $first, 'the same dump again');
 
 # And back into the database it came from, cleaned first.
