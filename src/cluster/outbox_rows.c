@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -105,6 +106,21 @@ open_outbox(LOCKMODE lockmode)
 	return table_open(as_catalog_relation("outbox"), lockmode);
 }
 
+/*
+ * Rows that are toasted get another tuple, of whose place
+ * CatalogTuplesMultiInsertWithInfo() would tell the index nothing.
+ */
+static bool
+insert_if_large(Relation rel, TupleTableSlot *slot, CatalogIndexState indexes)
+{
+	HeapTuple	row = ExecFetchSlotHeapTuple(slot, true, NULL);
+
+	if (row->t_len <= TOAST_TUPLE_THRESHOLD && !HeapTupleHasExternal(row))
+		return false;
+	CatalogTupleInsertWithInfo(rel, row, indexes);
+	return true;
+}
+
 void
 as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n)
 {
@@ -117,11 +133,16 @@ as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n)
 		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
 	for (int done = 0; done < n; done += nslots)
 	{
-		int			some = Min(nslots, n - done);
+		int			end = Min(n, done + nslots);
+		int			some = 0;
 
-		for (int i = 0; i < some; i++)
-			store_message(slots[i], node, kind, &messages[done + i]);
-		CatalogTuplesMultiInsertWithInfo(rel, slots, some, indexes);
+		for (int i = done; i < end; i++)
+		{
+			store_message(slots[some], node, kind, &messages[i]);
+			some += !insert_if_large(rel, slots[some], indexes);
+		}
+		if (some > 0)
+			CatalogTuplesMultiInsertWithInfo(rel, slots, some, indexes);
 	}
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
