@@ -17,8 +17,10 @@
 #include "miscadmin.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
+#include "state/catalog.h"
 #include "state/owner.h"
 #include "state/text_query.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -26,8 +28,9 @@
 PG_FUNCTION_INFO_V1(actorstore_local_take);
 PG_FUNCTION_INFO_V1(actorstore_local_taken);
 
-/* Rows that travel together */
+/* Rows that travel together, and what they may take up, compressed as they are */
 #define ROWS_AT_ONCE	1000
+#define BYTES_AT_ONCE	(1024 * 1024)
 
 /* The tables by actor.  Rows of messages go in the order of their positions. */
 typedef struct Table
@@ -35,25 +38,28 @@ typedef struct Table
 	const char *name;
 	const char *order;
 	bool		moves;
+	const char *bytes;			/* of what may be large; NULL: nothing may */
 } Table;
 
+#define BYTES_OF(column) "coalesce(pg_column_size(t." column "), 0)"
+
 static const Table tables[] = {
-	{"actor", "ctid", true},
-	{"message", "position", true},
-	{"dedup", "ctid", true},
-	{"timer", "ctid", true},
-	{"dead_message", "ctid", true},
-	{"halted", "ctid", true},
-	{"spawned", "ctid", true},
-	{"link", "ctid", true},
-	{"monitor", "ctid", true},
-	{"watcher", "ctid", true},
-	{"group_member", "ctid", true},
-	{"lease", "", false},
-	{"supervisor", "", false},
-	{"child", "", false},
-	{"supervision_step", "", false},
-	{"supervision_restart", "", false},
+	{"actor", "ctid", true, BYTES_OF("value")},
+	{"message", "position", true, BYTES_OF("body") " + " BYTES_OF("headers")},
+	{"dedup", "ctid", true, BYTES_OF("reply")},
+	{"timer", "ctid", true, BYTES_OF("body")},
+	{"dead_message", "ctid", true, BYTES_OF("body") " + " BYTES_OF("headers")},
+	{"halted", "ctid", true, NULL},
+	{"spawned", "ctid", true, BYTES_OF("state")},
+	{"link", "ctid", true, NULL},
+	{"monitor", "ctid", true, NULL},
+	{"watcher", "ctid", true, NULL},
+	{"group_member", "ctid", true, NULL},
+	{"lease", "", false, NULL},
+	{"supervisor", "", false, NULL},
+	{"child", "", false, NULL},
+	{"supervision_step", "", false, NULL},
+	{"supervision_restart", "", false, NULL},
 };
 
 /* ---- What cannot move ---- */
@@ -113,12 +119,17 @@ silence_triggers(void)
 	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('session_replication_role', 'replica', true)", 0, NULL);
 }
 
-/* Which of a table's rows: messages by their index, the others one by one. */
+/*
+ * Which of a table's rows: messages by their index, the others one by one.  Each
+ * node has the pauses of whole types for itself.
+ */
 static const char *
 condition(const Table *table)
 {
 	if (strcmp(table->name, "message") == 0)
 		return "t.key_hash BETWEEN ((s.slot::bigint << 52)) AND ((s.slot::bigint << 52) | 4503599627370495)";
+	if (strcmp(table->name, "halted") == 0)
+		return "t.actor_id <> '' AND actorstore.slot_of(t.actor_type, t.actor_id) = s.slot";
 	return "actorstore.slot_of(t.actor_type, t.actor_id) = s.slot";
 }
 
@@ -126,15 +137,16 @@ condition(const Table *table)
 static void
 find_rows(const Table *table, const char *relation, const AsTransit *transit, AsRows *places)
 {
-	text	   *args[2] = {as_transit_array(transit), as_int_text(ROWS_AT_ONCE)};
+	text	   *args[3] = {as_transit_array(transit), as_int_text(ROWS_AT_ONCE), as_int_text(BYTES_AT_ONCE)};
 
 	as_text_query(places, SPI_OK_SELECT,
 				  psprintf("SELECT array_agg(ctid ORDER BY n)::text, count(*)::text FROM ("
-						   "SELECT t.ctid, row_number() OVER (ORDER BY t.%s) - 1 AS n"
-						   " FROM unnest($1::int[]) AS s (slot) JOIN ONLY %s AS t ON %s) AS f"
-						   " GROUP BY n / $2::bigint ORDER BY n / $2::bigint",
-						   table->order, relation, condition(table)),
-				  2, args);
+						   "SELECT t.ctid, row_number() OVER w - 1 AS n, sum(%s) OVER w AS bytes"
+						   " FROM unnest($1::int[]) AS s (slot) JOIN ONLY %s AS t ON %s"
+						   " WINDOW w AS (ORDER BY t.%s ROWS UNBOUNDED PRECEDING)) AS f"
+						   " GROUP BY n / $2::bigint, bytes / $3::bigint ORDER BY min(n)",
+						   table->bytes == NULL ? "0" : table->bytes, relation, condition(table), table->order),
+				  3, args);
 }
 
 static text *
@@ -199,13 +211,18 @@ move_relation(AsPeer *peer, const Table *table, const char *relation, const char
 	return n;
 }
 
-/* The partitions of actorstore.actor, whose rows may have the columns in another order */
+/*
+ * The partitions of actorstore.actor, whose rows may have the columns in another
+ * order.  Nobody may make one meanwhile: create_type() would put into it rows that
+ * we look for where they were.
+ */
 static int64
 move_actors(AsPeer *peer, const Table *table, const AsTransit *transit)
 {
 	AsRows		partitions;
 	int64		n = 0;
 
+	LockRelationOid(as_catalog_relation("type"), ShareUpdateExclusiveLock);
 	as_text_query(&partitions, SPI_OK_SELECT,
 				  "SELECT inhrelid::regclass::text FROM pg_catalog.pg_inherits WHERE inhparent = 'actorstore.actor'::regclass ORDER BY inhrelid",
 				  0, NULL);
