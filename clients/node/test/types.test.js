@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as actorstore from 'actorstore';
 import { storeFor } from './helper.js';
 
@@ -43,4 +43,17 @@ test('the package has what it needs, and nothing else', () => {
   const { version, dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
   assert.equal(version, actorstore.version);
   assert.deepEqual(Object.keys(dependencies), ['pg', 'pg-logical-replication']);
+});
+
+test('tries come at longer and longer intervals, give or take a half, up to a bound', async (t) => {
+  const { backoff } = await import(pathToFileURL(join(installed, 'src', 'errors.js')));
+  const waits = [];
+
+  t.mock.method(globalThis, 'setTimeout', (done, milliseconds) => { waits.push(milliseconds); queueMicrotask(done); });
+  for (let attempt = 0; attempt < 30; attempt++) await backoff(attempt, 50, 2000);
+  waits.forEach((wait, attempt) => {
+    const middle = Math.min(2000, 50 * 2 ** attempt);
+    assert.ok(wait >= middle / 2 && wait <= middle * 1.5, `${wait} ms before try ${attempt}`);
+  });
+  assert.ok(new Set(waits.slice(10)).size > 10);
 });

@@ -182,6 +182,10 @@ test('a hundred turns at once, on three connections', async (t) => {
   assert.equal(worker.stats.inHand, 100);
   await until(async () => (await store.getAll('slow')).length === 100, 'all have ended');
   assert.ok((await store.query("SELECT FROM pg_stat_activity WHERE application_name = 'hundred'")).rowCount <= 3);
+
+  // and those that ended at once ended together, in few transactions
+  const { rows: [{ n }] } = await store.query("SELECT count(DISTINCT xmin::text)::int AS n FROM actorstore.actor WHERE actor_type = 'slow'");
+  assert.ok(n <= 10, `${n} transactions`);
   await worker.stop();
 });
 
