@@ -9,7 +9,9 @@
  */
 #include "api/args.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "cluster/global.h"
 #include "miscadmin.h"
 #include "state/actor.h"
 #include "state/type.h"
@@ -186,4 +188,16 @@ as_only_superusers(const char *function)
 				 errmsg("only superusers may call %s", function)));
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
+}
+
+void
+as_begin_change(const char *function)
+{
+	as_only_superusers(function);
+	PreventInTransactionBlock(true, function);
+	if (as_global_is_used())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot be part of a transaction that works on other nodes",
+						function)));
 }

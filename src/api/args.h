@@ -19,6 +19,9 @@ extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
 /* 42501 for others; no function of theirs is read-only, or for parallel workers. */
 extern void as_only_superusers(const char *function);
 
+/* The same, of what is not undone with the transaction: 25001 in one. */
+extern void as_begin_change(const char *function);
+
 /* The name of a node to be: 22004 if it is NULL, 22023 if it cannot be one. */
 extern text *as_arg_node_name(FunctionCallInfo fcinfo, int n);
 

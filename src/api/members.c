@@ -48,19 +48,6 @@ PG_FUNCTION_INFO_V1(actorstore_slot_of);
 
 /* ---- For superusers ---- */
 
-/* What is decided is not undone with the transaction. */
-static void
-begin_change(const char *function)
-{
-	as_only_superusers(function);
-	PreventInTransactionBlock(true, function);
-	if (as_global_is_used())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s cannot be part of a transaction that works on other nodes",
-						function)));
-}
-
 static char *
 arg_text(FunctionCallInfo fcinfo, int n, const char *what)
 {
@@ -82,7 +69,7 @@ arg_weight(FunctionCallInfo fcinfo, int n)
 Datum
 actorstore_add_node(PG_FUNCTION_ARGS)
 {
-	begin_change("actorstore.add_node()");
+	as_begin_change("actorstore.add_node()");
 	as_member_add(text_to_cstring(as_arg_node_name(fcinfo, 0)),
 				  arg_text(fcinfo, 1, "conninfo"), arg_weight(fcinfo, 2));
 	PG_RETURN_VOID();
@@ -91,7 +78,7 @@ actorstore_add_node(PG_FUNCTION_ARGS)
 Datum
 actorstore_remove_node(PG_FUNCTION_ARGS)
 {
-	begin_change("actorstore.remove_node()");
+	as_begin_change("actorstore.remove_node()");
 	as_leave(arg_text(fcinfo, 0, "node_name"));
 	PG_RETURN_VOID();
 }
@@ -99,7 +86,7 @@ actorstore_remove_node(PG_FUNCTION_ARGS)
 Datum
 actorstore_set_node_weight(PG_FUNCTION_ARGS)
 {
-	begin_change("actorstore.set_node_weight()");
+	as_begin_change("actorstore.set_node_weight()");
 	as_member_reweight(arg_text(fcinfo, 0, "node_name"), arg_weight(fcinfo, 1));
 	PG_RETURN_VOID();
 }

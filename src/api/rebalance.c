@@ -35,18 +35,6 @@ PG_FUNCTION_INFO_V1(actorstore_local_drained);
 PG_FUNCTION_INFO_V1(actorstore_local_has_taken);
 PG_FUNCTION_INFO_V1(actorstore_local_has_sent);
 
-static void
-begin_change(const char *function)
-{
-	as_only_superusers(function);
-	PreventInTransactionBlock(true, function);
-	if (as_global_is_used())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s cannot be part of a transaction that works on other nodes",
-						function)));
-}
-
 /* ---- What is to move ---- */
 
 /* From one node to another */
@@ -141,7 +129,7 @@ actorstore_rebalance(PG_FUNCTION_ARGS)
 	if (PG_GETARG_BOOL(0))
 		as_only_superusers("actorstore.rebalance()");
 	else
-		begin_change("actorstore.rebalance()");
+		as_begin_change("actorstore.rebalance()");
 	(void) as_node_need_self();
 	InitMaterializedSRF(fcinfo, 0);
 	put_moves((ReturnSetInfo *) fcinfo->resultinfo, false);
@@ -157,7 +145,7 @@ actorstore_rebalance(PG_FUNCTION_ARGS)
 Datum
 actorstore_stop_rebalance(PG_FUNCTION_ARGS)
 {
-	begin_change("actorstore.stop_rebalance()");
+	as_begin_change("actorstore.stop_rebalance()");
 	(void) as_node_need_self();
 	as_plan_switch(false);
 	PG_RETURN_VOID();

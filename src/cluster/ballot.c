@@ -17,6 +17,7 @@
 #include "cluster/transit.h"
 #include "executor/spi.h"
 #include "lib/slot_map.h"
+#include "lib/stringinfo.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -208,6 +209,18 @@ as_ballot_learn(text *proposal)
 	if (arriving)
 		as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
 	return true;
+}
+
+text *
+as_ballot_owners_json(const int16 *owners)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int slot = 0; slot < AS_SLOTS; slot++)
+		appendStringInfo(&json, "%c%d", slot == 0 ? '[' : ',', owners[slot]);
+	appendStringInfoChar(&json, ']');
+	return cstring_to_text_with_len(json.data, json.len);
 }
 
 text *

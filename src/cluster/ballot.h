@@ -68,6 +68,9 @@ extern void as_ballot_lock(void);
  */
 extern bool as_ballot_learn(text *proposal);
 
+/* Whose each slot is, as in a proposal. */
+extern text *as_ballot_owners_json(const int16 *owners);
+
 /* The epoch in force, as a proposal. */
 extern text *as_ballot_in_force(void);
 

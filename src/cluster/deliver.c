@@ -8,6 +8,8 @@
  * system, as the senders' rights were looked at where they are.  Whatever the
  * bytes are, they become messages or dead letters, or are refused.
  *
+ * One file of more than 500 lines: all that reads or moves the watermark.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------

@@ -22,18 +22,6 @@
 /* After so many times actorstore.peer_timeout without a slot that moves */
 #define STUCK_TIMEOUTS	3
 
-static const AsNode *
-need_node(const char *name)
-{
-	const AsNode *node = as_node_by_name(name);
-
-	if (node == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" does not exist", name)));
-	return node;
-}
-
 static int
 count_slots(const char *name)
 {
@@ -42,7 +30,7 @@ count_slots(const char *name)
 	int			n = 0;
 
 	AcceptInvalidationMessages();
-	number = need_node(name)->number;
+	number = as_node_need(name)->number;
 	as_node_owners(owners);
 	for (int slot = 0; slot < AS_SLOTS; slot++)
 		n += owners[slot] == number;
@@ -121,7 +109,7 @@ as_leave(const char *name)
 		wait_until_empty(name);
 	}
 	deadline = next_deadline();
-	while (!is_quiet(need_node(name)->number))
+	while (!is_quiet(as_node_need(name)->number))
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,

@@ -158,18 +158,6 @@ keep_moving(text *proposal, const int16 *now, int16 *next)
 	}
 }
 
-static text *
-owners_text(const int16 *owners)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int slot = 0; slot < AS_SLOTS; slot++)
-		appendStringInfo(&json, "%c%d", slot == 0 ? '[' : ',', owners[slot]);
-	appendStringInfoChar(&json, ']');
-	return cstring_to_text_with_len(json.data, json.len);
-}
-
 /* Members are as they shall be: number the epoch, and give them their slots. */
 static text *
 complete(text *proposal, int16 *next)
@@ -184,21 +172,9 @@ complete(text *proposal, int16 *next)
 	(void) as_slot_map_next(now, members, n, next);
 	keep_occupied(now, next);
 	keep_moving(proposal, now, next);
-	args[1] = owners_text(next);
+	args[1] = as_ballot_owners_json(next);
 	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'owners', $2::jsonb))::text",
 					2, args);
-}
-
-static const AsNode *
-need_node(const char *name)
-{
-	const AsNode *node = as_node_by_name(name);
-
-	if (node == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" does not exist", name)));
-	return node;
 }
 
 /* ---- Add ---- */
@@ -405,7 +381,7 @@ propose_remove(void *arg)
 
 	if (node == NULL && change->was_proposed)
 		return NULL;
-	number = need_node(change->name)->number;
+	number = as_node_need(change->name)->number;
 	args[0] = as_ballot_in_force();
 	args[1] = as_int_text(number);
 	proposal = complete(one_text("SELECT ($1::jsonb || jsonb_build_object('members', coalesce("
@@ -444,7 +420,7 @@ as_member_remove(const char *name)
 {
 	Change		change = {.name = name};
 
-	(void) need_node(name);
+	(void) as_node_need(name);
 	as_round_run(propose_remove, &change);
 }
 
@@ -454,7 +430,7 @@ static text *
 propose_reweight(void *arg)
 {
 	Change	   *change = arg;
-	const AsNode *node = need_node(change->name);
+	const AsNode *node = as_node_need(change->name);
 	int16		next[AS_SLOTS];
 	text	   *args[3];
 
@@ -474,6 +450,6 @@ as_member_reweight(const char *name, int weight)
 {
 	Change		change = {.name = name, .weight = weight};
 
-	(void) need_node(name);
+	(void) as_node_need(name);
 	as_round_run(propose_reweight, &change);
 }

@@ -178,6 +178,18 @@ as_node_by_name(const char *name)
 	return NULL;
 }
 
+const AsNode *
+as_node_need(const char *name)
+{
+	const AsNode *node = as_node_by_name(name);
+
+	if (node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("node \"%s\" does not exist", name)));
+	return node;
+}
+
 int
 as_node_count(void)
 {

@@ -98,18 +98,6 @@ one_text(const char *sql, int nargs, text **args)
 	return as_cell(&rows, 0, 0);
 }
 
-static text *
-owners_json(const int16 *owners)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int slot = 0; slot < AS_SLOTS; slot++)
-		appendStringInfo(&json, "%c%d", slot == 0 ? '[' : ',', owners[slot]);
-	appendStringInfoChar(&json, ']');
-	return cstring_to_text_with_len(json.data, json.len);
-}
-
 /* Slots and their taker */
 static text *
 moving_json(const AsTransit *batch)
@@ -137,7 +125,7 @@ others_move(text *in_force, const AsTransit *ours)
 static text *
 next_epoch(text *in_force, const int16 *owners, const AsTransit *batch)
 {
-	text	   *args[3] = {in_force, owners_json(owners), moving_json(batch)};
+	text	   *args[3] = {in_force, as_ballot_owners_json(owners), moving_json(batch)};
 
 	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1,"
 					" 'owners', $2::jsonb, 'moving', $3::jsonb))::text", 3, args);
