@@ -9,14 +9,13 @@
  */
 #include "cluster/deadlock.h"
 
-#include "access/xact.h"
 #include "cluster/decision.h"
 #include "executor/spi.h"
+#include "state/own_transaction.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define TRANSACTIONS_SQL \
@@ -321,14 +320,10 @@ make_graph(AsLook *look)
 static AsLook *
 look_here(Table *transactions, Table *waits)
 {
-	MemoryContext context = CurrentMemoryContext;
 	AsLook	   *look = palloc0(sizeof(AsLook));
 	int			n;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
+	as_own_transaction_begin();
 	look->globals = palloc(sizeof(AsGlobal));
 	look->helpers = palloc(sizeof(AsHelper));
 	look->waits = palloc(sizeof(AsWait));
@@ -347,9 +342,7 @@ look_here(Table *transactions, Table *waits)
 	}
 	ask_here(transactions, TRANSACTIONS_SQL);
 	ask_here(waits, WAITS_SQL);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	as_own_transaction_end();
 	return look;
 }
 

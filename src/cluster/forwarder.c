@@ -26,13 +26,13 @@
 #include "postmaster/interrupt.h"
 #include "runtime/sched.h"
 #include "runtime/worker.h"
+#include "state/own_transaction.h"
 #include "state/text_query.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* batches made and not answered */
@@ -86,29 +86,6 @@ typedef struct Forwarder
 } Forwarder;
 
 static Forwarder me;
-
-/* ---- Transactions; memory is the caller's ---- */
-
-static void
-begin(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
-}
-
-static void
-end(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-}
 
 /* ---- Batches ---- */
 
@@ -181,14 +158,14 @@ make_batch(bool may_wait)
 		me.looked_at = GetCurrentTimestamp();
 
 	/* should this fail, the next process looks at all */
-	begin();
+	as_own_transaction_begin();
 	made = as_outbox_dispatch(me.number, from, may_wait, &batch, &next);
 	if (made)
 	{
 		as_sync_require();
 		ForceSyncCommit();
 	}
-	end();
+	as_own_transaction_end();
 	me.from = next;
 	if (!made)
 		return false;
@@ -259,14 +236,14 @@ connect_and_ask(void)
 {
 	AsNode		node;
 
-	begin();
+	as_own_transaction_begin();
 	node = *other_node();
 	node.name = pstrdup(node.name);
 	node.conninfo = node.conninfo == NULL ? NULL : pstrdup(node.conninfo);
 	me.incarnation = as_node_self()->incarnation;
 	strlcpy(me.uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&as_node_self()->uuid))),
 			sizeof(me.uuid));
-	end();
+	as_own_transaction_end();
 	me.peer = as_peer_get(&node);
 	drop_batches();
 	me.stored = as_forwarder_resume(me.peer, me.number, me.uuid, me.incarnation, &me.done, &me.last);
@@ -292,7 +269,7 @@ launch(void)
 	if (!as_sync_acknowledged(me.safe))
 		return;
 	me.nflying = Min(me.nbatches, AS_FLIGHT);
-	begin();
+	as_own_transaction_begin();
 	what.epoch = as_node_epoch();
 	what.sender = as_node_need_self()->uuid;
 	for (int i = 0; i < me.nflying; i++)
@@ -301,7 +278,7 @@ launch(void)
 		what.batch = me.batches[i].number;
 		envelopes[i] = as_signing_sign(&what, me.batches[i].envelope);
 	}
-	end();
+	as_own_transaction_end();
 	epoch = psprintf(INT64_FORMAT, what.epoch);
 	for (int i = 0; i < me.nflying; i++)
 	{
@@ -446,9 +423,9 @@ is_wanted(void)
 {
 	bool		wanted;
 
-	begin();
+	as_own_transaction_begin();
 	wanted = OidIsValid(get_extension_oid("actorstore", true)) && other_node() != NULL;
-	end();
+	as_own_transaction_end();
 	return wanted && !as_sched_is_barred(MyDatabaseId);
 }
 

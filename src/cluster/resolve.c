@@ -47,11 +47,11 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "state/own_transaction.h"
 #include "state/text_query.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 /* as many participants are looked at in a pass */
 #define MAX_ROWS	20000
@@ -85,27 +85,6 @@ typedef struct Pass
 static uint64 low = 0;
 
 /* ---- 1. Here ---- */
-
-static void
-begin(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
-}
-
-static void
-end(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-}
 
 static text *
 xid_text(uint64 xid)
@@ -149,7 +128,7 @@ read_decisions(Pass *pass)
 	AsRows		rows;
 	text	   *args[2] = {xid_text(low), as_int_text(MAX_ROWS)};
 
-	begin();
+	as_own_transaction_begin();
 	read_nodes(pass);
 	pass->horizon = oldest_running();
 	(void) as_text_query(&rows, SPI_OK_SELECT,
@@ -168,7 +147,7 @@ read_decisions(Pass *pass)
 		pass->decided[i].gid = text_to_cstring(as_cell(&rows, i, 2));
 		pass->decided[i].lost = as_cell_bool(&rows, i, 3);
 	}
-	end();
+	as_own_transaction_end();
 	pass->acknowledged = as_sync_acknowledged(GetFlushRecPtr(NULL));
 }
 
@@ -305,14 +284,14 @@ look_up(const AsGid *parts, const char *gid, bool *own_boot)
 	AsRows		rows;
 	bool		decided;
 
-	begin();
+	as_own_transaction_begin();
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT EXISTS (SELECT FROM actorstore.decision WHERE full_xid = $1::text::xid8 AND $2::text = ANY (gids))::text,"
 						 " EXISTS (SELECT FROM actorstore.boot WHERE boot = $3::text::bigint)::text",
 						 3, args);
 	decided = as_cell_bool(&rows, 0, 0);
 	*own_boot = as_cell_bool(&rows, 0, 1);
-	end();
+	as_own_transaction_end();
 	return decided;
 }
 
@@ -443,7 +422,7 @@ mark_node(Pass *pass, int i)
 static void
 write_lost(Pass *pass)
 {
-	begin();
+	as_own_transaction_begin();
 	for (int i = 0; i < pass->ndecided; i++)
 	{
 		Decided    *decided = &pass->decided[i];
@@ -460,7 +439,7 @@ write_lost(Pass *pass)
 						decided->gid, decided->node),
 				 errhint("That node has lost what it had promised to keep, as after a failover to a standby that was behind. See actorstore.in_doubt.")));
 	}
-	end();
+	as_own_transaction_end();
 }
 
 /* ---- 5. Rows that are not needed ---- */
@@ -494,12 +473,12 @@ delete_confirmed(Pass *pass)
 	if (xids.len == 2)
 		return left;
 	args[0] = cstring_to_text(xids.data);
-	begin();
+	as_own_transaction_begin();
 	(void) as_text_query(NULL, SPI_OK_DELETE,
 						 "DELETE FROM actorstore.decision WHERE full_xid = ANY ($1::text::xid8[])", 1, args);
 	as_sync_require();
 	ForceSyncCommit();
-	end();
+	as_own_transaction_end();
 	return as_sync_acknowledged(XactLastCommitEnd) ? left : low;
 }
 

@@ -9,12 +9,11 @@
  */
 #include "state/text_query.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
+#include "state/own_transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #define MAX_ARGS	12
 
@@ -72,17 +71,11 @@ int
 as_text_query_alone(AsRows *rows, int expected, const char *sql, int nargs,
 					text **args)
 {
-	MemoryContext context = CurrentMemoryContext;
 	int			n;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
+	as_own_transaction_begin();
 	n = as_text_query(rows, expected, sql, nargs, args);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
+	as_own_transaction_end();
 	return n;
 }
 
