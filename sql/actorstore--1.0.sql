@@ -1279,7 +1279,7 @@ COMMENT ON FUNCTION actorstore.local_has_taken(smallint[]) IS 'for other nodes: 
 CREATE FUNCTION actorstore.local_has_sent(node_number smallint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_local_has_sent' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is nothing on its way to that node, or from it?';
+COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is nothing on its way to that node, or from it, and no transaction over it in doubt?';
 
 REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
 	actorstore.local_take(text, text[]), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;

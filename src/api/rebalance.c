@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "api/args.h"
+#include "cluster/decision.h"
 #include "cluster/global.h"
 #include "cluster/handover.h"
 #include "cluster/node.h"
@@ -183,5 +184,6 @@ actorstore_local_has_taken(PG_FUNCTION_ARGS)
 Datum
 actorstore_local_has_sent(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(as_transit_has_sent(PG_GETARG_INT16(0)));
+	(void) as_resolver_poke();
+	PG_RETURN_BOOL(as_transit_has_sent(PG_GETARG_INT16(0)) && as_decision_all_over(PG_GETARG_INT16(0)));
 }

@@ -21,10 +21,12 @@
 #include "catalog/pg_type.h"
 #include "cluster/peer.h"
 #include "compat.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
+#include "state/text_query.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -133,6 +135,20 @@ as_sync_acknowledged(XLogRecPtr lsn)
 	acknowledged = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH] >= lsn;
 	LWLockRelease(SyncRepLock);
 	return acknowledged;
+}
+
+bool
+as_decision_all_over(int node)
+{
+	text	   *args[2] = {as_int_text(node), as_int_text(as_node_need_self()->number)};
+
+	return as_text_query(NULL, SPI_OK_SELECT,
+						 "SELECT FROM actorstore.decision AS d WHERE EXISTS (SELECT FROM pg_catalog.unnest(d.nodes) AS u (n)"
+						 "  WHERE $1::text IN ($2::text, u.n::text) AND u.n <> ALL (coalesce(d.lost, '{}')))"
+						 " UNION ALL SELECT FROM pg_catalog.pg_prepared_xacts AS p JOIN actorstore.node AS n ON n.node_number::text = $1::text"
+						 " WHERE p.database = pg_catalog.current_database()"
+						 "  AND pg_catalog.starts_with(p.gid, 'actorstore_' || CASE WHEN n.is_self THEN '' ELSE n.node_uuid::text || '_' END)",
+						 2, args) == 0;
 }
 
 void

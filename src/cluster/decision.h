@@ -39,6 +39,13 @@ extern void as_receipt_write(const char *gid);
  */
 extern bool as_sync_acknowledged(XLogRecPtr lsn);
 
+/*
+ * Is every transaction over that node over, as far as is known here: confirmed
+ * by all its participants, and nothing prepared?  Of this node itself: every one
+ * of its own or that it has a part in.  What is lost is left to people.
+ */
+extern bool as_decision_all_over(int node);
+
 /* From here to its end the transaction waits for its standbys' disks. */
 extern void as_sync_require(void);
 

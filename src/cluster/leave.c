@@ -67,7 +67,7 @@ wait_until_empty(const char *name)
 	}
 }
 
-/* All that can be reached say that nothing is on its way to that node, or from it. */
+/* All that can be reached say that nothing is on its way to that node, or from it, and no transaction in doubt. */
 static bool
 is_quiet(int number)
 {
@@ -114,7 +114,7 @@ as_leave(const char *name)
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("messages are still on their way to node \"%s\", or from it", name)));
+					 errmsg("messages are still on their way to node \"%s\" or from it, or transactions in doubt", name)));
 		as_peer_nap(NAP_MS);
 	}
 	as_member_remove(name);

@@ -6,7 +6,8 @@
  *		weigh	its weight becomes 0, and "rebalancing" is on (plan.h): its
  *				slots move to the others, by their weights
  *		wait	until it owns no slot; then until nothing is on its way to it or
- *				from it, as far as the nodes that can be reached know
+ *				from it, and no transaction in doubt that it takes part in, as far
+ *				as the nodes that can be reached know
  *		remove	an epoch is decided without it (member.h)
  *
  * Whoever waits may stop: the node is still one, without weight.  What a node
