@@ -243,6 +243,13 @@ read_identity(AsPeer *peer, const PGresult *result)
 	peer->max_prepared = pg_strtoint32(PQgetvalue(result, 0, 4));
 }
 
+/* Once a standby has taken over, nobody speaks to the one it has replaced. */
+static int64
+known_incarnation(const AsPeer *peer, const AsNode *node)
+{
+	return Max(node->incarnation, as_peer_stat_incarnation(peer->stat));
+}
+
 static void
 check_identity(AsPeer *peer, const AsNode *node)
 {
@@ -264,9 +271,10 @@ check_identity(AsPeer *peer, const AsNode *node)
 		return;
 	if (memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) != 0)
 		throw_stranger(peer, "Its database is another node, or none.");
-	if (peer->incarnation < node->incarnation)
+	if (peer->incarnation < known_incarnation(peer, node))
 		throw_stranger(peer, psprintf("It is an older incarnation (" INT64_FORMAT ") than the one known (" INT64_FORMAT ").",
-									  peer->incarnation, node->incarnation));
+									  peer->incarnation, known_incarnation(peer, node)));
+	as_peer_stat_saw(peer->stat, peer->incarnation);
 }
 
 /* ---- Both ---- */
@@ -364,7 +372,7 @@ is_good(AsPeer *peer, const AsNode *node)
 		PQstatus(peer->conn) == CONNECTION_OK &&
 		strcmp(peer->conninfo, node->conninfo) == 0 &&
 		memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) == 0 &&
-		peer->incarnation >= node->incarnation &&
+		peer->incarnation >= known_incarnation(peer, node) &&
 		(!actorstore_require_tls || PQsslInUse(peer->conn)) &&
 		!TimestampDifferenceExceeds(peer->opened_at, GetCurrentTimestamp(),
 									actorstore_peer_lifetime * 1000);

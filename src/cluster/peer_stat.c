@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(actorstore_peers_now);
 typedef struct EntryShared
 {
 	pg_atomic_uint64 key;		/* database and node number; 0: free */
+	pg_atomic_uint64 incarnation;	/* only rises */
 	pg_atomic_uint64 counters[AS_PEER_NCOUNTERS];
 } EntryShared;
 
@@ -51,6 +52,7 @@ as_peer_stat_shmem_init(void)
 	for (int i = 0; i < AS_PEER_STATS; i++)
 	{
 		pg_atomic_init_u64(&shared->entries[i].key, 0);
+		pg_atomic_init_u64(&shared->entries[i].incarnation, 0);
 		for (int j = 0; j < AS_PEER_NCOUNTERS; j++)
 			pg_atomic_init_u64(&shared->entries[i].counters[j], 0);
 	}
@@ -100,6 +102,27 @@ as_peer_stat_node(int entry, int16 *node_number)
 
 	*node_number = (int16) (key & 0xFFFF);
 	return key != 0 && (Oid) (key >> 16) == MyDatabaseId;
+}
+
+int64
+as_peer_stat_incarnation(int entry)
+{
+	return entry < 0 ? 0 :
+		(int64) pg_atomic_read_u64(&shared->entries[entry].incarnation);
+}
+
+void
+as_peer_stat_saw(int entry, int64 incarnation)
+{
+	uint64		latest;
+
+	if (entry < 0)
+		return;
+	latest = pg_atomic_read_u64(&shared->entries[entry].incarnation);
+	while ((int64) latest < incarnation &&
+		   !pg_atomic_compare_exchange_u64(&shared->entries[entry].incarnation,
+										   &latest, (uint64) incarnation))
+		;
 }
 
 /* ---- How many connections ---- */

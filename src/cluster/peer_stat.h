@@ -51,6 +51,13 @@ extern void as_peer_stat_count(int entry, AsPeerCounter counter, int64 n);
 extern int64 as_peer_stat_get(int entry, AsPeerCounter counter);
 
 /*
+ * The latest incarnation (node.h) of the node that any session has spoken to,
+ * and that one has now been.  0 if there is none, and for entry -1.
+ */
+extern int64 as_peer_stat_incarnation(int entry);
+extern void as_peer_stat_saw(int entry, int64 incarnation);
+
+/*
  * Take a connection out of actorstore.max_peer_connections; false if all are
  * taken.  55000 where the library is not preloaded.
  */

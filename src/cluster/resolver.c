@@ -22,6 +22,7 @@
 #include "cluster/mover.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
+#include "cluster/peer_stat.h"
 #include "cluster/settle.h"
 #include "cluster/transit.h"
 #include "commands/extension.h"
@@ -106,6 +107,31 @@ sound_alarm(void)
 	CommitTransactionCommand();
 }
 
+/*
+ * What sessions have seen outlives this server: a primary that was replaced is
+ * not taken for its node again after a restart.  One of them at a time.
+ */
+static void
+keep_incarnations(void)
+{
+	for (int i = 0; i < as_node_count(); i++)
+	{
+		const AsNode *node = as_node_nth(i);
+		int64		seen = as_peer_stat_incarnation(as_peer_stat_find(node->number));
+		text	   *args[2];
+
+		if (seen <= node->incarnation)
+			continue;
+		args[0] = as_int_text(node->number);
+		args[1] = as_int_text(seen);
+		(void) as_text_query(NULL, SPI_OK_UPDATE,
+							 "UPDATE actorstore.node SET incarnation = $2::text::bigint"
+							 " WHERE node_number = $1::text::smallint AND NOT is_self AND incarnation < $2::text::bigint",
+							 2, args);
+		break;
+	}
+}
+
 /* Finish what was begun with membership; not at once again if that fails. */
 static void
 look_after_members(void)
@@ -114,6 +140,7 @@ look_after_members(void)
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	keep_incarnations();
 	as_settle_look();
 	if (TimestampDifferenceExceeds(tried, GetCurrentTimestamp(), actorstore_peer_timeout))
 	{

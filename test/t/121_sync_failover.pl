@@ -1,0 +1,169 @@
+# Nodes that are servers with synchronous standbys, one of which takes over in
+# the middle of a transaction over several nodes: all nodes commit it, or none,
+# and what was locked stays so.  And a primary that does not know that it has been
+# replaced acknowledges nothing.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the conninfos are made here
+use ActorstoreTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @nodes = new_cluster('one', 'two', 'three', { faults => 1, streaming => 1,
+	settings => "actorstore.resolver_interval = 100ms\nactorstore.phase_two_timeout = 60s\nactorstore.peer_timeout = 60s\nwal_keep_size = 256MB\nmax_worker_processes = 16" });
+my ($one, $two, $three) = @nodes;
+my %conninfo = map { $_->name => $_->connstr('d') } @nodes;
+$_->safe_psql('d', 'CREATE TABLE t (n int); INSERT INTO t VALUES (0)') foreach @nodes;
+$one->safe_psql('d', q{SELECT actorstore.create_type('t')});
+my %of;
+push @{ $of{ (split /\|/)[0] } }, (split /\|/)[1] foreach rows($one, 'd', q{SELECT actorstore.locate('t', 'a' || i), 'a' || i FROM generate_series(1, 300) AS i});
+my ($here, $read, $sent, $both) = @{ $of{one} };
+my $there = $of{two}[0];
+$one->safe_psql('d', "SELECT actorstore.put_many('t', '{$here,$read,$both,$there}', '{0,0,0,0}')");
+my $n = 0;
+my $nstandbys = 0;
+my $session;
+
+sub values_are { my ($expected, $name) = @_; is(join(' ', map { $_->safe_psql('d', 'SELECT n FROM t') } @nodes), $expected, $name); return; }
+sub settled { my ($name) = @_; ok(!(grep { !comes_true($_, 'd', q{NOT EXISTS (SELECT FROM pg_prepared_xacts) AND NOT EXISTS (SELECT FROM actorstore.in_doubt)}) } @nodes), "$name: nothing stays in doubt"); return; }
+sub answer { my $answer = eval { $session->finish } // ''; eval { $session->quit }; return $answer; }
+
+# The first node begins to write on all of them, and comes to a place.
+sub begin
+{
+	unlink glob $nodes[0]->data_dir . '/fault.*';
+	$session = ActorstoreTest::Session->new($nodes[0], 'd');
+	$n++;
+	$session->query($_) foreach @_, 'BEGIN', "SELECT actorstore.execute_on_nodes('UPDATE t SET n = $n')";
+	$session->start('COMMIT');
+	return;
+}
+sub stop_at { my ($where) = @_; begin("SET actorstore.fault = '$where:wait'"); reached($nodes[0], $where); return; }
+
+# A standby without which no transaction of the node is acknowledged; others find both.
+sub standby_of
+{
+	my ($i) = @_;
+	my $node = $nodes[$i];
+	my $name = (qw(one two three))[$i];
+	my $standby = PostgreSQL::Test::Cluster->new('standby' . ++$nstandbys, install_path => ActorstoreTest::fault_server());
+
+	$node->backup("for_$nstandbys");
+	$standby->init_from_backup($node, "for_$nstandbys", has_streaming => 1);
+	$standby->append_conf('postgresql.conf', 'port = ' . $standby->port . "\nsynchronous_standby_names = 'ANY 1 (*)'\nsynchronous_commit = on");
+	$standby->start;
+	$node->safe_psql('d', q{ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'});
+	$node->reload;
+	ok(comes_true($node, 'd', q{(SELECT bool_or(sync_state = 'quorum') FROM pg_stat_replication)}), "$name waits for its standby");
+	my $both = sprintf 'host=%s,%s port=%d,%d dbname=d', $node->host, $standby->host, $node->port, $standby->port;
+	$_->safe_psql('d', "UPDATE actorstore.node SET conninfo = '$both' WHERE node_name = '$name'") foreach @nodes;
+	return $standby;
+}
+
+# A standby takes over, and waits for no standby of its own before it has one.
+sub take_over
+{
+	my ($i, $standby) = @_;
+	$standby->promote;
+	$standby->safe_psql('d', q{ALTER SYSTEM RESET primary_conninfo});
+	$standby->safe_psql('d', q{ALTER SYSTEM SET synchronous_standby_names = ''});
+	$standby->reload;
+	ok(comes_true($standby, 'd', q{current_setting('synchronous_standby_names') = ''}), $standby->name . ' has taken over');
+	$nodes[$i] = $standby;
+	return;
+}
+
+# ---- A participant's, while it is prepared (40) ----
+
+my $standby = standby_of(1);
+stop_at('K4');
+$two->stop('immediate');
+take_over(1, $standby);
+is($standby->safe_psql('d', 'SELECT count(*) FROM pg_prepared_xacts'), '1', 'what was prepared is there');
+is(sqlstate($standby, 'd', q{SET lock_timeout = '100ms'; UPDATE t SET n = -1}), '55P03', 'and so are its locks');
+release($one, 'K4');
+like(answer(), qr/^(?!.*ERROR)/s, 'it commits');
+settled('a participant');
+values_are("$n $n $n", 'a participant: committed everywhere');
+
+# ---- The coordinator's, before the decision and after it (39) ----
+
+foreach my $place ([ 'K4', 0 ], [ 'K5', 1 ])
+{
+	my ($where, $commits) = @$place;
+	$standby = standby_of(0);
+	my $before = $n;
+	stop_at($where);
+	$nodes[0]->stop('immediate');
+	answer();
+	take_over(0, $standby);
+	settled("the coordinator at $where");
+	$n = $before if !$commits;
+	values_are("$n $n $n", "the coordinator at $where: " . ($commits ? 'committed' : 'rolled back') . ' everywhere');
+}
+
+# ---- A decision that no standby has: neither a restart makes it one, nor a failover (43) ----
+
+$standby = standby_of(0);
+my $before = $n;
+$standby->safe_psql('postgres', q{ALTER SYSTEM SET primary_conninfo = ''});
+$standby->reload;
+ok(comes_true($standby, 'd', q{NOT EXISTS (SELECT FROM pg_stat_wal_receiver)}), 'the standby follows no more');
+begin();
+ok(comes_true($nodes[0], 'd', "EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid} AND wait_event = 'SyncRep')"), 'the decision waits for it');
+$nodes[0]->stop('immediate');
+answer();
+$nodes[0]->start;
+is($nodes[0]->safe_psql('d', 'SELECT n FROM t'), $n, 'after a restart it is there');
+ok(comes_true($nodes[0], 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore resolver' AND wait_event = 'SyncRep')}), 'the resolver waits for a standby');
+is($_->safe_psql('d', 'SELECT count(*) FROM pg_prepared_xacts'), '1', 'the others are not told') foreach @nodes[ 1, 2 ];
+$nodes[0]->stop('immediate');
+take_over(0, $standby);
+settled('a decision that is lost');
+$n = $before;
+values_are("$n $n $n", 'rolled back everywhere');
+
+# ---- A primary that does not know that it has been replaced (44) ----
+
+my $old = $nodes[0];
+$standby = standby_of(0);
+$standby->safe_psql('postgres', q{ALTER SYSTEM SET primary_conninfo = ''});
+$standby->reload;
+ok(comes_true($old, 'd', q{NOT EXISTS (SELECT FROM pg_stat_replication)}), 'it is alone');
+take_over(0, $standby);
+
+# Whoever still speaks to it waits for an acknowledgement that does not come.
+my @waiting;
+foreach my $what ("put('t', '$here', '1')", "get_many('t', '{$read}', 'share')", "send('t', '$sent', 'm')", "put_many('t', '{$both,$there}', '{1,1}')")
+{
+	my $client = ActorstoreTest::Session->new($old, 'd');
+	$client->start("SELECT actorstore.$what");
+	push @waiting, [ $client, $what ];
+	ok(comes_true($old, 'd', "EXISTS (SELECT FROM pg_stat_activity WHERE pid = $client->{pid} AND wait_event = 'SyncRep')"), "$what waits");
+}
+ok(!$_->[0]->done, "$_->[1]: nothing is acknowledged") foreach @waiting;
+is($nodes[0]->safe_psql('d', "SELECT string_agg(value::text, ' ') FROM actorstore.get_many('t', '{$here,$both}')"), '0 0', 'nothing has happened at the new one');
+
+# The others go on with the new one, and speak to the old one no more, whichever comes first in the conninfo.
+$_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s port=%d dbname=d' WHERE node_name = 'one'}, $standby->host, $standby->port) foreach @nodes;
+is($nodes[1]->safe_psql('d', "SELECT (actorstore.put('t', '$here', '2')).version"), '1', 'the others write there');
+$_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port) foreach @nodes[ 1, 2 ];
+like($nodes[1]->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('one')}), qr/^f\|node "one" cannot be spoken to: .*older incarnation/, 'the old one is not spoken to');
+is(sqlstate($nodes[1], 'd', "SELECT actorstore.get_many('t', '{$here}', 'share')"), '55000', 'nor read, with locks');
+ok(comes_true($nodes[1], 'd', q{(SELECT incarnation & 4294967295 > 1 FROM actorstore.node WHERE node_name = 'one')}), 'which is written down');
+$nodes[1]->restart;
+like($nodes[1]->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('one')}), qr/^f\|node "one" cannot be spoken to: .*older incarnation/, 'after a restart, too');
+$_->[0]->{harness}->kill_kill foreach @waiting;
+$old->stop('immediate');
+$_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port) foreach @nodes;
+settled('one who was replaced');
+is($nodes[1]->safe_psql('d', "SELECT string_agg(value::text, ' ') FROM actorstore.get_many('t', '{$here,$both,$there}', 'share')"), '2 0 0', 'what it did not acknowledge is nowhere');
+
+$_->stop foreach @nodes;
+done_testing();
