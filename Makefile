@@ -196,6 +196,7 @@ OBJS = \
 	src/cluster/catch_up.o \
 	src/cluster/transit.o \
 	src/cluster/handover.o \
+	src/cluster/haul.o \
 	src/cluster/plan.o \
 	src/cluster/mover.o \
 	src/cluster/leave.o \

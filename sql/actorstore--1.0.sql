@@ -1266,6 +1266,11 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_local_take' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_take(text, text[]) IS 'for other nodes: take rows of actors whose slots move here';
 
+CREATE FUNCTION actorstore.local_take_actors(moved bytea)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_local_take_actors' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_take_actors(bytea) IS 'for other nodes: take actors whose slots move here';
+
 CREATE FUNCTION actorstore.local_taken(slots smallint[])
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_local_taken' LANGUAGE C VOLATILE STRICT;
@@ -1282,7 +1287,7 @@ AS 'MODULE_PATHNAME', 'actorstore_local_has_sent' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is nothing on its way to that node, or from it, and no transaction over it in doubt?';
 
 REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
-	actorstore.local_take(text, text[]), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
+	actorstore.local_take(text, text[]), actorstore.local_take_actors(bytea), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),

@@ -9,9 +9,11 @@
  */
 #include "cluster/handover.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "cluster/fault.h"
 #include "cluster/global.h"
+#include "cluster/haul.h"
 #include "cluster/peer.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -20,10 +22,11 @@
 #include "state/catalog.h"
 #include "state/owner.h"
 #include "state/text_query.h"
-#include "storage/lmgr.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(actorstore_local_take);
 PG_FUNCTION_INFO_V1(actorstore_local_taken);
@@ -32,7 +35,7 @@ PG_FUNCTION_INFO_V1(actorstore_local_taken);
 #define ROWS_AT_ONCE	1000
 #define BYTES_AT_ONCE	(1024 * 1024)
 
-/* The tables by actor.  Rows of messages go in the order of their positions. */
+/* The tables by actor, but for the actors themselves (haul.h).  Rows of messages go in the order of their positions. */
 typedef struct Table
 {
 	const char *name;
@@ -44,7 +47,6 @@ typedef struct Table
 #define BYTES_OF(column) "coalesce(pg_column_size(t." column "), 0)"
 
 static const Table tables[] = {
-	{"actor", "ctid", true, BYTES_OF("value")},
 	{"message", "position", true, BYTES_OF("body") " + " BYTES_OF("headers")},
 	{"dedup", "ctid", true, BYTES_OF("reply")},
 	{"timer", "ctid", true, BYTES_OF("body")},
@@ -112,13 +114,6 @@ check_kept(const AsTransit *transit)
 
 /* ---- The giver ---- */
 
-/* Only triggers that fire always do. */
-static void
-silence_triggers(void)
-{
-	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('session_replication_role', 'replica', true)", 0, NULL);
-}
-
 /*
  * Which of a table's rows: messages by their index, the others one by one.  Each
  * node has the pauses of whole types for itself.
@@ -135,46 +130,36 @@ condition(const Table *table)
 
 /* Where the rows are, in their order, some in each array. */
 static void
-find_rows(const Table *table, const char *relation, const AsTransit *transit, AsRows *places)
+find_rows(const Table *table, const AsTransit *transit, AsRows *places)
 {
 	text	   *args[3] = {as_transit_array(transit), as_int_text(ROWS_AT_ONCE), as_int_text(BYTES_AT_ONCE)};
 
 	as_text_query(places, SPI_OK_SELECT,
 				  psprintf("SELECT array_agg(ctid ORDER BY n)::text, count(*)::text FROM ("
 						   "SELECT t.ctid, row_number() OVER w - 1 AS n, sum(%s) OVER w AS bytes"
-						   " FROM unnest($1::int[]) AS s (slot) JOIN ONLY %s AS t ON %s"
+						   " FROM unnest($1::int[]) AS s (slot) JOIN actorstore.%s AS t ON %s"
 						   " WINDOW w AS (ORDER BY t.%s ROWS UNBOUNDED PRECEDING)) AS f"
 						   " GROUP BY n / $2::bigint, bytes / $3::bigint ORDER BY min(n)",
-						   table->bytes == NULL ? "0" : table->bytes, relation, condition(table), table->order),
+						   table->bytes == NULL ? "0" : table->bytes, table->name, condition(table), table->order),
 				  3, args);
 }
 
 static text *
-delete_rows(const Table *table, const char *relation, const char *row, text *places, int64 n)
+delete_rows(const Table *table, text *places, int64 n)
 {
 	text	   *args[1] = {places};
 	AsRows		rows;
 
 	as_text_query(&rows, SPI_OK_SELECT,
-				  psprintf("WITH gone AS (DELETE FROM ONLY %s AS t WHERE ctid = ANY ($1::tid[]) RETURNING t.%s AS place, (%s)::text AS r)"
+				  psprintf("WITH gone AS (DELETE FROM actorstore.%s AS t WHERE ctid = ANY ($1::tid[]) RETURNING t.%s AS place, t::actorstore.%s::text AS r)"
 						   " SELECT array_agg(r ORDER BY place)::text, count(*)::text FROM gone",
-						   relation, strcmp(table->order, "ctid") == 0 ? "tableoid" : table->order, row),
+						   table->name, strcmp(table->order, "ctid") == 0 ? "tableoid" : table->order, table->name),
 				  1, args);
 	if (as_cell_int(&rows, 0, 1) != n)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("somebody else has deleted rows of \"%s\"", relation)));
+				 errmsg("somebody else has deleted rows of \"actorstore.%s\"", table->name)));
 	return as_cell(&rows, 0, 0);
-}
-
-static void
-await(AsPeer *peer)
-{
-	if (peer->state != AS_PEER_FLYING)
-		return;
-	(void) as_peers_wait(&peer, 1, 0);
-	for (int i = 0; i < peer->nadded; i++)
-		(void) as_peer_result(peer, i);
 }
 
 static void
@@ -182,62 +167,39 @@ send_rows(AsPeer *peer, const Table *table, text *rows)
 {
 	const char *values[2] = {table->name, text_to_cstring(rows)};
 
-	await(peer);
+	as_haul_await(peer);
 	(void) as_peer_add(peer, "SELECT actorstore.local_take($1::pg_catalog.text, $2::pg_catalog.text[])", 2, values, true);
 	as_global_wrote(peer);
 	(void) as_peer_launch(peer);
 }
 
-static int64
-move_relation(AsPeer *peer, const Table *table, const char *relation, const char *row, const AsTransit *transit)
+/* Most tables are empty: these are not asked. */
+static bool
+has_pages(const Table *table)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "rows that move", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = CurrentMemoryContext;
-	AsRows		places;
-	int64		n = 0;
+	Relation	rel = table_open(as_catalog_relation(table->name), AccessShareLock);
+	bool		has = RelationGetNumberOfBlocks(rel) > 0;
 
-	find_rows(table, relation, transit, &places);
-	for (int i = 0; i < places.nrows; i++)
-	{
-		int64		some = as_cell_int(&places, i, 1);
-
-		MemoryContextSwitchTo(context);
-		send_rows(peer, table, delete_rows(table, relation, row, as_cell(&places, i, 0), some));
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(context);
-		n += some;
-	}
-	MemoryContextDelete(context);
-	return n;
-}
-
-/*
- * The partitions of actorstore.actor, whose rows may have the columns in another
- * order.  Nobody may make one meanwhile: create_type() would put into it rows that
- * we look for where they were.
- */
-static int64
-move_actors(AsPeer *peer, const Table *table, const AsTransit *transit)
-{
-	AsRows		partitions;
-	int64		n = 0;
-
-	LockRelationOid(as_catalog_relation("type"), ShareUpdateExclusiveLock);
-	as_text_query(&partitions, SPI_OK_SELECT,
-				  "SELECT inhrelid::regclass::text FROM pg_catalog.pg_inherits WHERE inhparent = 'actorstore.actor'::regclass ORDER BY inhrelid",
-				  0, NULL);
-	for (int i = 0; i < partitions.nrows; i++)
-		n += move_relation(peer, table, text_to_cstring(as_cell(&partitions, i, 0)),
-						   "ROW(actor_type, actor_id, value, version, created_at, updated_at)::actorstore.actor", transit);
-	return n;
+	table_close(rel, NoLock);
+	return has;
 }
 
 static void
 move_rows(AsPeer *peer, const Table *table, const AsTransit *transit)
 {
-	const char *relation = psprintf("actorstore.%s", table->name);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "rows that move", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = CurrentMemoryContext;
+	AsRows		places;
 
-	(void) move_relation(peer, table, relation, psprintf("t::%s", relation), transit);
+	find_rows(table, transit, &places);
+	for (int i = 0; i < places.nrows; i++)
+	{
+		MemoryContextSwitchTo(context);
+		send_rows(peer, table, delete_rows(table, as_cell(&places, i, 0), as_cell_int(&places, i, 1)));
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
 }
 
 int64
@@ -248,21 +210,20 @@ as_handover(const AsTransit *transit)
 	int64		nactors;
 
 	check_kept(transit);
-	silence_triggers();
 	as_transit_unpark(transit);
 	as_peer_add_settings(peer);
-	nactors = move_actors(peer, &tables[0], transit);
-	for (int i = 1; i < (int) lengthof(tables); i++)
+	nactors = as_haul_actors(peer, transit);
+	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
-		if (tables[i].moves)
+		if (tables[i].moves && has_pages(&tables[i]))
 			move_rows(peer, &tables[i], transit);
 	}
 	AS_FAULT("move_sent");
-	await(peer);
+	as_haul_await(peer);
 	(void) as_peer_add(peer, "SELECT actorstore.local_taken($1::pg_catalog.int2[])", 1, values, false);
 	as_global_wrote(peer);
 	(void) as_peer_launch(peer);
-	await(peer);
+	as_haul_await(peer);
 	as_transit_set(transit, AS_TRANSIT_FROZEN, AS_TRANSIT_HANDED);
 	as_outgoing_note_doubt();
 	AS_FAULT("move_taken");
@@ -308,7 +269,6 @@ actorstore_local_take(PG_FUNCTION_ARGS)
 	text	   *rows = cstring_to_text(OidOutputFunctionCall(F_ARRAY_OUT, PG_GETARG_DATUM(1)));
 
 	PreventCommandIfReadOnly("actorstore.local_take()");
-	silence_triggers();
 	if (strcmp(table->name, "message") == 0)
 		take_messages(rows);
 	else

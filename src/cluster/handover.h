@@ -5,8 +5,9 @@
  *	  transit.h.
  *
  * Nobody holds the slots.  For each table, the giver deletes rows, some at a time,
- * and sends them, as texts of the table's row type, while it looks for the next
- * ones; the taker inserts them.  Both are parts of one transaction (global.h).
+ * and sends them, actors as haul.h says, others as texts of the table's row type,
+ * while it looks for the next ones; the taker inserts them.  Both are parts of one
+ * transaction (global.h).
  *
  *	- Actors keep their values, versions and times.
  *	- Messages keep their ids, attempts and times.  Their positions are new ones of

@@ -409,16 +409,16 @@ cancel_elsewhere(int64 message_id, void (*check) (AsMessage *message))
 /* ---- What was kept ---- */
 
 void
-as_outbox_let_go(int slot, const AsNode *node)
+as_outbox_let_go(text *slots, const AsNode *node)
 {
-	text	   *args[2] = {as_int_text(slot), as_int_text(node->number)};
+	text	   *args[2] = {slots, as_int_text(node->number)};
 	int			lane = need_lane(node);
 	int			n;
 	AsRows		rows;
 
 	n = as_text_query(&rows, SPI_OK_UPDATE_RETURNING,
 					  "UPDATE actorstore.outbox SET node_number = $2::text::smallint WHERE node_number = 0"
-					  " AND actorstore.slot_of(actor_type, actor_id) = $1::text::int RETURNING message_id::text",
+					  " AND actorstore.slot_of(actor_type, actor_id) = ANY ($1::int[]) RETURNING message_id::text",
 					  2, args);
 	for (int i = 0; i < n; i++)
 		note(lane, 1, (uint64) as_cell_int(&rows, i, 0));

@@ -109,8 +109,8 @@ extern bool as_outbox_keeps_nothing;
 /* Take what is kept of these slots, some of it, as an envelope; NULL: nothing. */
 extern bytea *as_outbox_take_kept(const bool *slots);
 
-/* What is kept of a slot goes to a node. */
-extern void as_outbox_let_go(int slot, const AsNode *node);
+/* What is kept of slots, an array for SQL, goes to a node. */
+extern void as_outbox_let_go(text *slots, const AsNode *node);
 
 /* Put what as_outbox_take_kept() gave where it goes now (deliver.c). */
 extern void as_outbox_deliver(bytea *envelope);

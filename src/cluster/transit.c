@@ -322,51 +322,84 @@ as_transit_unpark(const AsTransit *transit)
 	PG_END_TRY();
 }
 
-/* One slot, if nobody holds it; or wait for them. */
-static bool
-let_go(int slot, bool wait)
+/* Of these, which are locked against all, only those that are open, and to stay so. */
+static void
+lock_open(AsTransit *transit)
 {
-	AsTransit  *transit = palloc(sizeof(AsTransit));
-	int16		owners[AS_SLOTS];
-	text	   *args[1] = {as_int_text(slot)};
+	text	   *args[1] = {as_transit_array(transit)};
+	AsRows		rows;
 
-	if (!as_owner_lock_alone(slot, wait))
-		return false;
-
-	/* it may be moving again, or about to: whoever learns that has locked others */
-	if (as_text_query(NULL, SPI_OK_SELECT,
-					  "SELECT FROM actorstore.transit WHERE slot = $1::text::smallint AND state = 'o' FOR UPDATE SKIP LOCKED",
-					  1, args) == 0)
-		return false;
-	transit->slots[0] = slot;
-	transit->n = 1;
-	as_node_owners(owners);
-	if (owners[slot] == as_node_need_self()->number)
-		put_here(transit);
-	else
-		as_outbox_let_go(slot, as_node_by_number(owners[slot]));
-	as_text_query(NULL, SPI_OK_DELETE,
-				  "DELETE FROM actorstore.transit WHERE slot = $1::text::smallint AND state = 'o'",
+	/* one may be moving again, or about to: whoever learns that has locked others */
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT slot::text FROM actorstore.transit WHERE slot = ANY ($1::smallint[]) AND state = 'o' FOR UPDATE SKIP LOCKED",
 				  1, args);
-	return true;
+	transit->n = 0;
+	for (int i = 0; i < rows.nrows; i++)
+		transit->slots[transit->n++] = (int) as_cell_int(&rows, i, 0);
 }
 
-/* Those that nobody holds; the first of the others is waited for. */
+/* What is kept for those of them that this node owns by now */
+static void
+let_go_to(const AsTransit *transit, const int16 *owners, const AsNode *node)
+{
+	AsTransit  *some = palloc(sizeof(AsTransit));
+
+	some->n = 0;
+	for (int i = 0; i < transit->n; i++)
+	{
+		if (owners[transit->slots[i]] == node->number)
+			some->slots[some->n++] = transit->slots[i];
+	}
+	if (some->n == 0)
+		return;
+	if (node == as_node_self())
+		put_here(some);
+	else
+		as_outbox_let_go(as_transit_array(some), node);
+}
+
+/* Those that are locked against all */
+static int
+let_go(AsTransit *transit)
+{
+	int16		owners[AS_SLOTS];
+	text	   *args[1];
+
+	if (transit->n > 0)
+		lock_open(transit);
+	if (transit->n == 0)
+		return 0;
+	as_node_owners(owners);
+	for (int i = 0; i < as_node_count(); i++)
+		let_go_to(transit, owners, as_node_nth(i));
+	args[0] = as_transit_array(transit);
+	as_text_query(NULL, SPI_OK_DELETE,
+				  "DELETE FROM actorstore.transit WHERE slot = ANY ($1::smallint[]) AND state = 'o'",
+				  1, args);
+	return transit->n;
+}
+
+/* Those that nobody holds; if there are none, the first of the others is waited for. */
 static int
 let_go_some(const AsTransit *open)
 {
-	int			done = 0;
+	AsTransit  *alone = palloc(sizeof(AsTransit));
 
-	for (int i = 0; i < open->n && done < LET_GO_AT_ONCE; i++)
-		done += let_go(open->slots[i], false);
-	if (done == 0)
+	alone->n = 0;
+	for (int i = 0; i < open->n && alone->n < LET_GO_AT_ONCE; i++)
+	{
+		if (as_owner_lock_alone(open->slots[i], false))
+			alone->slots[alone->n++] = open->slots[i];
+	}
+	if (alone->n == 0)
 	{
 		text	   *args[1] = {as_int_text(actorstore_peer_timeout)};
 
 		as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
-		done = let_go(open->slots[0], true);
+		if (as_owner_lock_alone(open->slots[0], true))
+			alone->slots[alone->n++] = open->slots[0];
 	}
-	return done;
+	return let_go(alone);
 }
 
 bool
