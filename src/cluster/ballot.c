@@ -40,16 +40,24 @@ void
 as_ballot_owners(text *proposal, int16 *owners)
 {
 	AsRows		rows;
+	const char *at;
+	int			n = 0;
 
-	as_text_query(&rows, SPI_OK_SELECT,
-				  "SELECT owner FROM jsonb_array_elements_text($1::jsonb -> 'owners') WITH ORDINALITY AS o (owner, place) ORDER BY place",
-				  1, &proposal);
-	if (rows.nrows != AS_SLOTS)
+	as_text_query(&rows, SPI_OK_SELECT, "SELECT coalesce($1::jsonb ->> 'owners', '')", 1, &proposal);
+	at = text_to_cstring(as_cell(&rows, 0, 0));
+	for (; n < AS_SLOTS && *at != '\0'; n++)
+	{
+		char	   *end;
+
+		owners[n] = (int16) strtol(at, &end, 10);
+		if (end == at || (*end != ',' && *end != '\0'))
+			break;
+		at = *end == ',' ? end + 1 : end;
+	}
+	if (n != AS_SLOTS || *at != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("a proposal has %d slots", rows.nrows)));
-	for (int slot = 0; slot < AS_SLOTS; slot++)
-		owners[slot] = (int16) as_cell_int(&rows, slot, 0);
+				 errmsg("a proposal does not say of all slots who owns them")));
 }
 
 /* ---- Votes ---- */
@@ -196,8 +204,7 @@ as_ballot_learn(text *proposal)
 				  " SELECT ($1::jsonb -> 'epoch')::bigint, ($1::jsonb -> 'last_number')::smallint,"
 				  " (SELECT array_agg(node_number ORDER BY node_number) FROM " MEMBERS_SQL "),"
 				  " (SELECT array_agg(weight ORDER BY node_number) FROM " MEMBERS_SQL "),"
-				  " (SELECT array_agg(o.owner::smallint ORDER BY o.place) FROM"
-				  " jsonb_array_elements_text($1::jsonb -> 'owners') WITH ORDINALITY AS o (owner, place)),"
+				  " string_to_array($1::jsonb ->> 'owners', ',')::smallint[],"
 				  " coalesce($1::jsonb -> 'moving', '{}'), coalesce(($1::jsonb -> 'rebalancing')::boolean, false)",
 				  1, &proposal);
 	as_text_query(NULL, SPI_OK_DELETE,
@@ -212,15 +219,14 @@ as_ballot_learn(text *proposal)
 }
 
 text *
-as_ballot_owners_json(const int16 *owners)
+as_ballot_owners_text(const int16 *owners)
 {
-	StringInfoData json;
+	StringInfoData list;
 
-	initStringInfo(&json);
+	initStringInfo(&list);
 	for (int slot = 0; slot < AS_SLOTS; slot++)
-		appendStringInfo(&json, "%c%d", slot == 0 ? '[' : ',', owners[slot]);
-	appendStringInfoChar(&json, ']');
-	return cstring_to_text_with_len(json.data, json.len);
+		appendStringInfo(&list, "%s%d", slot == 0 ? "" : ",", owners[slot]);
+	return cstring_to_text_with_len(list.data, list.len);
 }
 
 text *
@@ -229,7 +235,7 @@ as_ballot_in_force(void)
 	AsRows		rows;
 
 	as_text_query(&rows, SPI_OK_SELECT,
-				  "SELECT jsonb_build_object('epoch', e.epoch, 'last_number', e.last_number, 'owners', to_jsonb(e.owners),"
+				  "SELECT jsonb_build_object('epoch', e.epoch, 'last_number', e.last_number, 'owners', array_to_string(e.owners, ','),"
 				  " 'moving', e.moving, 'rebalancing', e.rebalancing,"
 				  " 'members', (SELECT jsonb_agg(to_jsonb(n) - 'is_self' ORDER BY n.node_number) FROM actorstore.node AS n"
 				  " WHERE n.node_number = ANY (e.node_numbers)))::text"

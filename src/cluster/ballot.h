@@ -68,8 +68,11 @@ extern void as_ballot_lock(void);
  */
 extern bool as_ballot_learn(text *proposal);
 
-/* Whose each slot is, as in a proposal. */
-extern text *as_ballot_owners_json(const int16 *owners);
+/*
+ * Whose each slot is, as in a proposal: one string, as thousands of numbers in
+ * JSON take their time wherever it is read.
+ */
+extern text *as_ballot_owners_text(const int16 *owners);
 
 /* The epoch in force, as a proposal. */
 extern text *as_ballot_in_force(void);

@@ -24,6 +24,9 @@
 /* Whoever closed slots is gone after so many times actorstore.peer_timeout. */
 #define STUCK_TIMEOUTS	6
 
+/* Look again so soon whether a frozen slot is free */
+#define FROZEN_NAP_MS	1
+
 /* ---- Slots that hold something ---- */
 
 #define ACTORS_OF(table) \
@@ -62,10 +65,10 @@ as_give_close(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
 	as_transit_check(proposal);
 	vote->agreed = as_text_query(NULL, SPI_OK_UPDATE,
 								 "UPDATE actorstore.ballot AS b SET closed_by = promised, closed_at = clock_timestamp(),"
-								 " closing = ARRAY(SELECT n.place - 1 FROM jsonb_array_elements_text($3::jsonb -> 'owners')"
-								 " WITH ORDINALITY AS n (owner, place),"
-								 " (SELECT owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e"
-								 " WHERE e.owners[n.place] = $4::int AND n.owner::int <> $4::int)"
+								 " closing = ARRAY(SELECT n.place - 1 FROM unnest(string_to_array($3::jsonb ->> 'owners', ',')::int[],"
+								 " (SELECT e.owners FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1))"
+								 " WITH ORDINALITY AS n (owner, owner_now, place)"
+								 " WHERE n.owner_now = $4::int AND n.owner <> $4::int)"
 								 " WHERE b.epoch = $1::bigint AND b.promised = $2::bigint",
 								 4, args) > 0;
 	as_ballot_read(epoch, vote);
@@ -117,6 +120,28 @@ as_give_wait(const int *slots, int n, int timeout)
 	}
 }
 
+void
+as_give_wait_frozen(const int *slots, int n, int timeout)
+{
+	TimestampTz deadline = as_peer_deadline(timeout);
+	text	   *args[1] = {as_int_text(timeout)};
+
+	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
+	as_owner_wait_for_many();
+	for (int i = 0; i < n; i++)
+	{
+		while (!as_owner_is_free(slots[i]))
+		{
+			if (GetCurrentTimestamp() >= deadline)
+				ereport(ERROR,
+						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						 errmsg("slot %d of node \"%s\" is held by a transaction for too long",
+								slots[i], as_node_need_self()->name)));
+			as_peer_nap(FROZEN_NAP_MS);
+		}
+	}
+}
+
 /*
  * Nobody can come any more, and all have gone: what is there now is all.  What
  * was in slots that are handed over is gone already.
@@ -144,19 +169,27 @@ check_empty(const int *slots, int n)
 	}
 }
 
+/* Those who held slots that are handed over were waited for when these were frozen. */
 void
 as_give_consent(int64 epoch, int64 ballot, int coordinator, AsVote *vote)
 {
 	text	   *args[2] = {as_int_text(epoch), as_int_text(ballot)};
 	AsRows		rows;
 	int			slots[AS_SLOTS];
+	int			held[AS_SLOTS];
+	int			nheld = 0;
 
 	read_closing(epoch, ballot, &rows);
 	for (int i = 0; i < rows.nrows; i++)
+	{
 		slots[i] = (int) as_cell_int(&rows, i, 0);
+		if (as_node_transit(slots[i]) != AS_TRANSIT_HANDED)
+			held[nheld++] = slots[i];
+	}
 	AS_FAULT("slots_closed");
 	as_settle(coordinator);
-	as_give_wait(slots, rows.nrows, actorstore_peer_timeout);
+	if (nheld > 0)
+		as_give_wait(held, nheld, actorstore_peer_timeout);
 	if (!as_ballot_is_next(epoch, vote))
 		return;
 	check_empty(slots, rows.nrows);

@@ -53,4 +53,7 @@ extern void as_give_occupied(bool *occupied);
  */
 extern void as_give_wait(const int *slots, int n, int timeout);
 
+/* The same for slots that are frozen: nobody comes any more. */
+extern void as_give_wait_frozen(const int *slots, int n, int timeout);
+
 #endif							/* AS_GIVE_H */

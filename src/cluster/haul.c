@@ -10,6 +10,7 @@
 #include "cluster/haul.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -24,6 +25,8 @@
 #include "state/actor.h"
 #include "state/catalog.h"
 #include "state/type.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -114,8 +117,8 @@ write_type(Haul *haul, const text *type)
 static void
 take_row(Haul *haul, Relation rel, TupleTableSlot *slot, Snapshot snapshot)
 {
-	write_type(haul, DatumGetTextPP(slot->tts_values[Anum_actor_type - 1]));
 	slot_getallattrs(slot);
+	write_type(haul, DatumGetTextPP(slot->tts_values[Anum_actor_type - 1]));
 	as_wire_write(&haul->wire, slot->tts_values, true, NULL);
 	simple_table_tuple_delete(rel, &slot->tts_tid, snapshot);
 	haul->nactors++;
@@ -124,36 +127,85 @@ take_row(Haul *haul, Relation rel, TupleTableSlot *slot, Snapshot snapshot)
 }
 
 static bool
-goes(const Haul *haul, TupleTableSlot *slot)
+goes(const Haul *haul, HeapTuple row, TupleDesc desc)
 {
-	const text *type;
-	const text *id;
+	bool		isnull;
+	const text *type = DatumGetTextPP(heap_getattr(row, Anum_actor_type, desc, &isnull));
+	const text *id = DatumGetTextPP(heap_getattr(row, Anum_actor_id, desc, &isnull));
 
-	slot_getsomeattrs(slot, Max(Anum_actor_type, Anum_actor_id));
-	type = DatumGetTextPP(slot->tts_values[Anum_actor_type - 1]);
-	id = DatumGetTextPP(slot->tts_values[Anum_actor_id - 1]);
 	return haul->goes[as_slot_of(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
-												  VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)))];
+											 VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)))];
 }
 
+/*
+ * The rows of a page that go, in places; returns how many.  Few of those of a
+ * page do: only of these is it asked whether they are visible.
+ */
+static int
+find_on_page(const Haul *haul, Relation rel, Buffer buffer, Snapshot snapshot, ItemPointerData *places)
+{
+	Page		page = BufferGetPage(buffer);
+	int			n = 0;
+
+	for (OffsetNumber at = FirstOffsetNumber; at <= PageGetMaxOffsetNumber(page); at++)
+	{
+		ItemId		item = PageGetItemId(page, at);
+		HeapTupleData row;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		row.t_len = ItemIdGetLength(item);
+		row.t_tableOid = RelationGetRelid(rel);
+		ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), at);
+		if (goes(haul, &row, RelationGetDescr(rel)) && HeapTupleSatisfiesVisibility(&row, snapshot, buffer))
+			places[n++] = row.t_self;
+	}
+	return n;
+}
+
+static void
+haul_page(Haul *haul, Relation rel, Buffer buffer, TupleTableSlot *slot, Snapshot snapshot)
+{
+	ItemPointerData places[MaxHeapTuplesPerPage];
+	int			n;
+
+	heap_page_prune_opt(rel, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	n = find_on_page(haul, rel, buffer, snapshot, places);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	for (int i = 0; i < n; i++)
+	{
+		if (!table_tuple_fetch_row_version(rel, &places[i], snapshot, slot))
+			elog(ERROR, "an actor that moves has gone");
+		take_row(haul, rel, slot, snapshot);
+	}
+	ExecClearTuple(slot);
+}
+
+/* Rows that are put in behind the end meanwhile are none of frozen slots. */
 static void
 haul_partition(Haul *haul, Oid relation, Snapshot snapshot)
 {
 	Relation	rel = table_open(relation, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-	MemoryContext old;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+	BufferAccessStrategy strategy = nblocks > (BlockNumber) NBuffers / 4 ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	for (BlockNumber block = 0; block < nblocks; block++)
 	{
+		Buffer		buffer;
+		MemoryContext old = MemoryContextSwitchTo(haul->row);
+
 		CHECK_FOR_INTERRUPTS();
-		old = MemoryContextSwitchTo(haul->row);
-		if (goes(haul, slot))
-			take_row(haul, rel, slot, snapshot);
+		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		haul_page(haul, rel, buffer, slot, snapshot);
+		ReleaseBuffer(buffer);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(haul->row);
 	}
-	table_endscan(scan);
+	if (strategy != NULL)
+		FreeAccessStrategy(strategy);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 }

@@ -172,8 +172,8 @@ complete(text *proposal, int16 *next)
 	(void) as_slot_map_next(now, members, n, next);
 	keep_occupied(now, next);
 	keep_moving(proposal, now, next);
-	args[1] = as_ballot_owners_json(next);
-	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'owners', $2::jsonb))::text",
+	args[1] = as_ballot_owners_text(next);
+	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'owners', $2::text))::text",
 					2, args);
 }
 

@@ -174,7 +174,7 @@ hand_over(const AsTransit *frozen)
 	int64		nactors;
 
 	AS_FAULT("move_frozen");
-	as_give_wait(frozen->slots, frozen->n, FREEZE_MS);
+	as_give_wait_frozen(frozen->slots, frozen->n, FREEZE_MS);
 	if (!as_transit_is_quiet(frozen))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

@@ -125,10 +125,10 @@ others_move(text *in_force, const AsTransit *ours)
 static text *
 next_epoch(text *in_force, const int16 *owners, const AsTransit *batch)
 {
-	text	   *args[3] = {in_force, as_ballot_owners_json(owners), moving_json(batch)};
+	text	   *args[3] = {in_force, as_ballot_owners_text(owners), moving_json(batch)};
 
 	return one_text("SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1,"
-					" 'owners', $2::jsonb, 'moving', $3::jsonb))::text", 3, args);
+					" 'owners', $2::text, 'moving', $3::jsonb))::text", 3, args);
 }
 
 static text *
@@ -211,6 +211,6 @@ as_plan_init(void)
 							"How many slots move to another node at a time.",
 							NULL,
 							&actorstore_rebalance_batch,
-							32, 1, 64,
+							32, 1, 1024,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 }

@@ -208,6 +208,21 @@ longest_wait(AsSlotState state)
 	return state == AS_SLOT_FROZEN ? FROZEN_WAIT_MS : CLOSED_WAIT_MS;
 }
 
+/*
+ * Until it is no more what it is.  Not even for a moment it is locked meanwhile:
+ * whoever waits for those who hold it must not wait for us.
+ */
+static void
+wait_while(int slot, AsSlotState state, TimestampTz since)
+{
+	do
+	{
+		nap();
+		AcceptInvalidationMessages();
+	} while (as_owner_source->applies() && as_owner_source->look(slot) == state &&
+			 !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), longest_wait(state)));
+}
+
 static AsSlotState
 hold(int slot, AsSlotState worst)
 {
@@ -226,7 +241,7 @@ hold(int slot, AsSlotState worst)
 			since = GetCurrentTimestamp();
 		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), longest_wait(state)))
 			break;
-		nap();
+		wait_while(slot, state, since);
 	}
 	return state <= worst ? AS_SLOT_OURS : state;
 }
@@ -344,6 +359,18 @@ as_owner_wait(int slot)
 
 	tag_of(slot, &tag);
 	WaitForLockers(tag, ExclusiveLock, false);
+}
+
+bool
+as_owner_is_free(int slot)
+{
+	LOCKTAG		tag;
+
+	if (!lock_alone(slot, false))
+		return false;
+	tag_of(slot, &tag);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	return true;
 }
 
 void

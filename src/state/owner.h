@@ -173,4 +173,10 @@ extern void as_owner_wait(int slot);
 /* The same, for those that hold all slots at once. */
 extern void as_owner_wait_for_many(void);
 
+/*
+ * Does nobody hold a slot now?  For whoever has frozen it: others look at it and
+ * wait, and as_owner_wait() would wait for these.
+ */
+extern bool as_owner_is_free(int slot);
+
 #endif							/* AS_OWNER_H */
