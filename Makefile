@@ -180,6 +180,7 @@ OBJS = \
 	src/cluster/fault.o \
 	src/cluster/decision.o \
 	src/cluster/life.o \
+	src/cluster/resolver_board.o \
 	src/cluster/waits.o \
 	src/cluster/victim.o \
 	src/cluster/global_guard.o \

@@ -22,6 +22,7 @@
 #include "runtime/request.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
+#include "state/owner.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -197,6 +198,18 @@ answer_question(FunctionCallInfo fcinfo)
 	}
 }
 
+static bool
+lives_here(FunctionCallInfo fcinfo)
+{
+	text	   *type = as_arg_type(fcinfo, ARG_TYPE);
+	text	   *id = as_arg_id(fcinfo, ARG_ID);
+
+	if (!as_route_is_mine(type, id, PG_GETARG_INT64(ARG_EPOCH)))
+		return false;
+	return PG_GETARG_CHAR(ARG_KIND) == AS_QUESTION_CALL ? as_owner_try(type, id) :
+		!as_owner_has_moved(type, id);
+}
+
 Datum
 actorstore_local_ask(PG_FUNCTION_ARGS)
 {
@@ -213,8 +226,7 @@ actorstore_local_ask(PG_FUNCTION_ARGS)
 	as_reject_null(fcinfo, ARG_KIND, "kind");
 	as_reject_null(fcinfo, ARG_TIMEOUT, "timeout");
 	as_caller_stand_in(fcinfo, as_arg_type(fcinfo, ARG_TYPE));
-	is_mine = as_route_is_mine(as_arg_type(fcinfo, ARG_TYPE), as_arg_id(fcinfo, ARG_ID),
-							   PG_GETARG_INT64(ARG_EPOCH));
+	is_mine = lives_here(fcinfo);
 	if (is_mine)
 		values[1] = answer_question(fcinfo);
 	as_caller_return(&caller);

@@ -119,7 +119,7 @@ as_ask_there(const AsQuestion *question, Datum *answer)
 		as_check_handled(question->type, message);
 	if (ask(question, owner, answer))
 		return true;
-	as_route_learn();
+	as_route_learn(owner);
 	owner = as_route_find(message->actor_type, message->actor_id);
 	if (owner == NULL)
 		return false;

@@ -9,6 +9,8 @@
  */
 #include "actorstore.h"
 
+#include "access/xact.h"
+
 #include "api/args.h"
 #include "api/chore.h"
 #include "cluster/caller.h"
@@ -18,6 +20,7 @@
 #include "miscadmin.h"
 #include "state/owner.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(actorstore_local_chore);
 
@@ -88,7 +91,7 @@ as_chore_do(const AsChore *chore)
 {
 	for (int tries = 0;; tries++)
 	{
-		const AsNode *owner = as_route_find(chore->type, chore->id);
+		const AsNode *owner = as_route_find_held(chore->type, chore->id);
 		int64		result;
 
 		if (owner == NULL)
@@ -97,7 +100,7 @@ as_chore_do(const AsChore *chore)
 			return result;
 		if (tries > 0)
 			as_route_refuse();
-		as_route_learn();
+		as_route_learn(owner);
 	}
 }
 
@@ -109,6 +112,7 @@ as_chore_nodes(const AsNode **nodes)
 	const AsNode *self = as_node_need_self();
 	int			n = as_node_count();
 
+	as_route_look();
 	if (n > AS_MAX_PEERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many nodes")));
@@ -131,14 +135,83 @@ as_chore_check_epoch(bool same)
 				 errhint("Try again.")));
 }
 
-int64
-as_chore_do_everywhere(AsChore *chore)
+void
+as_chore_learn(int tries, const AsNode *refuser)
+{
+	as_chore_check_epoch(tries == 0);
+	if (refuser != NULL)
+		as_route_learn(refuser);
+}
+
+/* False: the node *refuser, or this one by now (NULL), knows other nodes. */
+static bool
+do_on_each(AsChore chore, int64 *sum, const AsNode **refuser)
 {
 	const AsNode *nodes[AS_MAX_PEERS];
 	int64		epoch = as_node_epoch();	/* before we ask who they are */
-	int64		max = chore->amount;
-	int64		sum = 0;
-	int			n;
+	int64		max = chore.amount;
+	int			n = as_chore_nodes(nodes);
+
+	*sum = 0;
+	*refuser = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		int64		result;
+
+		if (nodes[i] == NULL)
+			result = do_here(&chore);
+		else if (!do_there(&chore, nodes[i], &result))
+		{
+			*refuser = nodes[i];
+			return false;
+		}
+		*sum += result;
+		if (chore.kind == AS_CHORE_REDRIVE && max > 0 && (chore.amount = max - *sum) <= 0)
+			break;
+	}
+	return as_node_epoch() == epoch;
+}
+
+/* The same; what was done on some nodes is undone if another one refuses. */
+static bool
+do_on_all(const AsChore *chore, int64 *sum, const AsNode **refuser)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		done = do_on_each(*chore, sum, refuser);
+		if (done)
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		done = false;
+	}
+	PG_END_TRY();
+	if (!done)
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
+	return done;
+}
+
+int64
+as_chore_do_everywhere(const AsChore *chore)
+{
+	int64		epoch = as_node_epoch();
+	int64		sum;
+	const AsNode *refuser;
 
 	as_owner_check_member();
 	if (!as_route_is_needed())
@@ -147,20 +220,8 @@ as_chore_do_everywhere(AsChore *chore)
 		as_chore_check_epoch(as_node_epoch() == epoch);
 		return sum;
 	}
-	n = as_chore_nodes(nodes);
-	for (int i = 0; i < n; i++)
-	{
-		int64		result;
-
-		if (nodes[i] == NULL)
-			result = do_here(chore);
-		else
-			as_chore_check_epoch(do_there(chore, nodes[i], &result));
-		sum += result;
-		if (chore->kind == AS_CHORE_REDRIVE && max > 0 && (chore->amount = max - sum) <= 0)
-			break;
-	}
-	as_chore_check_epoch(as_node_epoch() == epoch);
+	for (int tries = 0; !do_on_all(chore, &sum, &refuser); tries++)
+		as_chore_learn(tries, refuser);
 	return sum;
 }
 
@@ -234,8 +295,9 @@ actorstore_local_chore(PG_FUNCTION_ARGS)
 	check_chore(&chore);
 	as_caller_stand_in(fcinfo, chore.type);
 	epoch = PG_GETARG_INT64(ARG_EPOCH);
-	is_mine = chore.id != NULL ? as_route_is_mine(chore.type, chore.id, epoch) :
-		as_route_knows(epoch);
+	is_mine = chore.id == NULL ? as_route_knows(epoch) :
+		as_route_is_mine(chore.type, chore.id, epoch) &&
+		(chore.kind == AS_CHORE_PURGE || as_owner_try(chore.type, chore.id));
 	if (is_mine)
 		values[1] = Int64GetDatum(do_here(&chore));
 	if (chore.id == NULL)

@@ -7,7 +7,7 @@
  * It is part of the transaction, as any work on other nodes (cluster/route.h).
  * What concerns a whole type goes to one node after the other, in the order
  * of their numbers, each of which must know the same nodes: two who do so at once
- * meet on the first one.
+ * meet on the first one.  If one does not, all is undone and done once more.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -49,7 +49,7 @@ typedef struct AsChore
 extern int64 as_chore_do(const AsChore *chore);
 
 /* The same on all nodes; returns the sum of the results. */
-extern int64 as_chore_do_everywhere(AsChore *chore);
+extern int64 as_chore_do_everywhere(const AsChore *chore);
 
 /*
  * Each other node, and this one (NULL), in the order of their numbers; returns
@@ -59,6 +59,12 @@ extern int	as_chore_nodes(const AsNode **nodes);
 
 /* For what goes to all of them: VA007 unless they know the same nodes. */
 extern void as_chore_check_epoch(bool same);
+
+/*
+ * They do not: learn from that one (NULL: it was this one that did not) what it
+ * knows; after the second try VA007.
+ */
+extern void as_chore_learn(int tries, const AsNode *refuser);
 
 /* ---- Here, by kind ---- */
 

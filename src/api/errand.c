@@ -87,7 +87,13 @@ AsOutcome
 as_errand_do_here(AsErrand *errand)
 {
 	if (errand->kind == AS_ERRAND_GET)
-		return get(errand);
+	{
+		AsOutcome	outcome = get(errand);
+
+		if (outcome == AS_MISSING)
+			as_route_check_snapshot(errand->type, errand->id);
+		return outcome;
+	}
 	check_may_write(errand);
 	return write_here(errand);
 }
@@ -205,12 +211,8 @@ do_there(AsErrand *errand, const AsNode *owner, AsOutcome *outcome)
 static const AsNode *
 find_owner(const AsErrand *errand)
 {
-	const AsNode *owner = as_route_find(errand->type, errand->id);
-
-	if (owner != NULL || errand->kind == AS_ERRAND_GET ||
-		as_owner_try(errand->type, errand->id))
-		return owner;
-	return as_route_find(errand->type, errand->id);
+	return errand->kind == AS_ERRAND_GET ? as_route_find(errand->type, errand->id) :
+		as_route_find_held(errand->type, errand->id);
 }
 
 AsOutcome
@@ -237,7 +239,7 @@ as_errand_do(AsErrand *errand)
 	as_errand_check_right(errand->type, errand->kind == AS_ERRAND_GET ? AS_PRIV_READ : AS_PRIV_WRITE);
 	if (do_there(errand, owner, &outcome))
 		return outcome;
-	as_route_learn();
+	as_route_learn(owner);
 	owner = find_owner(errand);
 	if (owner == NULL)
 		return as_errand_do_here(errand);

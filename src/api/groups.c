@@ -31,6 +31,7 @@
 #include "state/partition.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(actorstore_join_group);
@@ -93,8 +94,9 @@ ask_here(text *group)
 	return OidIsValid(owner) ? GetUserNameFromId(owner, false) : NULL;
 }
 
-static char *
-ask_there(text *group, const AsNode *node)
+/* False: that node knows other nodes. */
+static bool
+ask_there(text *group, const AsNode *node, char **owner)
 {
 	const char *values[3] = {as_caller_name(), as_route_epoch_text(), text_to_cstring(group)};
 	AsPeer	   *peer = as_route_begin(node, false);
@@ -104,27 +106,48 @@ ask_there(text *group, const AsNode *node)
 	(void) as_peer_launch(peer);
 	as_route_wait(&peer, 1);
 	result = as_peer_result(peer, number);
-	as_chore_check_epoch(PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't');
-	return PQgetisnull(result, 0, 1) ? NULL : pstrdup(PQgetvalue(result, 0, 1));
+	if (PQntuples(result) != 1 || PQgetvalue(result, 0, 0)[0] != 't')
+		return false;
+	*owner = PQgetisnull(result, 0, 1) ? NULL : pstrdup(PQgetvalue(result, 0, 1));
+	return true;
+}
+
+/* False: the node *refuser, or this one by now (NULL), knows other nodes. */
+static bool
+ask_each(text *group, char **owner, const AsNode **refuser)
+{
+	const AsNode *nodes[AS_MAX_PEERS];
+	int64		epoch = as_node_epoch();
+	int			n = as_chore_nodes(nodes);
+
+	*owner = NULL;
+	*refuser = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		char	   *answer;
+
+		if (nodes[i] == NULL)
+			answer = ask_here(group);
+		else if (!ask_there(group, nodes[i], &answer))
+		{
+			*refuser = nodes[i];
+			return false;
+		}
+		if (answer != NULL)
+			check_owner(group, *owner = answer);
+	}
+	return as_node_epoch() == epoch;
 }
 
 /* Ask all nodes; NULL: nobody's, so far. */
 static text *
 ask_all(text *group)
 {
-	const AsNode *nodes[AS_MAX_PEERS];
-	int64		epoch = as_node_epoch();
-	int			n = as_chore_nodes(nodes);
-	char	   *owner = NULL;
+	char	   *owner;
+	const AsNode *refuser;
 
-	for (int i = 0; i < n; i++)
-	{
-		char	   *answer = nodes[i] == NULL ? ask_here(group) : ask_there(group, nodes[i]);
-
-		if (answer != NULL)
-			check_owner(group, owner = answer);
-	}
-	as_chore_check_epoch(as_node_epoch() == epoch);
+	for (int tries = 0; !ask_each(group, &owner, &refuser); tries++)
+		as_chore_learn(tries, refuser);
 	return owner == NULL ? NULL : cstring_to_text(owner);
 }
 
@@ -207,7 +230,7 @@ as_join_here(const AsChore *chore)
 	if (!as_route_is_needed())
 	{
 		joined = as_group_join(chore->group, chore->type, chore->id);
-		as_route_learn();
+		AcceptInvalidationMessages();
 		as_chore_check_epoch(!as_route_is_needed());
 		return joined;
 	}
@@ -275,22 +298,49 @@ take_members(PGresult *result, AsGroupMember **members, int n)
 	return n + some;
 }
 
+/* A row of NULLs: that node knows other nodes. */
+static bool
+is_refusal(const PGresult *result)
+{
+	return PQntuples(result) == 1 && PQgetisnull(result, 0, 0);
+}
+
+/* Those on other nodes behind the first n; less than 0: the node *refuser knows other nodes. */
 static int
-find_members(text *group, AsGroupMember **members)
+find_others(text *group, AsGroupMember **members, int n, const AsNode **refuser)
 {
 	const AsNode *nodes[AS_MAX_PEERS];
 	AsPeer	   *peers[AS_MAX_PEERS];
 	int			numbers[AS_MAX_PEERS];
-	int			n = as_group_members(group, members);
 
-	if (!as_route_is_needed())
-		return n;
 	for (int i = launch_looks(group, nodes, as_chore_nodes(nodes), peers, numbers) - 1; i >= 0; i--)
 	{
-		if (peers[i] != NULL)
-			n = take_members(as_peer_result(peers[i], numbers[i]), members, n);
+		PGresult   *result = peers[i] == NULL ? NULL : as_peer_result(peers[i], numbers[i]);
+
+		if (result == NULL)
+			continue;
+		if (is_refusal(result))
+		{
+			*refuser = nodes[i];
+			return -1;
+		}
+		n = take_members(result, members, n);
 	}
 	return n;
+}
+
+static int
+find_members(text *group, AsGroupMember **members)
+{
+	int			here = as_group_members(group, members);
+	const AsNode *refuser;
+	int			all;
+
+	if (!as_route_is_needed())
+		return here;
+	for (int tries = 0; (all = find_others(group, members, here, &refuser)) < 0; tries++)
+		as_chore_learn(tries, refuser);
+	return all;
 }
 
 Datum
@@ -310,7 +360,8 @@ actorstore_broadcast(PG_FUNCTION_ARGS)
 }
 
 /*
- * local_group_members(caller, epoch, group_name): those here that have not exited.
+ * local_group_members(caller, epoch, group_name): those here that have not exited;
+ * or a row of NULLs if that epoch is not the one in force here.
  */
 Datum
 actorstore_local_group_members(PG_FUNCTION_ARGS)
@@ -324,7 +375,15 @@ actorstore_local_group_members(PG_FUNCTION_ARGS)
 	as_reject_null(fcinfo, 1, "epoch");
 	InitMaterializedSRF(fcinfo, 0);
 	as_caller_become(fcinfo, &caller);
-	as_chore_check_epoch(as_route_knows(PG_GETARG_INT64(1)));
+	if (!as_route_knows(PG_GETARG_INT64(1)))
+	{
+		Datum		values[2] = {0};
+		bool		nulls[2] = {true, true};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		as_caller_return(&caller);
+		return (Datum) 0;
+	}
 	n = as_group_members(group, &members);
 	for (int i = 0; i < n; i++)
 	{

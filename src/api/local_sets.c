@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "libpq/pqformat.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -294,6 +295,17 @@ unpack(bytea *actors, int *n, text ***ids, Datum **values)
 	}
 }
 
+static bool
+hold_all(text *type, int n, text **ids)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (!as_owner_try(type, ids[i]))
+			return false;
+	}
+	return true;
+}
+
 /*
  * local_write_many(caller, epoch, errand, actor_type, actors): a kind of chunk
  */
@@ -318,7 +330,7 @@ actorstore_local_write_many(PG_FUNCTION_ARGS)
 	unpack(PG_GETARG_BYTEA_PP(4), &n, &ids, &values);
 	as_caller_become(fcinfo, &caller);
 	as_caller_stand_in(fcinfo, type);
-	if (own_all(type, n, ids, PG_GETARG_INT64(1)))
+	if (own_all(type, n, ids, PG_GETARG_INT64(1)) && hold_all(type, n, ids))
 	{
 		as_many_write((AsManyKind) kind, type, n, ids, values);
 		answer = AS_CHUNK_ROWS;

@@ -28,6 +28,7 @@ typedef struct Reading
 	int			nstreams;
 	AsStream   *streams;
 	AsStream  **sources;		/* of each place; NULL: here */
+	const AsNode *refuser;		/* a node that does not own what it is asked for */
 } Reading;
 
 static char *
@@ -81,21 +82,28 @@ begin_here(AsSet *set, const AsRouteGroup *group)
 		as_set_lock(set, group->n, group->places);
 }
 
+static void
+note_refusal(Reading *reading, const AsStream *stream)
+{
+	if (stream->refused)
+		reading->refuser = as_node_by_number(stream->peer->number);
+}
+
 /* False: a node does not own what it is asked for. */
 static bool
 begin_reading(Reading *reading)
 {
 	AsSet	   *set = reading->set;
-	bool		refused = false;
 
-	for (int i = 0; i < reading->ngroups && !refused; i++)
+	for (int i = 0; i < reading->ngroups && reading->refuser == NULL; i++)
 	{
 		AsRouteGroup *group = &reading->groups[i];
 
 		if (group->node != NULL)
 		{
 			begin_there(reading, group);
-			refused = set->locked && reading->streams[reading->nstreams - 1].refused;
+			if (set->locked)
+				note_refusal(reading, &reading->streams[reading->nstreams - 1]);
 		}
 		else if (set->locked)
 			begin_here(set, group);
@@ -108,9 +116,9 @@ begin_reading(Reading *reading)
 	for (int i = 0; i < reading->nstreams; i++)
 	{
 		(void) as_stream_row(&reading->streams[i]);
-		refused = refused || reading->streams[i].refused;
+		note_refusal(reading, &reading->streams[i]);
 	}
-	return !refused;
+	return reading->refuser == NULL;
 }
 
 static void
@@ -192,7 +200,7 @@ as_set_read_anywhere(AsSet *set, Tuplestorestate *store, TupleDesc desc)
 		if (tries == 2)
 			as_route_refuse();
 		if (!set->moved)
-			as_route_learn();
+			as_route_learn(reading.refuser);
 		set->moved = false;
 		tuplestore_clear(store);
 	}

@@ -9,6 +9,7 @@
  */
 #include "api/sets.h"
 
+#include "cluster/route.h"
 #include "miscadmin.h"
 #include "state/owner.h"
 #include "utils/snapmgr.h"
@@ -116,6 +117,8 @@ as_set_row(AsSet *set, int place)
 	if (!as_partition_find(partition, set->ids[place], GetActiveSnapshot()))
 	{
 		set->moved = set->moved || as_owner_has_moved(set->type, set->ids[place]);
+		if (!set->moved)
+			as_route_check_snapshot(set->type, set->ids[place]);
 		return NULL;
 	}
 	return ExecFetchSlotHeapTuple(partition->slot, false, NULL);

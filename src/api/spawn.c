@@ -26,6 +26,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/supervise.h"
 #include "state/actor.h"
+#include "state/owner.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(actorstore_spawn);
@@ -97,7 +98,7 @@ spawn_there(const Spawn *spawn, const AsNode *owner)
 static void
 spawn_anywhere(const Spawn *spawn)
 {
-	const AsNode *owner = as_route_find(spawn->type, spawn->id);
+	const AsNode *owner = as_route_find_held(spawn->type, spawn->id);
 
 	if (owner == NULL)
 	{
@@ -108,8 +109,8 @@ spawn_anywhere(const Spawn *spawn)
 	as_errand_check_right(spawn->type, AS_PRIV_WRITE);
 	if (spawn_there(spawn, owner))
 		return;
-	as_route_learn();
-	owner = as_route_find(spawn->type, spawn->id);
+	as_route_learn(owner);
+	owner = as_route_find_held(spawn->type, spawn->id);
 	if (owner == NULL)
 		spawn_here(spawn);
 	else if (!spawn_there(spawn, owner))
@@ -149,7 +150,8 @@ actorstore_local_spawn(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("actorstore.local_spawn()");
 	as_caller_become(fcinfo, &caller);
 	as_caller_stand_in(fcinfo, spawn.type);
-	mine = as_route_is_mine(spawn.type, spawn.id, PG_GETARG_INT64(1));
+	mine = as_route_is_mine(spawn.type, spawn.id, PG_GETARG_INT64(1)) &&
+		as_owner_try(spawn.type, spawn.id);
 	if (mine)
 		spawn_here(&spawn);
 	as_caller_return(&caller);

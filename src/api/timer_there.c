@@ -154,7 +154,7 @@ as_timer_there_cancel(text *type, text *id, text *name, bool *is_here)
 			return answer == ANSWER_CANCELLED || found;
 		if (tries > 0)
 			as_route_refuse();
-		as_route_learn();
+		as_route_learn(node);
 	}
 }
 

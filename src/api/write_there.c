@@ -124,10 +124,11 @@ wait_for_parts(Part *parts, int n)
 /*
  * All other nodes work while this one does; unless triggers here could want one
  * of them, too.  Returns how many actors were not written because their node
- * does not own them; they are moved to the front.
+ * does not own them; they are moved to the front, and *refuser is a node that said so.
  */
 static int
-write_groups(AsManyKind kind, text *type, int n, text **ids, Datum *values)
+write_groups(AsManyKind kind, text *type, int n, text **ids, Datum *values,
+			 const AsNode **refuser)
 {
 	AsRouteGroup *groups;
 	AsRouteGroup *here = NULL;
@@ -156,6 +157,7 @@ write_groups(AsManyKind kind, text *type, int n, text **ids, Datum *values)
 	{
 		if (parts[i].peer == NULL || was_written(parts[i].peer, parts[i].number))
 			continue;
+		*refuser = groups[i].node;
 		for (int j = 0; j < groups[i].n; j++)
 			left[groups[i].places[j]] = true;
 	}
@@ -168,6 +170,8 @@ void
 as_many_write_anywhere(AsManyKind kind, text *type, int n, text **ids,
 					   Datum *values)
 {
+	const AsNode *refuser = NULL;
+
 	as_errand_check_right(type, AS_PRIV_WRITE);
 	if (n == 0)
 	{
@@ -175,10 +179,10 @@ as_many_write_anywhere(AsManyKind kind, text *type, int n, text **ids,
 		return;
 	}
 	(void) as_type_get_or_declare(type);
-	n = write_groups(kind, type, n, ids, values);
+	n = write_groups(kind, type, n, ids, values, &refuser);
 	if (n == 0)
 		return;
-	as_route_learn();
-	if (write_groups(kind, type, n, ids, values) > 0)
+	as_route_learn(refuser);
+	if (write_groups(kind, type, n, ids, values, &refuser) > 0)
 		as_route_refuse();
 }

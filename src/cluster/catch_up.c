@@ -11,7 +11,10 @@
 
 #include "access/xact.h"
 #include "cluster/ballot.h"
+#include "cluster/life.h"
 #include "cluster/node.h"
+#include "cluster/resolver.h"
+#include "state/own_transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -92,4 +95,49 @@ as_catch_up(AsPeer **peers, int n)
 	ereport(LOG,
 			(errmsg("epoch %lld is in force: it was decided while this node was down or out of reach",
 					(long long) highest)));
+}
+
+/*
+ * The other nodes, or only the one of that number; none if the epoch is in force
+ * here by now.
+ */
+static int
+read_others(int16 number, int64 epoch, AsNode **nodes)
+{
+	const AsNode *self;
+	int			count;
+	int			n = 0;
+
+	as_own_transaction_begin();
+	self = as_node_self();
+	count = self == NULL || as_node_epoch() >= epoch ? 0 : as_node_count();
+	*nodes = palloc(sizeof(AsNode) * (count + 1));
+	for (int i = 0; i < count; i++)
+	{
+		const AsNode *node = as_node_nth(i);
+
+		if (node->number == self->number || (number != 0 && node->number != number))
+			continue;
+		(*nodes)[n] = *node;
+		(*nodes)[n].name = pstrdup(node->name);
+		(*nodes)[n++].conninfo = node->conninfo == NULL ? NULL : pstrdup(node->conninfo);
+	}
+	as_own_transaction_end();
+	return n;
+}
+
+void
+as_catch_up_wanted(void)
+{
+	int16		from;
+	int64		epoch = as_resolver_take_wanted(&from);
+	AsNode	   *nodes;
+	int			n = epoch == 0 ? 0 : read_others(from, epoch, &nodes);
+
+	for (int i = 0; i < n; i++)
+	{
+		AsPeer	   *peer = as_resolver_reach(&nodes[i]);
+
+		as_catch_up(&peer, 1);
+	}
 }

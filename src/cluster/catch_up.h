@@ -9,6 +9,10 @@
  * above its own.  An epoch is in force somewhere only if it is decided, and says
  * all that earlier ones do (ballot.h): whose it is, is all the same.
  *
+ * Sessions that hear of a newer epoch, as they work with another node, do not wait
+ * for that: they say so (as_resolver_want()), and the resolver begins its next pass
+ * at once, with a look at who has it.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -24,5 +28,8 @@
  * are closed and set to NULL); in a process with no transaction.
  */
 extern void as_catch_up(AsPeer **peers, int n);
+
+/* The same, if a session of this database has heard of a newer epoch. */
+extern void as_catch_up_wanted(void);
 
 #endif							/* AS_CATCH_UP_H */

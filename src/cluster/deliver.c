@@ -22,6 +22,7 @@
 #include "cluster/admission.h"
 #include "cluster/decision.h"
 #include "cluster/fault.h"
+#include "cluster/life.h"
 #include "cluster/node.h"
 #include "cluster/outbox.h"
 #include "cluster/route.h"
@@ -405,10 +406,12 @@ check_may_deliver(void)
 static void
 check_epoch(int64 epoch)
 {
-	if (as_node_need_self() != NULL && epoch > as_node_epoch())
-		ereport(ERROR,
-				(errcode(AS_ERRCODE_NOT_THE_OWNER),
-				 errmsg("epoch " INT64_FORMAT " is not in force here yet", epoch)));
+	if (as_node_need_self() == NULL || epoch <= as_node_epoch())
+		return;
+	as_resolver_want(0, epoch);
+	ereport(ERROR,
+			(errcode(AS_ERRCODE_NOT_THE_OWNER),
+			 errmsg("epoch " INT64_FORMAT " is not in force here yet", epoch)));
 }
 
 /*

@@ -30,11 +30,6 @@ PG_FUNCTION_INFO_V1(actorstore_global_transactions_now);
 /* as many nodes of a transaction are shown, and looked at for deadlocks */
 #define MAX_NODES		64
 
-#define MAX_RESOLVERS	64
-
-/* one that was started and did not come is given up */
-#define START_MS		15000
-
 /* Only its own process writes to it. */
 typedef struct LifeShared
 {
@@ -56,31 +51,12 @@ typedef struct LifeShared
 	int			pids[MAX_NODES];	/* of the sessions there; 0: lost */
 } LifeShared;
 
-typedef struct ResolverShared
-{
-	pg_atomic_uint32 database;	/* InvalidOid: free */
-	pg_atomic_uint32 procno;	/* of the process; 0: none (1 more) */
-	pg_atomic_uint64 started_at;
-	pg_atomic_uint64 begun;		/* passes */
-	pg_atomic_uint64 ended;
-	pg_atomic_uint64 nresolved;
-	pg_atomic_uint32 published; /* the boot, in this database */
-} ResolverShared;
-
-typedef struct LivesShared
-{
-	uint64		boot;			/* never changes */
-	ResolverShared resolvers[MAX_RESOLVERS];
-	LifeShared	lives[FLEXIBLE_ARRAY_MEMBER];	/* by process number */
-} LivesShared;
-
 static const char *const names[] = {
 	NULL, "begin", "active", "preparing", "prepared", "committing", "committed",
 	"aborting", "aborted"
 };
 
-static LivesShared *shared = NULL;
-static ResolverShared *own = NULL;	/* in the resolver */
+static LifeShared *lives = NULL;	/* in shared memory, by process number */
 
 /* MaxBackends counts all that may have a transaction. */
 static int
@@ -92,39 +68,26 @@ max_lives(void)
 Size
 as_lives_shmem_size(void)
 {
-	return offsetof(LivesShared, lives) + sizeof(LifeShared) * max_lives();
+	return as_resolvers_shmem_size() +
+		MAXALIGN(sizeof(LifeShared) * max_lives());
 }
 
 void
 as_lives_shmem_init(void)
 {
+	Size		size = sizeof(LifeShared) * max_lives();
 	bool		found;
 
-	shared = ShmemInitStruct("actorstore global transactions",
-							 as_lives_shmem_size(), &found);
+	as_resolvers_shmem_init();
+	lives = ShmemInitStruct("actorstore global transactions", size, &found);
 	if (found)
 		return;
-	memset(shared, 0, as_lives_shmem_size());
-	if (!pg_strong_random(&shared->boot, sizeof(shared->boot)))
-		ereport(FATAL,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a random number")));
-	shared->boot >>= 1;			/* fits into bigint */
-	for (int i = 0; i < MAX_RESOLVERS; i++)
-	{
-		pg_atomic_init_u32(&shared->resolvers[i].database, InvalidOid);
-		pg_atomic_init_u32(&shared->resolvers[i].procno, 0);
-		pg_atomic_init_u64(&shared->resolvers[i].started_at, 0);
-		pg_atomic_init_u64(&shared->resolvers[i].begun, 0);
-		pg_atomic_init_u64(&shared->resolvers[i].ended, 0);
-		pg_atomic_init_u64(&shared->resolvers[i].nresolved, 0);
-		pg_atomic_init_u32(&shared->resolvers[i].published, 0);
-	}
+	memset(lives, 0, size);
 	for (int i = 0; i < max_lives(); i++)
 	{
-		pg_atomic_init_u32(&shared->lives[i].changes, 0);
-		pg_atomic_init_u32(&shared->lives[i].life, AS_LIFE_NONE);
-		pg_atomic_init_u64(&shared->lives[i].attended, 0);
+		pg_atomic_init_u32(&lives[i].changes, 0);
+		pg_atomic_init_u32(&lives[i].life, AS_LIFE_NONE);
+		pg_atomic_init_u64(&lives[i].attended, 0);
 	}
 }
 
@@ -133,7 +96,7 @@ as_lives_shmem_init(void)
 static LifeShared *
 own_life(void)
 {
-	return &shared->lives[as_my_proc_number];
+	return &lives[as_my_proc_number];
 }
 
 /* What stands between these is seen whole, or not at all. */
@@ -155,7 +118,7 @@ end_change(LifeShared *mine)
 static void
 read_life(int number, LifeShared *copy, uint32 *life)
 {
-	LifeShared *one = &shared->lives[number];
+	LifeShared *one = &lives[number];
 	uint32		before;
 
 	for (;;)
@@ -259,7 +222,7 @@ as_life_set_coordinator(const AsCoordinator *coordinator)
 {
 	LifeShared *mine;
 
-	if (shared == NULL)
+	if (lives == NULL)
 		return;
 	leave_at_exit();
 	mine = begin_change();
@@ -273,7 +236,7 @@ as_life_coordinator(int number, AsCoordinator *coordinator)
 	LifeShared	one;
 	uint32		life;
 
-	if (shared == NULL || number < 0 || number >= max_lives())
+	if (lives == NULL || number < 0 || number >= max_lives())
 		return false;
 	read_life(number, &one, &life);
 	*coordinator = one.coordinator;
@@ -285,10 +248,10 @@ as_life_may_deadlock(int number)
 {
 	uint32		life;
 
-	if (shared == NULL || number < 0 || number >= max_lives())
+	if (lives == NULL || number < 0 || number >= max_lives())
 		return false;
-	life = pg_atomic_read_u32(&shared->lives[number].life);
-	return shared->lives[number].coordinator.pid != 0 ||
+	life = pg_atomic_read_u32(&lives[number].life);
+	return lives[number].coordinator.pid != 0 ||
 		(life >= AS_LIFE_BEGIN && life <= AS_LIFE_PREPARING);
 }
 
@@ -298,7 +261,7 @@ as_life_is_transaction(int number, int backend, LocalTransactionId lxid)
 	LifeShared	one;
 	uint32		life;
 
-	if (shared == NULL || number < 0 || number >= max_lives())
+	if (lives == NULL || number < 0 || number >= max_lives())
 		return false;
 	read_life(number, &one, &life);
 	return life >= AS_LIFE_BEGIN && life <= AS_LIFE_PREPARING &&
@@ -310,7 +273,7 @@ as_life_is_attended(FullTransactionId xid)
 {
 	for (int i = 0; i < max_lives(); i++)
 	{
-		if (pg_atomic_read_u64(&shared->lives[i].attended) == U64FromFullTransactionId(xid))
+		if (pg_atomic_read_u64(&lives[i].attended) == U64FromFullTransactionId(xid))
 			return true;
 	}
 	return false;
@@ -323,7 +286,7 @@ actorstore_global_transactions_now(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; shared != NULL && i < max_lives(); i++)
+	for (int i = 0; lives != NULL && i < max_lives(); i++)
 	{
 		LifeShared	one;
 		uint32		life;
@@ -349,139 +312,8 @@ actorstore_global_transactions_now(PG_FUNCTION_ARGS)
 		values[5] = PointerGetDatum(construct_array(numbers, one.nnodes, INT2OID, 2, true, TYPALIGN_SHORT));
 		values[6] = PointerGetDatum(construct_array(pids, one.nnodes, INT4OID, 4, true, TYPALIGN_INT));
 		values[7] = CStringGetTextDatum(psprintf("%d/%u", one.backend, one.lxid));
-		values[8] = Int64GetDatum((int64) shared->boot);
+		values[8] = Int64GetDatum((int64) as_boot_peek());
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
-}
-
-/* ---- Resolvers ---- */
-
-static ResolverShared *
-find_resolver(bool make)
-{
-	for (int i = 0; shared != NULL && i < MAX_RESOLVERS; i++)
-	{
-		ResolverShared *resolver = &shared->resolvers[i];
-		uint32		database = InvalidOid;
-
-		if (pg_atomic_read_u32(&resolver->database) == MyDatabaseId)
-			return resolver;
-		if (make &&
-			(pg_atomic_compare_exchange_u32(&resolver->database, &database, MyDatabaseId) ||
-			 database == MyDatabaseId))
-			return resolver;
-	}
-	return NULL;
-}
-
-void
-as_boot_publish(void)
-{
-	pg_atomic_write_u32(&own->published, 1);
-}
-
-uint64
-as_boot_peek(void)
-{
-	return shared == NULL ? 0 : shared->boot;
-}
-
-uint64
-as_boot_get(void)
-{
-	ResolverShared *resolver = find_resolver(true);
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_MS);
-
-	while (resolver == NULL || pg_atomic_read_u32(&resolver->published) == 0)
-	{
-		if (resolver == NULL || GetCurrentTimestamp() >= deadline)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the resolver does not run"),
-					 errhint("Raise max_worker_processes and restart, or look into the server log.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	return shared->boot;
-}
-
-static void
-resolver_leaves(int code, Datum arg)
-{
-	pg_atomic_write_u64(&own->started_at, 0);
-	pg_atomic_write_u32(&own->procno, 0);
-}
-
-bool
-as_resolver_register(void)
-{
-	uint32		none = 0;
-
-	own = find_resolver(true);
-	if (own == NULL ||
-		!pg_atomic_compare_exchange_u32(&own->procno, &none, as_my_proc_number + 1))
-		return false;
-	before_shmem_exit(resolver_leaves, (Datum) 0);
-	return true;
-}
-
-bool
-as_resolver_claim_start(void)
-{
-	ResolverShared *resolver = find_resolver(true);
-	TimestampTz now = GetCurrentTimestamp();
-	uint64		started_at;
-
-	if (resolver == NULL || pg_atomic_read_u32(&resolver->procno) != 0)
-		return false;
-	started_at = pg_atomic_read_u64(&resolver->started_at);
-	return (started_at == 0 ||
-			TimestampDifferenceExceeds((TimestampTz) started_at, now, START_MS)) &&
-		pg_atomic_compare_exchange_u64(&resolver->started_at, &started_at, (uint64) now);
-}
-
-uint64
-as_resolver_poke(void)
-{
-	ResolverShared *resolver = find_resolver(false);
-	uint32		procno = resolver == NULL ? 0 : pg_atomic_read_u32(&resolver->procno);
-
-	if (procno == 0)
-		return 0;
-	SetLatch(&ProcGlobal->allProcs[procno - 1].procLatch);
-	return pg_atomic_read_u64(&resolver->begun) + 1;
-}
-
-bool
-as_resolver_is_known(void)
-{
-	return find_resolver(false) != NULL;
-}
-
-uint64
-as_resolver_begin_pass(void)
-{
-	return pg_atomic_add_fetch_u64(&own->begun, 1);
-}
-
-void
-as_resolver_end_pass(uint64 pass, uint64 nresolved)
-{
-	pg_atomic_fetch_add_u64(&own->nresolved, nresolved);
-	pg_atomic_write_u64(&own->ended, pass);
-}
-
-bool
-as_resolver_state(uint64 *pass, uint64 *nresolved)
-{
-	ResolverShared *resolver = find_resolver(false);
-
-	if (resolver == NULL || pg_atomic_read_u32(&resolver->procno) == 0)
-		return false;
-	*pass = pg_atomic_read_u64(&resolver->ended);
-	*nresolved = pg_atomic_read_u64(&resolver->nresolved);
-	return true;
 }

@@ -11,6 +11,8 @@
  * one question, which is answered by a single word: is somebody at this
  * transaction's second phase?
  *
+ * What others know of the resolver of their database stands in resolver_board.c.
+ *
  * Copyright (c) 2026, the actorstore developers
  *
  *-------------------------------------------------------------------------
@@ -84,10 +86,12 @@ extern uint64 as_boot_get(void);
 extern uint64 as_boot_peek(void);
 extern void as_boot_publish(void);
 
-/*
- * The resolver of this database.  Register as it; false if there is one.  It
- * ceases to be with the process.
- */
+/* ---- The resolver of this database (resolver_board.c) ---- */
+
+extern Size as_resolvers_shmem_size(void);
+extern void as_resolvers_shmem_init(void);
+
+/* Register as it; false if there is one.  It ceases to be with the process. */
 extern bool as_resolver_register(void);
 
 /* Does one run, or start, in this database?  If not, this claims the start. */
@@ -95,6 +99,15 @@ extern bool as_resolver_claim_start(void);
 
 /* Wake it, to look at all nodes; returns the number of its next whole pass. */
 extern uint64 as_resolver_poke(void);
+
+/*
+ * Somebody has heard of a newer epoch, from that node (0: it is not known who
+ * has it): let the resolver fetch it.
+ */
+extern void as_resolver_want(int16 node, int64 epoch);
+
+/* For the resolver: the newest one that is wanted; 0: none.  It is taken once. */
+extern int64 as_resolver_take_wanted(int16 *node);
 
 /* Was there ever one, since the server started? */
 extern bool as_resolver_is_known(void);

@@ -143,28 +143,37 @@ is_member(Datum node_numbers, int number)
 	return false;
 }
 
-/* Of the epochs only the last one is of use. */
-static void
-read_epoch(AsCluster *into)
+/* Of the epochs only the last one is of use; a snapshot of NULL shows what is committed. */
+static HeapTuple
+last_epoch(Relation rel, Snapshot snapshot, int64 *number)
 {
-	Relation	rel = open_table("epoch");
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
 	HeapTuple	last = NULL;
 
-	epoch_table = RelationGetRelid(rel);
+	*number = 0;
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		int64		epoch = DatumGetInt64(column(tuple, rel, Anum_epoch_epoch, NULL));
 
-		if (epoch <= into->epoch)
+		if (epoch <= *number)
 			continue;
-		into->epoch = epoch;
+		*number = epoch;
 		if (last != NULL)
 			heap_freetuple(last);
 		last = heap_copytuple(tuple);
 	}
 	systable_endscan(scan);
+	return last;
+}
+
+static void
+read_epoch(AsCluster *into)
+{
+	Relation	rel = open_table("epoch");
+	HeapTuple	last = last_epoch(rel, NULL, &into->epoch);
+
+	epoch_table = RelationGetRelid(rel);
 	if (last != NULL)
 	{
 		read_owners(into, column(last, rel, Anum_epoch_owners, NULL));
@@ -173,6 +182,22 @@ read_epoch(AsCluster *into)
 					   into->nodes[into->self].number);
 	}
 	table_close(rel, AccessShareLock);
+}
+
+int
+as_cluster_owner_by(Snapshot snapshot, int slot)
+{
+	Relation	rel = open_table("epoch");
+	int64		epoch;
+	HeapTuple	last = last_epoch(rel, snapshot, &epoch);
+	Datum	   *numbers;
+	int			n = 0;
+
+	if (last != NULL)
+		deconstruct_array(DatumGetArrayTypeP(column(last, rel, Anum_epoch_owners, NULL)),
+						  INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &numbers, NULL, &n);
+	table_close(rel, AccessShareLock);
+	return slot < n ? DatumGetInt16(numbers[slot]) : AS_NO_NODE;
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "actorstore.h"
 #include "cluster/node.h"
 #include "utils/palloc.h"
+#include "utils/snapshot.h"
 
 typedef struct AsCluster
 {
@@ -32,6 +33,9 @@ typedef struct AsCluster
 
 /* Read the tables; the result is in a memory context of its own. */
 extern AsCluster *as_cluster_read(void);
+
+/* The number of a slot's owner as a snapshot shows it, or AS_NO_NODE. */
+extern int	as_cluster_owner_by(Snapshot snapshot, int slot);
 
 /* Was it read from this table? */
 extern bool as_cluster_concerns(Oid table);

@@ -164,8 +164,8 @@ say_once(int node, bool reachable)
 	return say;
 }
 
-static AsPeer *
-reach(const AsNode *node)
+AsPeer *
+as_resolver_reach(const AsNode *node)
 {
 	MemoryContext context = CurrentMemoryContext;
 	AsPeer	   *volatile peer = NULL;
@@ -217,7 +217,7 @@ ask(Pass *pass)
 	for (int i = 0; i < pass->nnodes; i++)
 	{
 		const char *values[2] = {uuid, gids_of(pass, pass->nodes[i].number)};
-		AsPeer	   *peer = reach(&pass->nodes[i]);
+		AsPeer	   *peer = as_resolver_reach(&pass->nodes[i]);
 
 		pass->peers[i] = peer;
 		if (peer == NULL)

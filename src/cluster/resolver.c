@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "cluster/catch_up.h"
 #include "cluster/deadlock.h"
 #include "cluster/decision.h"
 #include "cluster/forwarder.h"
@@ -160,6 +161,7 @@ pass_safely(MemoryContext context)
 
 	PG_TRY();
 	{
+		as_catch_up_wanted();
 		nresolved = as_resolve();
 		sound_alarm();
 		as_forwarders_look();

@@ -17,6 +17,7 @@
 #define AS_RESOLVER_H
 
 #include "actorstore.h"
+#include "cluster/peer.h"
 
 /* setting, defined in resolver.c */
 extern int	actorstore_resolver_interval;	/* ms */
@@ -28,6 +29,9 @@ extern PGDLLEXPORT void as_resolver_main(Datum database);
 extern void as_resolver_start(void);
 
 extern void as_resolver_init(void);
+
+/* The connection of the resolver to a node; NULL, and a line in the log, if it is out of reach. */
+extern AsPeer *as_resolver_reach(const AsNode *node);
 
 /*
  * One pass over all nodes; in a process with no transaction.  Returns how many

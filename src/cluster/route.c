@@ -12,17 +12,23 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "cluster/global.h"
+#include "cluster/life.h"
+#include "cluster/map.h"
+#include "cluster/resolver.h"
 #include "compat.h"
 #include "lib/key_hash.h"
 #include "miscadmin.h"
+#include "state/owner.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Another epoch is in force somewhere: it comes here, too, in a moment. */
+/* A slot is about to be another node's: that comes here, too, in a moment. */
 #define LEARN_MS	2000
 #define LEARN_NAP_MS	5
 
-static int64 told = 0;			/* the epoch that another node was told of last */
+static int64 looked = 0;		/* the epoch by which an owner was looked up last */
 
 /* ---- Whose is it? ---- */
 
@@ -33,6 +39,12 @@ hash_of(const text *type, const text *id)
 					   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
 }
 
+void
+as_route_look(void)
+{
+	looked = as_node_epoch();
+}
+
 const AsNode *
 as_route_find(const text *type, const text *id)
 {
@@ -41,14 +53,25 @@ as_route_find(const text *type, const text *id)
 	if (likely(!as_node_has_others()))
 		return NULL;
 	owner = as_node_owner(hash_of(type, id));
-	return owner == NULL || owner == as_node_self() ? NULL : owner;
+	if (owner == NULL || owner == as_node_self())
+		return NULL;
+	as_route_look();
+	return owner;
+}
+
+const AsNode *
+as_route_find_held(const text *type, const text *id)
+{
+	const AsNode *owner = as_route_find(type, id);
+
+	return owner != NULL || as_owner_try(type, id) ? owner : as_route_find(type, id);
 }
 
 /* Wait a while for an epoch from that one on. */
 static void
-wait_for_epoch(int64 epoch)
+wait_for_epoch(int64 epoch, int ms)
 {
-	TimestampTz deadline = as_peer_deadline(LEARN_MS);
+	TimestampTz deadline = as_peer_deadline(ms);
 
 	for (;;)
 	{
@@ -59,6 +82,18 @@ wait_for_epoch(int64 epoch)
 	}
 }
 
+/* Have an epoch that another node knows fetched from that node, or whoever has it (0). */
+static void
+fetch_epoch(int16 from, int64 epoch)
+{
+	AcceptInvalidationMessages();
+	if (as_node_epoch() >= epoch)
+		return;
+	as_resolver_start();
+	as_resolver_want(from, epoch);
+	wait_for_epoch(epoch, actorstore_peer_timeout);
+}
+
 bool
 as_route_is_mine(const text *type, const text *id, int64 epoch)
 {
@@ -66,7 +101,7 @@ as_route_is_mine(const text *type, const text *id, int64 epoch)
 
 	if (self != NULL && epoch > as_node_epoch())
 	{
-		wait_for_epoch(epoch);
+		fetch_epoch(0, epoch);
 		self = as_node_self();
 	}
 	return self != NULL && epoch <= as_node_epoch() &&
@@ -76,15 +111,62 @@ as_route_is_mine(const text *type, const text *id, int64 epoch)
 bool
 as_route_knows(int64 epoch)
 {
-	if (epoch > as_node_epoch())
-		AcceptInvalidationMessages();
+	if (epoch > as_node_epoch() && as_node_self() != NULL)
+		fetch_epoch(0, epoch);
 	return as_node_self() != NULL && epoch == as_node_epoch();
 }
 
-void
-as_route_learn(void)
+/* The number of the epoch in force on a node that answers. */
+static int64
+ask_for_epoch(const AsNode *node)
 {
-	wait_for_epoch(told + 1);
+	AsPeer	   *peer = as_route_begin_outside(node);
+	int			number = as_peer_add(peer, "SELECT actorstore.local_epoch()", 0, NULL, true);
+
+	(void) as_peer_launch(peer);
+	as_route_wait_until(peer, as_peer_deadline(actorstore_peer_timeout));
+	if (peer->state != AS_PEER_IDLE && !peer->broken)
+	{
+		as_route_abandon(&peer, 1);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("node \"%s\" does not answer", node->name)));
+	}
+	return pg_strtoint64(PQgetvalue(as_peer_result(peer, number), 0, 0));
+}
+
+void
+as_route_learn(const AsNode *asked)
+{
+	int64		epoch;
+
+	AcceptInvalidationMessages();
+	if (as_node_epoch() > looked)
+		return;
+	epoch = ask_for_epoch(asked);
+	if (epoch > looked)
+		fetch_epoch(asked->number, epoch);
+	else if (epoch == looked)
+		wait_for_epoch(looked + 1, LEARN_MS);
+	else
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NOT_THE_OWNER),
+				 errmsg("node \"%s\" does not know whose the actor is", asked->name),
+				 errdetail("Epoch %lld is in force there, epoch %lld here.",
+						   (long long) epoch, (long long) looked),
+				 errhint("Try again.")));
+}
+
+void
+as_route_check_snapshot(const text *type, const text *id)
+{
+	if (IsolationUsesXactSnapshot() && as_node_has_others() &&
+		as_cluster_owner_by(GetTransactionSnapshot(), as_slot_of(hash_of(type, id))) != as_node_self()->number)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to actors that have moved here"),
+				 errdetail("The transaction began before the slot of actor (%s, %s) was this node's.",
+						   text_to_cstring(type), text_to_cstring(id))));
 }
 
 void
@@ -100,8 +182,7 @@ as_route_refuse(void)
 char *
 as_route_epoch_text(void)
 {
-	told = as_node_epoch();
-	return psprintf(INT64_FORMAT, told);
+	return psprintf(INT64_FORMAT, as_node_epoch());
 }
 
 /* ---- Commands ---- */
@@ -266,6 +347,7 @@ as_route_divide(const text *type, int n, text **ids, AsRouteGroup **groups)
 	Division   *division = palloc0(sizeof(Division));
 	const AsNode **owners = palloc(sizeof(AsNode *) * Max(n, 1));
 
+	as_route_look();
 	for (int i = 0; i < n; i++)
 	{
 		owners[i] = as_node_owner(hash_of(type, ids[i]));

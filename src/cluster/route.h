@@ -23,8 +23,11 @@
  * transaction there stays whole.  Other errors arrive as they were raised.
  *
  * If the owner says that the actor is not its own, one of the two has an older
- * map of slots than the other: the map is read again and the command is sent
- * once more, then VA007.
+ * map of slots than the other.  An owner that is told of an epoch that it does not
+ * know first fetches it: it waits, for actorstore.peer_timeout at most, for its
+ * resolver, which asks the other nodes (catch_up.h).  A coordinator asks the node
+ * that has refused for the number of its epoch, has its resolver fetch it from there,
+ * and sends the command once more to whom the actor belongs then; then VA007.
  *
  * Reads that lock nothing, under READ COMMITTED, see what is committed when
  * they are carried out, wherever they stand in a transaction.  So, unless the
@@ -50,6 +53,9 @@
 /* The node that owns the actor, if it is another one; else NULL. */
 extern const AsNode *as_route_find(const text *type, const text *id);
 
+/* The same for whoever writes: NULL says that this node also holds its slot (state/owner.h). */
+extern const AsNode *as_route_find_held(const text *type, const text *id);
+
 /*
  * For the local_* functions: may this node do something with the actor, for
  * somebody who knows the map of that number?
@@ -59,8 +65,22 @@ extern bool as_route_is_mine(const text *type, const text *id, int64 epoch);
 /* The same for what all nodes do: is that the map in force here? */
 extern bool as_route_knows(int64 epoch);
 
-/* Somebody has said that an actor is not his: look whose it is. */
-extern void as_route_learn(void);
+/* The map in force now is the one by which nodes are asked from now on. */
+extern void as_route_look(void);
+
+/*
+ * That node has said that an actor is not its own: look whose it is.  If it knows
+ * a newer epoch than this one, that is fetched, within actorstore.peer_timeout.
+ * VA007 if it knows an older one only.
+ */
+extern void as_route_learn(const AsNode *asked);
+
+/*
+ * For whoever has found no actor here by the snapshot of its transaction, above
+ * READ COMMITTED: 40001 if that shows another owner of its slot, as the actor may
+ * have come from there since.
+ */
+extern void as_route_check_snapshot(const text *type, const text *id);
 
 /* Nobody says that it is his: VA007. */
 as_noreturn extern void as_route_refuse(void);

@@ -171,16 +171,11 @@ is(q1(q{SELECT count((actorstore.get('t', id)).value) FROM ids WHERE id IN ('} .
 
 my $next_epoch = q{INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners) SELECT epoch + 1, last_number, node_numbers, weights, owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1};
 
-# A map that others do not have yet, or no longer: refused.
+# A map that the owner does not have yet is fetched (120_newer_epoch.pl has more); an older one that names the same owner will do.
 $one->safe_psql('d', $next_epoch);
-is(q1("SELECT actorstore.get('t', '$there')"), 'ERROR:  VA007', 'an epoch that the owner does not know');
-q1('BEGIN'); q1("SELECT actorstore.update('t', '$here', '70')"); q1('SAVEPOINT a');
-is(q1("SELECT actorstore.update('t', '$there', '70')"), 'ERROR:  VA007', 'in a transaction'); q1('ROLLBACK TO a');
-is(q1('COMMIT'), '', 'which survives');
-is($one->safe_psql('d', "SELECT value FROM actorstore.get('t', '$here')"), '70', 'and commits');
-is($two->safe_psql('d', "SELECT value FROM actorstore.get('t', '$here')"), '70', 'an older one that names the same owner is served');
+is(q1("SELECT value FROM actorstore.get('t', '$there')"), '60', 'an epoch that the owner does not know');
 $two->safe_psql('d', $next_epoch);
-is(q1("SELECT value FROM actorstore.get('t', '$there')"), '60', 'now it does');
+is(q1("SELECT value FROM actorstore.get('t', '$there')"), '60', 'an older one');
 
 $_->quit foreach $session, $blocker;
 $_->stop foreach @nodes;
