@@ -250,6 +250,7 @@ prepare_writers(FullTransactionId xid)
 
 	/* while they do: it counts only once this transaction has committed */
 	decide(xid);
+	AS_FAULT("decided");
 	(void) as_peers_wait(peers, n, deadline);
 	for (int i = 0; i < n; i++)
 	{

@@ -11,6 +11,7 @@
 #include "cluster/global.h"
 
 #include "access/xact.h"
+#include "cluster/fault.h"
 #include "commands/async.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -74,7 +75,10 @@ at_prepare(const char *gid)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has worked on other nodes")));
 	if (as_peer_is_own_session())
+	{
 		as_receipt_write(gid);
+		AS_FAULT("receipt");
+	}
 }
 
 static void
