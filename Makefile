@@ -10,7 +10,7 @@ export PG_CONFIG
 
 # ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
 
-NEWCOMER = demo demo-cluster demo-stop orders board check torture bench
+NEWCOMER = demo demo-cluster demo-stop orders board check torture fuzz bench
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
@@ -43,6 +43,10 @@ check:
 # DURATION=600 (seconds) SEED=1 (of the random faults; it is printed)
 torture:
 	@$(PREPARE) && scripts/as-user env ACTORSTORE_TORTURE_SECONDS=$(or $(DURATION),600) ACTORSTORE_TORTURE_SEED=$(SEED) bash scripts/check torture
+
+fuzz: EXTRA = clang
+fuzz:
+	@$(PREPARE) && scripts/as-user --owner env DURATION=$(or $(DURATION),600) bash scripts/fuzz
 
 bench: EXTRA = clients peers
 bench:

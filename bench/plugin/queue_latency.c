@@ -12,7 +12,9 @@
  *
  * The times of both commits are those that the server's processes took
  * themselves (bench_mark in handler.c): mark 2n of the sender, 2n + 1 of who
- * handles message n, whose number is in the body.
+ * handles message n, whose number is in the body.  HANDLED_AT in the
+ * environment is the conninfo of the server where they are handled, if that is
+ * another one of this machine.
  *
  * It prints, in milliseconds: the median and the 99th percentile from commit
  * to commit, and the same from when the sender had its answer.  The first
@@ -64,9 +66,9 @@ expect(PGconn *conn, PGresult *result, ExecStatusType status)
 }
 
 static PGconn *
-connect_to_server(void)
+connect_to_server(const char *conninfo)
 {
-	PGconn	   *conn = PQconnectdb("");
+	PGconn	   *conn = PQconnectdb(conninfo);
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		give_up("no connection", conn);
@@ -137,13 +139,12 @@ send_messages(PGconn *conn)
 	}
 }
 
-/* All marks, in seconds; returns whether all are there. */
-static int
+/* The marks of one server, in seconds, where it has any. */
+static void
 read_marks(PGconn *conn, double *marks)
 {
 	char		query[64];
 	PGresult   *result;
-	int			all = 1;
 
 	snprintf(query, sizeof(query), "SELECT unnest(bench_marks(%d))", 2 * count);
 	result = PQexec(conn, query);
@@ -151,10 +152,25 @@ read_marks(PGconn *conn, double *marks)
 		give_up("marks", conn);
 	for (int i = 0; i < 2 * count; i++)
 	{
-		marks[i] = atof(PQgetvalue(result, i, 0)) / 1e6;
-		all = all && marks[i] != 0;
+		double		mark = atof(PQgetvalue(result, i, 0)) / 1e6;
+
+		if (mark != 0)
+			marks[i] = mark;
 	}
 	PQclear(result);
+}
+
+/* Returns whether all marks are there. */
+static int
+read_all_marks(PGconn *conn, PGconn *there, double *marks)
+{
+	int			all = 1;
+
+	read_marks(conn, marks);
+	if (there)
+		read_marks(there, marks);
+	for (int i = 0; i < 2 * count; i++)
+		all = all && marks[i] != 0;
 	return all;
 }
 
@@ -169,7 +185,8 @@ compare(const void *a, const void *b)
 int
 main(int argc, char **argv)
 {
-	PGconn	   *conn = connect_to_server();
+	PGconn	   *conn = connect_to_server("");
+	PGconn	   *there = getenv("HANDLED_AT") ? connect_to_server(getenv("HANDLED_AT")) : NULL;
 	double	   *marks,
 			   *latency;
 	double		deadline;
@@ -188,11 +205,13 @@ main(int argc, char **argv)
 	marks = calloc(2 * count, sizeof(double));
 
 	expect(conn, PQexec(conn, "SELECT bench_forget_marks()"), PGRES_TUPLES_OK);
+	if (there)
+		expect(there, PQexec(there, "SELECT bench_forget_marks()"), PGRES_TUPLES_OK);
 	expect(conn, PQprepare(conn, "send", argv[4], 0, NULL), PGRES_COMMAND_OK);
 	expect(conn, PQprepare(conn, "mark", "SELECT bench_mark($1)", 0, NULL), PGRES_COMMAND_OK);
 	if (argc > 5)
 	{
-		PGconn	   *consumer = connect_to_server();
+		PGconn	   *consumer = connect_to_server("");
 		pthread_t	thread;
 
 		expect(consumer, PQprepare(consumer, "handle", argv[5], 0, NULL), PGRES_COMMAND_OK);
@@ -200,7 +219,7 @@ main(int argc, char **argv)
 		pthread_create(&thread, NULL, consume, consumer);
 	}
 	send_messages(conn);
-	for (deadline = now() + PATIENCE; !read_marks(conn, marks); usleep(50000))
+	for (deadline = now() + PATIENCE; !read_all_marks(conn, there, marks); usleep(50000))
 	{
 		if (now() > deadline)
 			give_up("not all messages were handled", NULL);
