@@ -2,7 +2,7 @@
 #
 # To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
 # To try it:    make demo, make demo-cluster, make orders, make board, make demo-stop   (install what is missing; touch no server of the system)
-# To change it: make check, make torture, make bench            (likewise)
+# To change it: make check, make torture, make fuzz, make bench (likewise)
 #               make floors, make checkver, make WERROR=1
 
 PG_CONFIG ?= pg_config

@@ -94,9 +94,29 @@ where_local() { "$@"; }
 where_remote() { at "$there" pair "$@"; }
 where_rabbitmq() { at "$there" pair "$@"; }
 
-# one_run SIDE: messages handled a second; and into $BENCH_WORK/SIDE.more: produced a second, what waits at the end.
+# cpu_used: processor time, in ticks, of all processes of both servers, the broker, and what this script has started.
+cpu_used() {
+	local data roots=$$
+	for data in bench bench_two; do
+		roots="$roots,$(head -n 1 "$bench/../tmp/$data/data/postmaster.pid")"
+	done
+	cat /proc/[0-9]*/stat 2>/dev/null | sed 's/^\([0-9]*\) (.*) /\1 /' | awk -v roots="$roots" '
+		{parent[$1] = $3; ticks[$1] = $13 + $14 + $15 + $16}
+		END {
+			n = split(roots, r, ",")
+			for (i = 1; i <= n; i++) wanted[r[i]] = 1
+			for (p in parent) {
+				for (a = p; a in parent && !(a in wanted); a = parent[a]) ;
+				if (a in wanted) sum += ticks[p]
+			}
+			print sum
+		}'
+}
+
+# one_run SIDE: messages handled a second; and into $BENCH_WORK/SIDE.more: produced a second, what waits at the end, and
+# microseconds of processor time a message, of all that takes part.
 one_run() {
-	local side=$1 start produced handled seconds
+	local side=$1 start produced handled seconds cpu
 	case $side in
 		local) fresh actorstore ;;
 		remote) fresh_pair count_plpgsql ;;
@@ -108,6 +128,7 @@ one_run() {
 			sleep 1
 			;;
 	esac
+	cpu=$(cpu_used)
 	start=${EPOCHREALTIME/./}
 	case $side in
 		local) produce ;;
@@ -115,6 +136,7 @@ one_run() {
 		rabbitmq) produce_rabbit ;;
 	esac >"$BENCH_WORK/produced"
 	handled=$("where_$side" counters "$(kind "$side")")
+	cpu=$(($(cpu_used) - cpu))
 	seconds=$(awk -v us=$((${EPOCHREALTIME/./} - start)) 'BEGIN {print us / 1e6}')
 	read -r produced <"$BENCH_WORK/produced"
 	if [ "$side" = rabbitmq ]; then
@@ -126,7 +148,7 @@ one_run() {
 		await "$side"
 		"where_$side" check_counts actorstore "$produced" >&2
 	fi
-	echo "$(awk -v p="$produced" -v s="$seconds" 'BEGIN {print p / s}') $((produced - handled))" >>"$BENCH_WORK/$side.more"
+	echo "$(awk -v p="$produced" -v s="$seconds" 'BEGIN {print p / s}') $((produced - handled)) $(awk -v t="$cpu" -v h="$handled" -v hz="$(getconf CLK_TCK)" 'BEGIN {print t / hz * 1e6 / h}')" >>"$BENCH_WORK/$side.more"
 	awk -v h="$handled" -v s="$seconds" 'BEGIN {print h / s}'
 }
 
@@ -162,10 +184,11 @@ table 'producers' 'handled/s at the other node'
 row "$PRODUCERS" remote local 'the same, local' 0.6
 if have rabbitmq; then row "$PRODUCERS" remote rabbitmq RabbitMQ 3; fi
 write ''
-write '| side | produced/s | handled/s | left at the end |'
-write '|---|---|---|---|'
+write '| side | produced/s | handled/s | left at the end | processor time a message, µs, of all that takes part |'
+write '|---|---|---|---|---|'
 for side in $sides; do
-	write "| $side | $(thousands "$(part "$side" 1)") | $(thousands "$(median <"$BENCH_WORK/$side.tps")") | $(thousands "$(part "$side" 2)") |"
+	write "| $side | $(thousands "$(part "$side" 1)") | $(thousands "$(median <"$BENCH_WORK/$side.tps")") | $(thousands "$(part "$side" 2)") |" \
+		"$(printf %.1f "$(part "$side" 3)") |"
 done
 
 # ---- how soon -------------------------------------------------------------------------------------------------------

@@ -39,9 +39,6 @@
 
 PG_FUNCTION_INFO_V1(actorstore_local_heartbeat);
 
-/* how much more time others get at most */
-#define MAX_STRETCH		8
-
 int			actorstore_heartbeat_interval = 1000;
 int			actorstore_heartbeat_pause = 3000;
 double		actorstore_phi_threshold = 8.0;
@@ -243,14 +240,9 @@ allow_for_lateness(int64 late)
 {
 	int64		interval = (int64) actorstore_heartbeat_interval * 1000;
 
-	if (late > interval / 2)
-	{
-		for (int i = 0; i < nprobes; i++)
-			probes[i].phi.last = Min(probes[i].phi.last + late, as_health_now());
-		stretch = Min(stretch + 1, MAX_STRETCH);
-	}
-	else
-		stretch = Max(stretch - 1, 1);
+	for (int i = 0; i < nprobes; i++)
+		as_phi_excuse(&probes[i].phi, late, interval, as_health_now());
+	stretch = as_phi_stretch(stretch, late, interval);
 }
 
 static bool

@@ -64,3 +64,16 @@ as_phi_value(const AsPhi *phi, int64 now, int64 pause, double stretch)
 
 	return later > 0 ? Min(-log10(later), MAX_PHI) : MAX_PHI;
 }
+
+void
+as_phi_excuse(AsPhi *phi, int64 late, int64 interval, int64 now)
+{
+	if (late > interval / 2)
+		phi->last = Min(phi->last + late, now);
+}
+
+int
+as_phi_stretch(int stretch, int64 late, int64 interval)
+{
+	return late > interval / 2 ? Min(stretch + 1, AS_PHI_MAX_STRETCH) : Max(stretch - 1, 1);
+}

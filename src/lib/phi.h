@@ -25,6 +25,9 @@
 /* an interval that is longer counts as this long */
 #define AS_PHI_MAX_INTERVAL (60 * 1000 * 1000)
 
+/* nobody is given more time than so many times what is usual */
+#define AS_PHI_MAX_STRETCH	8
+
 /* answers are never taken to come more regularly than this */
 #define AS_PHI_MIN_SIGMA	(100 * 1000)
 
@@ -53,5 +56,14 @@ extern void as_phi_beat(AsPhi *phi, int64 now, bool learn);
  */
 extern double as_phi_value(const AsPhi *phi, int64 now, int64 pause,
 						   double stretch);
+
+/*
+ * Who asks was to do so earlier, and did not run: nobody has been silent in that
+ * time.  Less than half an interval is not worth a word.
+ */
+extern void as_phi_excuse(AsPhi *phi, int64 late, int64 interval, int64 now);
+
+/* The stretch from now on, if he is late by so much this time. */
+extern int	as_phi_stretch(int stretch, int64 late, int64 interval);
 
 #endif							/* AS_PHI_H */

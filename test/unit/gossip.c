@@ -7,7 +7,8 @@
  *
  * Each node has a detector for each of its targets, and opinions; once a
  * second it probes its targets, and both tell each other what they lack, as
- * src/cluster/health.c does it.  Probes are lost, late, or cut.
+ * src/cluster/health.c does it.  Probes are lost, late, or cut; processes
+ * of nodes that are starved run when they should not, late.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -15,6 +16,9 @@
  */
 #include "lib/gossip.h"
 #include "lib/phi.h"
+
+#include <math.h>
+#include <time.h>
 
 #include "tap.h"
 
@@ -35,6 +39,10 @@ typedef struct Node
 	int16		targets[AS_GOSSIP_SUSPECTS];
 	int			ntargets;
 	AsPhi		phi[AS_GOSSIP_SUSPECTS];
+	int64		answers[AS_GOSSIP_SUSPECTS];	/* when one comes that is on its way; 0: none is */
+	bool		starved;
+	int64		late;			/* it runs so much later than it is to */
+	int			stretch;
 	int64		down_since[MAX_NODES + 1];	/* as this one judges; 0: is not */
 } Node;
 
@@ -46,6 +54,8 @@ static int64 bytes;
 static int64 changes;			/* of judgements */
 static bool (*cut) (int from, int to);
 static int64 (*delay) (void);
+
+static int64 (*hunger) (void);	/* by how much who is starved is late */
 
 static int64
 no_delay(void)
@@ -78,8 +88,9 @@ probe(Node *from, int target)
 {
 	int			number = from->targets[target];
 	Node	   *to = &nodes[number];
-	AsPhi	   *phi = &from->phi[target];
 
+	if (from->answers[target] != 0)
+		return;
 	beats++;
 	bytes += QUESTION;
 	if (to->dead || cut((int) (from - nodes), number))
@@ -96,7 +107,33 @@ probe(Node *from, int target)
 		pfree(ours);
 		pfree(theirs);
 	}
-	as_phi_beat(phi, now + delay(), as_phi_value(phi, now, PAUSE, 1) < THRESHOLD);
+	from->answers[target] = now + delay() + (to->starved ? hunger() : 0);
+}
+
+/* What has come since it last ran, and at what time: it hears of that when it runs. */
+static void
+hear(Node *node)
+{
+	for (int i = 0; i < node->ntargets; i++)
+	{
+		AsPhi	   *phi = &node->phi[i];
+
+		if (node->answers[i] == 0 || node->answers[i] > now)
+			continue;
+		as_phi_beat(phi, node->starved ? now : node->answers[i], as_phi_value(phi, now, PAUSE, node->stretch) < THRESHOLD);
+		node->answers[i] = 0;
+	}
+}
+
+/* Once a second, or later. */
+static void
+wake(Node *node)
+{
+	int64		late = now - node->next_beat;
+
+	for (int i = 0; i < node->ntargets; i++)
+		as_phi_excuse(&node->phi[i], late, SECOND, now);
+	node->stretch = as_phi_stretch(node->stretch, late, SECOND);
 }
 
 static void
@@ -108,7 +145,7 @@ judge(Node *node)
 
 	for (int i = 0; i < node->ntargets; i++)
 	{
-		if (as_phi_value(&node->phi[i], now, PAUSE, 1) >= THRESHOLD)
+		if (as_phi_value(&node->phi[i], now, PAUSE, node->stretch) >= THRESHOLD)
 			suspects[nsuspects++] = node->targets[i];
 	}
 	as_gossip_suspect(&node->gossip, self, 1, suspects, nsuspects);
@@ -143,6 +180,7 @@ start(int n)
 		for (int j = 0; j < node->ntargets; j++)
 			as_phi_begin(&node->phi[j], SECOND, now);
 		node->next_beat = now + (int64) (tap_random() % SECOND);
+		node->stretch = 1;
 	}
 }
 
@@ -157,12 +195,19 @@ run(int64 duration)
 		{
 			Node	   *node = &nodes[i];
 
-			if (node->dead || node->next_beat > now)
+			if (node->dead)
 				continue;
+			if (!node->starved)
+				hear(node);
+			if (node->next_beat + node->late > now)
+				continue;
+			wake(node);
+			hear(node);
 			for (int j = 0; j < node->ntargets; j++)
 				probe(node, j);
 			judge(node);
-			node->next_beat += SECOND;
+			node->next_beat = now + SECOND;
+			node->late = node->starved ? hunger() : 0;
 		}
 	}
 }
@@ -290,6 +335,8 @@ test_cluster(int n)
 	int64		died;
 	int			up = 0;
 	int			wrong = 0;
+	static double bytes_of_ten;
+	clock_t		began;
 
 	start(n);
 	run(60 * SECOND);
@@ -299,9 +346,14 @@ test_cluster(int n)
 			up += as_gossip_health(&nodes[i].gossip, (int16) j) == AS_HEALTH_UP;
 	}
 	ok(up == n * n, "%d nodes: all hold all to be up", n);
+	began = clock();
 	run(60 * SECOND);
 	ok(changes == 0, "%d nodes: and nothing changes", n);
 	printf("# %d nodes: %.1f probes and %.0f bytes a second and node\n", n, (double) beats / n / 60, (double) bytes / n / 60);
+	printf("# %d nodes: the detector and the opinions take %.4f %% of a core for each\n", n, 100.0 * (double) (clock() - began) / CLOCKS_PER_SEC / n / 60);
+	ok(n <= 10 || bytes / n * log(10) <= bytes_of_ten * log(n) * 1.01, "%d nodes: no more than n log n of what ten send", n);
+	if (n == 10)
+		bytes_of_ten = (double) bytes / n;
 	ok(bytes / n / 60 < 10000, "%d nodes: below 10 kB a second for each", n);
 	delay = slow;
 	run(600 * SECOND);
@@ -342,6 +394,48 @@ test_cluster(int n)
 	ok(up == n, "%d nodes: together again, nobody holds anybody to be down", n);
 }
 
+/* ---- Who has no processor ---- */
+
+/* By half a second on the average, and seldom by seven. */
+static int64
+starving(void)
+{
+	double		u = (double) (tap_random() % 1000000 + 1) / 1000001;
+
+	return (int64) (-log(u) * SECOND / 2);
+}
+
+/* It is ten seconds late, one time in thirty. */
+static int64
+standing(void)
+{
+	return tap_random() % 30 == 0 ? 10 * SECOND : no_delay();
+}
+
+static void
+test_starved(int n, int nstarved, int64 (*how) (void), const char *what, bool at_all)
+{
+	int			healthy = 0;
+	int			starved = 0;
+	int64		last;
+
+	start(n);
+	run(60 * SECOND);
+	hunger = how;
+	for (int i = 1; i <= nstarved; i++)
+		nodes[i].starved = true;
+	for (int second = 0; second < 1800; second++)
+	{
+		run(SECOND);
+		for (int i = 1; i <= n; i++)
+			*(i <= nstarved ? &starved : &healthy) += holders(i, &last) > 0;
+	}
+	printf("# %d of %d nodes are %s for 30 minutes: of the %d others somebody held one down in %d of their seconds, of them in %d\n",
+		   nstarved, n, what, n - nstarved, healthy, starved);
+	ok(healthy == 0, "%d of %d nodes are %s: nobody else is held to be down", nstarved, n, what);
+	ok(at_all || starved == 0, "%d of %d nodes are %s: nor are they", nstarved, n, what);
+}
+
 int
 main(void)
 {
@@ -351,5 +445,10 @@ main(void)
 	test_cluster(3);
 	test_cluster(10);
 	test_cluster(100);
+	test_starved(10, 1, starving, "starved", false);
+	test_starved(10, 3, starving, "starved", false);
+	test_starved(3, 1, starving, "starved", false);
+	test_starved(10, 1, standing, "standing still now and then", true);
+	test_starved(10, 3, standing, "standing still now and then", true);
 	return done();
 }
