@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $root = "$FindBin::RealBin/../..";
-local @ENV{qw(DEMO_PREFIX DURATION CLIENTS)} = ('test_', 8, 1);
+local @ENV{qw(DEMO_PREFIX DURATION CLIENTS)} = ('test_', 7, 1);
 
 my ($said, $complaints) = run_command([ 'bash', "$root/scripts/demo-cluster" ]);
 is($complaints, '', 'no complaints');
