@@ -23,7 +23,9 @@
 #include "api/args.h"
 #include "api/chore.h"
 #include "cluster/caller.h"
+#include "cluster/peer.h"
 #include "cluster/route.h"
+#include "cluster/transit.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "runtime/groups.h"
@@ -41,6 +43,9 @@ PG_FUNCTION_INFO_V1(actorstore_local_group_owner);
 PG_FUNCTION_INFO_V1(actorstore_local_group_members);
 
 #define OWNER_SQL "SELECT is_mine, owner FROM actorstore.local_group_owner($1, $2, $3)"
+/* How long one waits at a time for slots that are handed over */
+#define HANDED_NAP_US	5000
+
 #define MEMBERS_SQL "SELECT actor_type, actor_id FROM actorstore.local_group_members($1, $2, $3)"
 
 /* The owner of the actor has nobody in the group: he must be told whose it is. */
@@ -265,6 +270,47 @@ check_may_send(text *type)
 	as_type_check(as_type_get(type), AS_PRIV_SEND);
 }
 
+/* A slot that is handed over may have members that its taker does not show yet. */
+static bool
+hands_over(void)
+{
+	for (int i = 0; i < AS_SLOTS; i++)
+	{
+		if (as_node_transit(i) == AS_TRANSIT_HANDED)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Members here, such that all nodes' together are all there are.  Who moves
+ * leaves the giver and comes to the taker in one transaction, and no later epoch is in
+ * force while the giver has the slot as handed over.  So who is not here any
+ * more, and was not at the taker when it looked by the same epoch, is found out by what
+ * is looked at here afterwards; who is seen on both is one.  Less than 0: another
+ * epoch is in force by now.
+ */
+static int
+look_here(text *group, int64 epoch, AsGroupMember **members)
+{
+	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
+
+	for (;;)
+	{
+		int			n = as_group_members(group, members);
+
+		AcceptInvalidationMessages();
+		if (as_node_epoch() != epoch)
+			return -1;
+		if (!hands_over())
+			return n;
+		if (GetCurrentTimestamp() >= deadline)
+			return -1;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(HANDED_NAP_US);
+	}
+}
+
 /* All other nodes look at once. */
 static int
 launch_looks(text *group, const AsNode *const *nodes, int n, AsPeer **peers, int *numbers)
@@ -332,15 +378,18 @@ find_others(text *group, AsGroupMember **members, int n, const AsNode **refuser)
 static int
 find_members(text *group, AsGroupMember **members)
 {
-	int			here = as_group_members(group, members);
-	const AsNode *refuser;
-	int			all;
+	for (int tries = 0;; tries++)
+	{
+		int64		epoch = as_node_epoch();	/* before anybody looks */
+		const AsNode *refuser = NULL;
+		int			n = look_here(group, epoch, members);
 
-	if (!as_route_is_needed())
-		return here;
-	for (int tries = 0; (all = find_others(group, members, here, &refuser)) < 0; tries++)
+		if (n >= 0 && as_route_is_needed())
+			n = find_others(group, members, n, &refuser);
+		if (n >= 0 && as_node_epoch() == epoch)
+			return n;
 		as_chore_learn(tries, refuser);
-	return all;
+	}
 }
 
 Datum
@@ -375,16 +424,14 @@ actorstore_local_group_members(PG_FUNCTION_ARGS)
 	as_reject_null(fcinfo, 1, "epoch");
 	InitMaterializedSRF(fcinfo, 0);
 	as_caller_become(fcinfo, &caller);
-	if (!as_route_knows(PG_GETARG_INT64(1)))
+	n = as_route_knows(PG_GETARG_INT64(1)) ? look_here(group, PG_GETARG_INT64(1), &members) : -1;
+	if (n < 0)
 	{
 		Datum		values[2] = {0};
 		bool		nulls[2] = {true, true};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		as_caller_return(&caller);
-		return (Datum) 0;
 	}
-	n = as_group_members(group, &members);
 	for (int i = 0; i < n; i++)
 	{
 		Datum		values[2] = {PointerGetDatum(members[i].type), PointerGetDatum(members[i].id)};

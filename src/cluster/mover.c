@@ -71,7 +71,6 @@ typedef enum Progress
 static Progress last = GOES_ON;
 
 static int	nfailures = 0;
-static bool cannot_move = false;	/* what was announced: it holds what cannot */
 static TimestampTz rest_until = 0;	/* that many actors have moved */
 
 static bool
@@ -237,7 +236,7 @@ static void
 retreat(void)
 {
 	AsTransit  *transit = palloc(sizeof(AsTransit));
-	bool		give_up = ++nfailures > MAX_FAILURES || cannot_move;
+	bool		give_up = ++nfailures > MAX_FAILURES;
 
 	begin();
 	as_transit_read(AS_TRANSIT_FROZEN, transit);
@@ -250,7 +249,6 @@ retreat(void)
 	as_plan_take_back();
 	end();
 	nfailures = 0;
-	cannot_move = false;
 }
 
 /* A step that fails is logged, and may be tried again. */
@@ -266,7 +264,6 @@ try_to(void (*act) (void))
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		cannot_move = geterrcode() == ERRCODE_OBJECT_IN_USE;
 		EmitErrorReport();
 		AbortCurrentTransaction();
 		FlushErrorState();

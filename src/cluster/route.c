@@ -11,6 +11,7 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "cluster/fault.h"
 #include "cluster/global.h"
 #include "cluster/life.h"
 #include "cluster/map.h"
@@ -216,6 +217,7 @@ stands_alone(const AsNode *node, bool is_read)
 AsPeer *
 as_route_begin(const AsNode *node, bool is_read)
 {
+	AS_FAULT("route");
 	return begin(node, stands_alone(node, is_read));
 }
 

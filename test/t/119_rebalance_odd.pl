@@ -1,5 +1,6 @@
 # Slots move that hold what is out of the ordinary: the pause of a whole type, a
-# type that is declared in the middle, actors whose values are large.
+# type that is declared in the middle, actors whose values are large, members of
+# a group while somebody broadcasts.
 
 use strict;
 use warnings;
@@ -9,6 +10,7 @@ use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my @nodes = new_cluster('one', 'two', { faults => 1, settings => join "\n",
 	'actorstore.resolver_interval = 100ms', 'actorstore.rebalance_batch = 64', 'max_worker_processes = 16' });
@@ -54,6 +56,30 @@ my $large = q{SELECT md5(string_agg(actor_id || md5(value::text), ',' ORDER BY a
 ok(comes_true($two, 'd', q{(SELECT count(*) = 150 FROM actorstore.message WHERE actor_type = 'large')}), 'large messages reach the other node');
 ok(comes_true($one, 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox)}), 'none is left here');
 my $before = $one->safe_psql('d', $large);
+
+# A broadcast reaches each member once, whoever moves between the looks at two nodes, and where to.
+$one->safe_psql('d', q{SELECT actorstore.create_type('player'); SELECT count(actorstore.put('player', i::text, '1')), count(actorstore.join_group('all', 'player', i::text)) FROM generate_series(1, 500) AS i; SELECT actorstore.pause('player')});
+foreach my $where ([ $one, 100 ], [ $one, 10000 ], [ $two, 100 ], [ $two, 10000 ])
+{
+	my ($looks, $weight) = @$where;
+	my ($here) = rows($looks, 'd', q{SELECT count(*) FROM actorstore.group_member});
+	my $client = ActorstoreTest::Session->new($looks, 'd');
+
+	$client->query(q{SET actorstore.fault = 'route:wait'});
+	unlink map { $looks->data_dir . "/fault.route.$_" } qw(reached go);
+	$client->start(q{SELECT actorstore.broadcast('all', 'm')});
+	reached($looks, 'route');
+	rebalance_to($weight);
+	ok(all_moved(), 'members move after ' . $looks->name . ' has looked');
+	isnt($looks->safe_psql('d', q{SELECT count(*) FROM actorstore.group_member}), $here, 'not all are where they were');
+
+	# it asks again if nodes know another epoch by then
+	until ($client->done) { release($looks, 'route'); usleep(10_000); }
+	is($client->finish, '500', 'all get the message');
+	$client->quit;
+}
+ok(comes_true($_, 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox)}), 'it has left') foreach @nodes;
+is(eval join('+', map { $_->safe_psql('d', q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'player'}) } @nodes), '2000', 'each of them four times');
 
 # A type is declared while its actors are about to go.
 $one->safe_psql('d', q{SELECT count(actorstore.put('late', i::text, '1')) FROM generate_series(1, 5000) AS i});
