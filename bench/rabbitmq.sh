@@ -3,7 +3,7 @@
 # whose files stand there, too. bench/remote.sh sources this file, after queue_lib.sh.
 
 rabbit=$queue_work/rabbit
-rabbit_packages='rabbitmq-server erlang-asn1 erlang-crypto erlang-public-key erlang-mnesia erlang-runtime-tools erlang-ssl
+rabbit_packages='rabbitmq-server erlang-base erlang-asn1 erlang-crypto erlang-public-key erlang-mnesia erlang-runtime-tools erlang-ssl
 	erlang-eldap erlang-ftp erlang-tftp erlang-inets erlang-snmp erlang-os-mon erlang-parsetools erlang-syntax-tools erlang-tools erlang-xmerl'
 rabbit_pid=''
 
@@ -12,16 +12,13 @@ free_port() {
 	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# fetch_rabbit: it runs on the system's Erlang (erlang-base), whose other libraries come with it.
+# fetch_rabbit: erlang-base is what runs it; of an installed one the same version is needed, so its own is taken only where none is.
 fetch_rabbit() {
 	local package
-	if ! command -v erl >/dev/null || ! command -v python3 >/dev/null || [ ! -f "$node_modules/amqplib/package.json" ]; then
-		missing="$missing rabbitmq"
-		return
-	fi
 	mkdir -p "$rabbit/root" "$rabbit/home"
 	if [ ! -e "$rabbit/unpacked" ]; then
 		for package in $rabbit_packages; do
+			if [ "$package" = erlang-base ] && command -v erl >/dev/null; then continue; fi
 			(cd "$rabbit" && apt-get -q download "$package" && dpkg-deb -x "$package"_*.deb root) >>"$rabbit/apt.log" 2>&1 || {
 				missing="$missing rabbitmq"
 				return
@@ -30,6 +27,10 @@ fetch_rabbit() {
 		touch "$rabbit/unpacked"
 	fi
 	rabbit_sbin=$(echo "$rabbit"/root/usr/lib/rabbitmq/lib/*/sbin)
+	if ! command -v erl >/dev/null || [ ! -f "$node_modules/amqplib/package.json" ]; then
+		missing="$missing rabbitmq"
+		return
+	fi
 	versions="$versions, RabbitMQ $(basename "$rabbit"/rabbitmq-server_*.deb | cut -d_ -f2) (Erlang/OTP $(erl -noshell -eval 'io:put_chars(erlang:system_info(otp_release)), halt().')), amqplib $(sed -n 's/^ *"version": "\(.*\)".*/\1/p' "$node_modules/amqplib/package.json" | head -n 1)"
 }
 

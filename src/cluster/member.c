@@ -431,18 +431,24 @@ propose_reweight(void *arg)
 {
 	Change	   *change = arg;
 	const AsNode *node = as_node_need(change->name);
+	int16		now[AS_SLOTS];
 	int16		next[AS_SLOTS];
 	text	   *args[3];
+	text	   *proposal;
 
-	if (node->weight == change->weight)
-		return NULL;
 	args[0] = as_ballot_in_force();
 	args[1] = as_int_text(node->number);
 	args[2] = as_int_text(change->weight);
-	return complete(one_text("SELECT ($1::jsonb || jsonb_build_object('members',"
-							 " (SELECT jsonb_agg(CASE WHEN (m -> 'node_number')::int = $2::int THEN m || jsonb_build_object('weight', $3::int) ELSE m END)"
-							 " FROM jsonb_array_elements($1::jsonb -> 'members') AS m)))::text",
-							 3, args), next);
+	proposal = complete(one_text("SELECT ($1::jsonb || jsonb_build_object('members',"
+								 " (SELECT jsonb_agg(CASE WHEN (m -> 'node_number')::int = $2::int THEN m || jsonb_build_object('weight', $3::int) ELSE m END)"
+								 " FROM jsonb_array_elements($1::jsonb -> 'members') AS m)))::text",
+								 3, args), next);
+
+	/* slots may have become empty since it got this weight */
+	as_node_owners(now);
+	if (node->weight == change->weight && memcmp(now, next, sizeof(now)) == 0)
+		return NULL;
+	return proposal;
 }
 
 void

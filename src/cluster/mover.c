@@ -71,6 +71,7 @@ typedef enum Progress
 static Progress last = GOES_ON;
 
 static int	nfailures = 0;
+static bool cannot_move = false;	/* what was announced: it holds what cannot */
 static TimestampTz rest_until = 0;	/* that many actors have moved */
 
 static bool
@@ -236,7 +237,7 @@ static void
 retreat(void)
 {
 	AsTransit  *transit = palloc(sizeof(AsTransit));
-	bool		give_up = ++nfailures > MAX_FAILURES;
+	bool		give_up = ++nfailures > MAX_FAILURES || cannot_move;
 
 	begin();
 	as_transit_read(AS_TRANSIT_FROZEN, transit);
@@ -249,6 +250,7 @@ retreat(void)
 	as_plan_take_back();
 	end();
 	nfailures = 0;
+	cannot_move = false;
 }
 
 /* A step that fails is logged, and may be tried again. */
@@ -264,6 +266,7 @@ try_to(void (*act) (void))
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
+		cannot_move = geterrcode() == ERRCODE_OBJECT_IN_USE;
 		EmitErrorReport();
 		AbortCurrentTransaction();
 		FlushErrorState();

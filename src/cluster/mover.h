@@ -10,7 +10,8 @@
  * has died; the resolver starts it.
  *
  * A step that fails is tried again, less and less often.  What was announced
- * and does not get on is taken back, for a while.
+ * and does not get on is taken back, for a while; at once if a slot of it cannot
+ * move by now (handover.h): the next batch goes without that one.
  *
  * Copyright (c) 2026, the actorstore developers
  *

@@ -19,7 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-int			actorstore_rebalance_batch = 32;
+int			actorstore_rebalance_batch = 64;
 
 int
 as_plan_target(const int16 *now, int16 *target)
@@ -211,6 +211,6 @@ as_plan_init(void)
 							"How many slots move to another node at a time.",
 							NULL,
 							&actorstore_rebalance_batch,
-							32, 1, 1024,
+							64, 1, 1024,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
