@@ -168,6 +168,8 @@ OBJS = \
 	src/cluster/parallel_mark.o \
 	src/cluster/epoch.o \
 	src/cluster/arrival.o \
+	src/cluster/farewell.o \
+	src/cluster/fence.o \
 	src/cluster/ballot.o \
 	src/cluster/give.o \
 	src/cluster/settle.o \
@@ -205,6 +207,8 @@ OBJS = \
 	src/cluster/plan.o \
 	src/cluster/mover.o \
 	src/cluster/leave.o \
+	src/cluster/force.o \
+	src/cluster/verdict.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
 	src/cluster/forwarder_start.o \

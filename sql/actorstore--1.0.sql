@@ -1069,7 +1069,8 @@ CREATE TABLE actorstore.epoch (
 	owners smallint[] NOT NULL CHECK (cardinality(owners) = 4096),
 	moving jsonb NOT NULL DEFAULT '{}',
 	rebalancing boolean NOT NULL DEFAULT false,
-	decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+	decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	lost jsonb NOT NULL DEFAULT '{}'		-- nodes that will never return, by uuid: src/cluster/force.h
 );
 COMMENT ON TABLE actorstore.epoch IS 'maps of slots: which node owns each of the 4,096; the highest number is in force';
 
@@ -1157,11 +1158,11 @@ AS 'MODULE_PATHNAME', 'actorstore_add_node' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.add_node(text, text, int)
 	IS 'take a database in as a node; it gets its share of the slots that are empty; takes effect at once';
 
-CREATE FUNCTION actorstore.remove_node(node_name text)
+CREATE FUNCTION actorstore.remove_node(node_name text, force boolean DEFAULT false, slots_lost boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_remove_node' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION actorstore.remove_node(text)
-	IS 'let a node go; what it holds moves to the others first';
+COMMENT ON FUNCTION actorstore.remove_node(text, boolean, boolean)
+	IS 'let a node go; what it holds moves to the others first; with force, one that will never return, and what it held is lost';
 
 CREATE FUNCTION actorstore.set_node_weight(node_name text, weight int)
 RETURNS void
@@ -1208,6 +1209,11 @@ CREATE FUNCTION actorstore.local_epoch()
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'actorstore_local_epoch' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_epoch() IS 'for other nodes: the number of the epoch in force here';
+
+CREATE FUNCTION actorstore.local_answers(node_number smallint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_answers' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.local_answers(smallint) IS 'for other nodes: does that node answer this one?';
 
 CREATE FUNCTION actorstore.local_occupied()
 RETURNS SETOF int
@@ -1286,10 +1292,10 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'actorstore_local_has_sent' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is nothing on its way to that node, or from it, and no transaction over it in doubt?';
 
-REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
+REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.local_answers(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
 	actorstore.local_take(text, text[]), actorstore.local_take_actors(bytea), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text),
+REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text, boolean, boolean),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
 	actorstore.local_close(bigint, bigint, jsonb), actorstore.local_consent(bigint, bigint),
 	actorstore.local_withdraw(bigint, bigint), actorstore.local_settle(), actorstore.local_leave(), actorstore.local_accept(bigint, bigint, jsonb),
@@ -1460,13 +1466,21 @@ AS 'MODULE_PATHNAME', 'actorstore_resolve_in_doubt' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.resolve_in_doubt()
 	IS 'let the resolver look at all nodes now and wait for it; returns how many prepared transactions it has ended meanwhile';
 
+CREATE FUNCTION actorstore.resolve_in_doubt(gid text, commit boolean)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'actorstore_decide_in_doubt' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.resolve_in_doubt(text, boolean)
+	IS 'end a transaction whose coordinator will never return, on all nodes that have a part of it prepared; how many these were';
+
 CREATE VIEW actorstore.in_doubt AS
 SELECT 'coordinator' AS role, d.full_xid, n.node_name, u.gid,
 	CASE WHEN u.node = ANY (d.lost) THEN 'lost' ELSE 'committed' END AS state, d.decided_at AS since
 FROM actorstore.decision AS d CROSS JOIN unnest(d.nodes, d.gids) AS u (node, gid)
 	LEFT JOIN actorstore.node AS n ON n.node_number = u.node
 UNION ALL
-SELECT 'participant', split_part(p.gid, '_', 5)::xid8, n.node_name, p.gid, 'prepared', p.prepared
+SELECT 'participant', split_part(p.gid, '_', 5)::xid8,
+	coalesce(n.node_name, (SELECT e.lost -> split_part(p.gid, '_', 2) ->> 'node_name' FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1)),
+	p.gid, 'prepared', p.prepared
 FROM pg_catalog.pg_prepared_xacts AS p LEFT JOIN actorstore.node AS n ON n.node_uuid::text = split_part(p.gid, '_', 2)
 WHERE p.database = current_database() AND p.gid ~ '^actorstore_[-0-9a-f]{36}_[0-9]+_[0-9]+_[0-9]+_[0-9]+$';
 COMMENT ON VIEW actorstore.in_doubt
@@ -1537,7 +1551,7 @@ REVOKE ALL ON FUNCTION actorstore.local_identity(), actorstore.local_prepared(uu
 	actorstore.local_get_many(text, bigint, text, text[], text), actorstore.local_scan(text, text, boolean, text, text, bigint),
 	actorstore.local_write_many(text, bigint, "char", text, bytea),
 	actorstore.node_check(text), actorstore.peers_now(), actorstore.health_now(), actorstore.execute_on_nodes(text, text[], text[]),
-	actorstore.resolve_in_doubt(), actorstore.global_transactions_now() FROM PUBLIC;
+	actorstore.resolve_in_doubt(), actorstore.resolve_in_doubt(text, boolean), actorstore.global_transactions_now() FROM PUBLIC;
 
 --
 -- What one node does for a caller of another one (caller: his role, NULL for a superuser)
@@ -1810,6 +1824,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		WHERE r.state IN ('streaming', 'catchup')
 			AND NOT EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
 		HAVING count(*) > 0 AND (SELECT count(*) FROM actorstore.node) > 1
+		UNION ALL
+		SELECT 27, 'in doubt for ever', false,
+			format('%s parts of transactions are prepared here for nodes that were declared lost', count(*)),
+			'See actorstore.in_doubt, find out what each was about, and call resolve_in_doubt(gid, true) to commit it, or false to roll it back, on all nodes.'
+		FROM pg_prepared_xacts AS p, (SELECT lost FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e
+		WHERE p.database = current_database() AND starts_with(p.gid, 'actorstore_') AND e.lost ? split_part(p.gid, '_', 2)
+		HAVING count(*) > 0
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

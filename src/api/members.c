@@ -14,6 +14,7 @@
 #include "api/args.h"
 #include "cluster/arrival.h"
 #include "cluster/ballot.h"
+#include "cluster/force.h"
 #include "cluster/give.h"
 #include "cluster/global.h"
 #include "cluster/leave.h"
@@ -21,6 +22,7 @@
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/round.h"
+#include "cluster/verdict.h"
 #include "funcapi.h"
 #include "lib/key_hash.h"
 #include "lib/slot_map.h"
@@ -33,6 +35,8 @@
 PG_FUNCTION_INFO_V1(actorstore_add_node);
 PG_FUNCTION_INFO_V1(actorstore_remove_node);
 PG_FUNCTION_INFO_V1(actorstore_set_node_weight);
+PG_FUNCTION_INFO_V1(actorstore_decide_in_doubt);
+PG_FUNCTION_INFO_V1(actorstore_local_answers);
 PG_FUNCTION_INFO_V1(actorstore_local_promise);
 PG_FUNCTION_INFO_V1(actorstore_local_close);
 PG_FUNCTION_INFO_V1(actorstore_local_consent);
@@ -78,8 +82,21 @@ actorstore_add_node(PG_FUNCTION_ARGS)
 Datum
 actorstore_remove_node(PG_FUNCTION_ARGS)
 {
+	char	   *name = arg_text(fcinfo, 0, "node_name");
+	bool		force;
+
+	as_reject_null(fcinfo, 1, "force");
+	as_reject_null(fcinfo, 2, "slots_lost");
+	force = PG_GETARG_BOOL(1);
+	if (!force && PG_GETARG_BOOL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("slots are lost only where a node is removed with force")));
 	as_begin_change("actorstore.remove_node()");
-	as_leave(arg_text(fcinfo, 0, "node_name"));
+	if (force)
+		as_force_remove(name, PG_GETARG_BOOL(2));
+	else
+		as_leave(name);
 	PG_RETURN_VOID();
 }
 
@@ -89,6 +106,16 @@ actorstore_set_node_weight(PG_FUNCTION_ARGS)
 	as_begin_change("actorstore.set_node_weight()");
 	as_member_reweight(arg_text(fcinfo, 0, "node_name"), arg_weight(fcinfo, 1));
 	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_decide_in_doubt(PG_FUNCTION_ARGS)
+{
+	char	   *gid = arg_text(fcinfo, 0, "gid");
+
+	as_reject_null(fcinfo, 1, "commit");
+	as_begin_change("actorstore.resolve_in_doubt()");
+	PG_RETURN_INT64(as_verdict(gid, PG_GETARG_BOOL(1)));
 }
 
 /* ---- For other nodes: STRICT ---- */
@@ -173,6 +200,14 @@ actorstore_local_in_force(PG_FUNCTION_ARGS)
 	if (proposal == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(proposal))));
+}
+
+Datum
+actorstore_local_answers(PG_FUNCTION_ARGS)
+{
+	const AsNode *node = as_node_by_number(PG_GETARG_INT16(0));
+
+	PG_RETURN_BOOL(node != NULL && as_force_answers(node));
 }
 
 Datum

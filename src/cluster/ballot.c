@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "cluster/arrival.h"
 #include "cluster/decision.h"
+#include "cluster/farewell.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/transit.h"
@@ -167,52 +168,51 @@ own_uuid(text *proposal)
 	return args[1];
 }
 
-/* True if one has gone. */
-static bool
-learn_members(text *proposal)
+/* Gives those that have gone. */
+static void
+learn_members(text *proposal, AsRows *gone)
 {
 	text	   *args[2] = {proposal, own_uuid(proposal)};
-	bool		gone;
 
 	/* a node that is no member any more still knows that it was one */
-	gone = as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.node AS n WHERE NOT is_self"
-				  " AND NOT EXISTS (SELECT FROM " MEMBERS_SQL " WHERE m.node_uuid = n.node_uuid)",
-				  1, args) > 0;
+	as_text_query(gone, SPI_OK_DELETE_RETURNING,
+				  "DELETE FROM actorstore.node AS n WHERE NOT is_self"
+				  " AND NOT EXISTS (SELECT FROM " MEMBERS_SQL " WHERE m.node_uuid = n.node_uuid)"
+				  " RETURNING node_number::text, node_name, node_uuid::text",
+				  1, args);
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.node AS n (node_number, node_name, conninfo, weight, node_uuid, incarnation, is_self)"
 				  " SELECT m.*, m.node_uuid = $2::uuid FROM " MEMBERS_SQL
 				  " ON CONFLICT (node_number) DO UPDATE SET node_name = excluded.node_name, conninfo = excluded.conninfo,"
 				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation)",
 				  2, args);
-	return gone;
 }
 
 bool
 as_ballot_learn(text *proposal)
 {
 	bool		arriving;
-	bool		gone;
+	AsRows		gone;
 
 	as_ballot_lock();
 	if (as_node_epoch() >= as_ballot_epoch_of(proposal))
 		return false;
 	arriving = as_node_count() == 0;
-	gone = learn_members(proposal);
+	learn_members(proposal, &gone);
 	as_text_query(NULL, SPI_OK_INSERT,
-				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners, moving, rebalancing)"
+				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners, moving, rebalancing, lost)"
 				  " SELECT ($1::jsonb -> 'epoch')::bigint, ($1::jsonb -> 'last_number')::smallint,"
 				  " (SELECT array_agg(node_number ORDER BY node_number) FROM " MEMBERS_SQL "),"
 				  " (SELECT array_agg(weight ORDER BY node_number) FROM " MEMBERS_SQL "),"
 				  " string_to_array($1::jsonb ->> 'owners', ',')::smallint[],"
-				  " coalesce($1::jsonb -> 'moving', '{}'), coalesce(($1::jsonb -> 'rebalancing')::boolean, false)",
+				  " coalesce($1::jsonb -> 'moving', '{}'), coalesce(($1::jsonb -> 'rebalancing')::boolean, false),"
+				  " coalesce($1::jsonb -> 'lost', '{}')",
 				  1, &proposal);
 	as_text_query(NULL, SPI_OK_DELETE,
 				  "DELETE FROM actorstore.ballot WHERE epoch <= ($1::jsonb -> 'epoch')::bigint",
 				  1, &proposal);
 	as_transit_learn(proposal);
-	if (gone)
-		as_transit_reroute();
+	as_farewell(&gone, proposal);
 	if (arriving)
 		as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
 	return true;
@@ -236,7 +236,7 @@ as_ballot_in_force(void)
 
 	as_text_query(&rows, SPI_OK_SELECT,
 				  "SELECT jsonb_build_object('epoch', e.epoch, 'last_number', e.last_number, 'owners', array_to_string(e.owners, ','),"
-				  " 'moving', e.moving, 'rebalancing', e.rebalancing,"
+				  " 'moving', e.moving, 'rebalancing', e.rebalancing, 'lost', e.lost,"
 				  " 'members', (SELECT jsonb_agg(to_jsonb(n) - 'is_self' ORDER BY n.node_number) FROM actorstore.node AS n"
 				  " WHERE n.node_number = ANY (e.node_numbers)))::text"
 				  " FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1",

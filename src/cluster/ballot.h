@@ -19,14 +19,14 @@
  *				ones is the decision.
  *	learn		the decision is in force here
  *
- * A slot changes its owner only with the old one's consent: nobody is asked to
+ * A slot changes its owner only with the old one's consent (but for force.h): nobody is asked to
  * accept a proposal before all who give slots away have consented to it.  So
  * what any member has accepted can be decided even if they die, and what
  * they have only consented to binds nobody.
  *
  * A proposal is a whole epoch as JSON: epoch, last_number (the highest number
  * that a node ever had), members (the columns of actorstore.node), owners (of
- * the 4,096 slots).  So a node that missed some epochs needs only the last one.
+ * the 4,096 slots), moving and rebalancing (transit.h, plan.h), lost (force.h).  So a node that missed some epochs needs only the last one.
  *
  * Copyright (c) 2026, the actorstore developers
  *

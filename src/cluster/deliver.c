@@ -345,6 +345,20 @@ as_outbox_deliver(bytea *envelope)
 	PG_END_TRY();
 }
 
+/* What the system says of an actor is not for people to send again. */
+void
+as_outbox_bury(bytea *envelope, const AsReason *reason)
+{
+	int			n;
+	Arrival    *arrivals = read_batch(VARDATA_ANY(envelope), VARSIZE_ANY_EXHDR(envelope), &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!as_is_system(arrivals[i].message.name))
+			as_letter_bury(&arrivals[i].message, reason);
+	}
+}
+
 /* ---- Numbers ---- */
 
 static text *

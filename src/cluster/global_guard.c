@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "cluster/fault.h"
+#include "cluster/fence.h"
 #include "commands/async.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -100,6 +101,7 @@ check_command(Node *statement)
 			holding = as_my_lxid;
 			break;
 		case T_TransactionStmt:
+			as_fence_check_transaction(((TransactionStmt *) statement)->kind);
 			if (((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE)
 				at_prepare(((TransactionStmt *) statement)->gid);
 			break;
@@ -131,4 +133,5 @@ as_global_guard_init(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	as_fence_init();
 }

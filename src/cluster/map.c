@@ -17,6 +17,7 @@
 #include "state/identity.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -33,6 +34,7 @@
 #define Anum_epoch_epoch		1
 #define Anum_epoch_node_numbers	3
 #define Anum_epoch_owners		5
+#define Anum_epoch_lost			9
 
 /* Column numbers of actorstore.ballot */
 #define Anum_ballot_epoch		1
@@ -143,6 +145,22 @@ is_member(Datum node_numbers, int number)
 	return false;
 }
 
+static void
+read_lost(AsCluster *into, Jsonb *lost)
+{
+	JsonbIterator *it = JsonbIteratorInit(&lost->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	into->lost = palloc(sizeof(pg_uuid_t) * (JB_ROOT_COUNT(lost) + 1));
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			into->lost[into->nlost++] =
+				*DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(pnstrdup(value.val.string.val, value.val.string.len))));
+	}
+}
+
 /* Of the epochs only the last one is of use; a snapshot of NULL shows what is committed. */
 static HeapTuple
 last_epoch(Relation rel, Snapshot snapshot, int64 *number)
@@ -177,6 +195,7 @@ read_epoch(AsCluster *into)
 	if (last != NULL)
 	{
 		read_owners(into, column(last, rel, Anum_epoch_owners, NULL));
+		read_lost(into, DatumGetJsonbP(column(last, rel, Anum_epoch_lost, NULL)));
 		into->gone = into->self >= 0 &&
 			!is_member(column(last, rel, Anum_epoch_node_numbers, NULL),
 					   into->nodes[into->self].number);

@@ -25,6 +25,8 @@ typedef struct AsCluster
 	bool		gone;			/* was a node, is none any more */
 	bool		arriving;		/* is about to become one (arrival.h) */
 	int64		epoch;
+	int			nlost;			/* nodes that were declared lost (force.h) */
+	pg_uuid_t  *lost;
 	AsNode		nodes[AS_MAX_NODES];
 	int16		owners[AS_SLOTS];	/* in nodes, -1: none */
 	bool		closed[AS_SLOTS];	/* about to be given away (give.h) */

@@ -67,8 +67,8 @@ read_members(text *proposal, AsMember *members)
 	return rows.nrows;
 }
 
-static void
-check_weights(const AsMember *members, int n)
+void
+as_member_check_weights(const AsMember *members, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -167,7 +167,7 @@ complete(text *proposal, int16 *next)
 	int16		now[AS_SLOTS];
 	text	   *args[2] = {proposal};
 
-	check_weights(members, n);
+	as_member_check_weights(members, n);
 	as_node_owners(now);
 	(void) as_slot_map_next(now, members, n, next);
 	keep_occupied(now, next);

@@ -15,6 +15,7 @@
 #define AS_MEMBER_H
 
 #include "actorstore.h"
+#include "lib/slot_map.h"
 
 /*
  * All raise VA009 if no majority can be reached, 42704 for a node that is none
@@ -37,6 +38,9 @@ extern void as_member_reweight(const char *name, int weight);
  * epoch decided in which all stays as it is.
  */
 extern void as_member_unstick(void);
+
+/* 22023 if none has a weight. */
+extern void as_member_check_weights(const AsMember *members, int n);
 
 /* 22023 if it is none, or says a password. */
 extern void as_member_check_conninfo(const char *conninfo);

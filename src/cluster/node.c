@@ -24,8 +24,13 @@
 
 PG_FUNCTION_INFO_V1(actorstore_cluster_changed);
 
+#define UUID_TEXT_SIZE	37
+
 static AsCluster *cluster = NULL;
 static bool cluster_valid = false;
+
+/* this node's, as text, as it was last read */
+static char own_uuid[UUID_TEXT_SIZE] = "";
 
 /* Somebody may still look at the one before: it goes with the transaction. */
 static void
@@ -45,6 +50,16 @@ has_owners(const AsCluster *in)
 }
 
 static void
+note_own_uuid(void)
+{
+	if (cluster->self < 0)
+		own_uuid[0] = '\0';
+	else
+		strlcpy(own_uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&cluster->nodes[cluster->self].uuid))),
+				sizeof(own_uuid));
+}
+
+static void
 load(void)
 {
 	/*
@@ -55,6 +70,7 @@ load(void)
 	PG_TRY();
 	{
 		replace_cluster(as_cluster_read());
+		note_own_uuid();
 		as_owner_applies = !cluster_valid || has_owners(cluster);
 	}
 	PG_CATCH();
@@ -146,6 +162,25 @@ as_node_need_self(void)
 				 errmsg("this database is not a node"),
 				 errhint("Call actorstore.init_node() first.")));
 	return self;
+}
+
+const char *
+as_node_uuid_peek(void)
+{
+	return own_uuid;
+}
+
+bool
+as_node_is_lost(const pg_uuid_t *uuid)
+{
+	AsCluster  *now = get_cluster();
+
+	for (int i = 0; i < now->nlost; i++)
+	{
+		if (memcmp(&now->lost[i], uuid, sizeof(pg_uuid_t)) == 0)
+			return true;
+	}
+	return false;
 }
 
 bool

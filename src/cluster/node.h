@@ -55,6 +55,12 @@ extern const AsNode *as_node_by_name(const char *name);
 /* The same; 42704 if there is none. */
 extern const AsNode *as_node_need(const char *name);
 
+/* The uuid of this node as it was last read, as text; empty if it was none.  Reads nothing. */
+extern const char *as_node_uuid_peek(void);
+
+/* Has a node of this uuid been declared lost (force.h)? */
+extern bool as_node_is_lost(const pg_uuid_t *uuid);
+
 /* Is this database a node beside others? */
 extern bool as_node_has_others(void);
 

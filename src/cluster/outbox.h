@@ -56,6 +56,7 @@
 
 #include "cluster/node.h"
 #include "lib/envelope.h"
+#include "runtime/letters.h"
 #include "runtime/mailbox.h"
 #include "state/type.h"
 
@@ -114,6 +115,9 @@ extern void as_outbox_let_go(text *slots, const AsNode *node);
 
 /* Put what as_outbox_take_kept() gave where it goes now (deliver.c). */
 extern void as_outbox_deliver(bytea *envelope);
+
+/* Make dead letters here of what an envelope holds, whoever owns their actors. */
+extern void as_outbox_bury(bytea *envelope, const AsReason *reason);
 
 /* Write the rows. */
 extern void as_outbox_insert(int16 node, int kind, const AsMessage *messages, int n);

@@ -116,8 +116,8 @@ write_options(const char *conninfo, char *options, int size)
 	}
 	snprintf(options, size,
 			 KEEPALIVES " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
-			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d",
-			 its, as_boot_peek(), MyProcPid);
+			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
+			 its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
 	PQconninfoFree(all);
 }
 

@@ -227,6 +227,9 @@ extern void as_peer_tell_coordinator(void);
 /* The process that did, on its own server; 0 if none did. */
 extern int	as_peer_coordinator(void);
 
+/* The uuid of the node that did, if that has said so. */
+extern bool as_peer_origin(pg_uuid_t *uuid);
+
 /* Sleep so many milliseconds, at least one, unless interrupted. */
 extern void as_peer_nap(int ms);
 

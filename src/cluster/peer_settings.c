@@ -166,3 +166,19 @@ as_peer_coordinator(void)
 	return as_peer_is_own_session() &&
 		sscanf(coordinator, UINT64_FORMAT ".%d", &it.boot, &it.pid) == 2 ? it.pid : 0;
 }
+
+bool
+as_peer_origin(pg_uuid_t *uuid)
+{
+	unsigned int bytes[UUID_LEN];
+	const char *at = coordinator == NULL ? NULL : strrchr(coordinator, '.');
+
+	if (at == NULL ||
+		sscanf(at, ".%2x%2x%2x%2x-%2x%2x-%2x%2x-%2x%2x-%2x%2x%2x%2x%2x%2x",
+			   &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5], &bytes[6], &bytes[7],
+			   &bytes[8], &bytes[9], &bytes[10], &bytes[11], &bytes[12], &bytes[13], &bytes[14], &bytes[15]) != UUID_LEN)
+		return false;
+	for (int i = 0; i < UUID_LEN; i++)
+		uuid->data[i] = (unsigned char) bytes[i];
+	return true;
+}

@@ -146,6 +146,9 @@ read_decisions(Pass *pass)
 		pass->decided[i].node = (int) as_cell_int(&rows, i, 1);
 		pass->decided[i].gid = text_to_cstring(as_cell(&rows, i, 2));
 		pass->decided[i].lost = as_cell_bool(&rows, i, 3);
+
+		/* who has gone confirms nothing, and has nothing any more */
+		pass->decided[i].confirmed = as_node_by_number(pass->decided[i].node) == NULL;
 	}
 	as_own_transaction_end();
 	pass->acknowledged = as_sync_acknowledged(GetFlushRecPtr(NULL));

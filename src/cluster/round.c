@@ -14,6 +14,7 @@
 
 #include "cluster/ballot.h"
 #include "cluster/fault.h"
+#include "cluster/force.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
 #include "common/pg_prng.h"
@@ -222,6 +223,10 @@ find_givers(Round *round)
 		for (int i = 0; i < round->panel.n && now[slot] != next[slot]; i++)
 			round->gives[i] |= round->panel.members[i].number == now[slot];
 	}
+
+	/* who is lost cannot be asked */
+	for (int i = 0; i < round->panel.n; i++)
+		round->gives[i] = round->gives[i] && !as_force_is_lost_by(round->proposal, &round->panel.members[i].uuid);
 }
 
 static bool

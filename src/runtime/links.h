@@ -77,6 +77,12 @@ extern void as_links_nobody(const AsMessage *message);
 /* The actors of the type go: to those who watch them they do not exist. */
 extern void as_links_type_dropped(text *type);
 
+/*
+ * The actors in slots, one character each, '1' for those, are lost with the node
+ * that had them: to those who live elsewhere they have exited, "nodedown".
+ */
+extern void as_links_lost(text *slots);
+
 /* The database becomes a node: the monitors that there are get their second rows. */
 extern void as_links_become_node(void);
 

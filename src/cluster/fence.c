@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * fence.c
+ *	  See fence.h.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cluster/fence.h"
+
+#include "access/xact.h"
+#include "cluster/node.h"
+#include "cluster/peer.h"
+#include "executor/executor.h"
+#include "state/catalog.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+
+static ExecutorStart_hook_type prev_executor_start = NULL;
+
+/* What commands begin with that only ask. */
+static const char *const harmless[] = {
+	"SELECT node_uuid, incarnation,",
+	"SELECT actorstore.local_epoch(",
+	"SELECT actorstore.local_in_force(",
+	"SELECT actorstore.local_prepared(",
+	"SELECT actorstore.local_receipts(",
+	"SELECT actorstore.local_acknowledged("
+};
+
+static bool
+only_asks(void)
+{
+	for (int i = 0; i < (int) lengthof(harmless) && debug_query_string != NULL; i++)
+	{
+		if (strncmp(debug_query_string, harmless[i], strlen(harmless[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check(void)
+{
+	pg_uuid_t	uuid;
+
+	if (!as_peer_origin(&uuid) || !OidIsValid(as_catalog_relation("node")))
+		return;
+	AcceptInvalidationMessages();
+	if (as_node_is_lost(&uuid))
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NOT_THE_OWNER),
+				 errmsg("the node that has opened this session has been removed, and declared lost"),
+				 errhint("It will never be a node again. What it still has can be read there from its tables.")));
+}
+
+void
+as_fence_check_transaction(TransactionStmtKind kind)
+{
+	if (as_peer_is_own_session() && !IsAbortedTransactionBlockState() &&
+		(kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_PREPARE ||
+		 kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED))
+		check();
+}
+
+static void
+executor_start(QueryDesc *query, int eflags)
+{
+	if (as_peer_is_own_session() && !only_asks())
+		check();
+	if (prev_executor_start != NULL)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+void
+as_fence_init(void)
+{
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = executor_start;
+}

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * fence.h
+ *	  A node that was declared lost (force.h) is no node any more, even if it
+ *	  comes back, or was never gone.
+ *
+ * A session that a node opens on another says by its uuid whose it is.  If that
+ * is one of those that are lost by the epoch in force, each of its commands is
+ * refused with VA007, COMMIT and COMMIT PREPARED among them; not so those that
+ * only ask who we are, what is in force, and what is known of its transactions.
+ *
+ * Copyright (c) 2026, the actorstore developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AS_FENCE_H
+#define AS_FENCE_H
+
+#include "actorstore.h"
+#include "nodes/parsenodes.h"
+
+/* VA007 if this session is one of a node that is lost, and may not do that. */
+extern void as_fence_check_transaction(TransactionStmtKind kind);
+
+/* Before the library is used */
+extern void as_fence_init(void);
+
+#endif							/* AS_FENCE_H */
