@@ -111,7 +111,7 @@ as_force_need_dead(const AsNode *node)
 static bool
 has_arrived(const AsNode *dead, const AsTransit *batch)
 {
-	const AsNode *taker = as_node_by_number(batch->taker);
+	const AsNode *taker = as_node_need_number(batch->taker);
 	const char *uuid[1] = {text_to_cstring(uuid_text(&dead->uuid))};
 	const char *slots[1] = {text_to_cstring(as_transit_array(batch))};
 	AsPeer	   *peer = as_peer_get(taker);
@@ -212,14 +212,14 @@ propose_lost(void *arg)
 	args[1] = settle_moving(&dead, args[0], now, next, arrived);
 	for (int slot = 0; slot < AS_SLOTS; slot++)
 		lost[slot] = now[slot] == dead.number && !arrived[slot] ? '1' : '0';
-	args[2] = as_ballot_owners_json(next);
+	args[2] = as_ballot_owners_text(next);
 	args[3] = as_int_text(dead.number);
 	args[4] = uuid_text(&dead.uuid);
 	args[5] = cstring_to_text(dead.name);
 	args[6] = cstring_to_text(lost);
 	as_text_query(&rows, SPI_OK_SELECT,
 				  "SELECT ($1::jsonb || jsonb_build_object('epoch', ($1::jsonb -> 'epoch')::bigint + 1, 'moving', $2::jsonb,"
-				  " 'owners', $3::jsonb, 'members',"
+				  " 'owners', $3::text, 'members',"
 				  " (SELECT jsonb_agg(m) FROM jsonb_array_elements($1::jsonb -> 'members') AS m WHERE (m -> 'node_number')::int <> $4::int),"
 				  " 'lost', ($1::jsonb -> 'lost') || jsonb_build_object($5::text,"
 				  " jsonb_build_object('node_number', $4::int, 'node_name', $6::text, 'slots', $7::text))))::text",

@@ -205,7 +205,7 @@ move_rows(AsPeer *peer, const Table *table, const AsTransit *transit)
 int64
 as_handover(const AsTransit *transit)
 {
-	AsPeer	   *peer = as_global_enlist(as_node_by_number(transit->taker));
+	AsPeer	   *peer = as_global_enlist(as_node_need_number(transit->taker));
 	const char *values[1] = {text_to_cstring(as_transit_array(transit))};
 	int64		nactors;
 

@@ -193,7 +193,7 @@ hand_over(const AsTransit *frozen)
 static bool
 is_settled(const AsTransit *handed)
 {
-	const AsNode *taker = as_node_by_number(handed->taker);
+	const AsNode *taker = as_node_need_number(handed->taker);
 	const char *values[1] = {text_to_cstring(as_transit_array(handed))};
 	PGresult   *result = as_peer_execute(as_peer_get(taker),
 										 "SELECT actorstore.local_has_taken($1::pg_catalog.int2[])", 1, values, false);

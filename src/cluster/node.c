@@ -201,6 +201,18 @@ as_node_by_number(int number)
 }
 
 const AsNode *
+as_node_need_number(int number)
+{
+	const AsNode *node = as_node_by_number(number);
+
+	if (node == NULL)
+		ereport(ERROR,
+				(errcode(AS_ERRCODE_NOT_THE_OWNER),
+				 errmsg("node number %d has been removed", number)));
+	return node;
+}
+
+const AsNode *
 as_node_by_name(const char *name)
 {
 	AsCluster  *now = get_cluster();

@@ -52,6 +52,9 @@ extern const AsNode *as_node_need_self(void);
 extern const AsNode *as_node_by_number(int number);
 extern const AsNode *as_node_by_name(const char *name);
 
+/* The same; VA007 if it has gone meanwhile. */
+extern const AsNode *as_node_need_number(int number);
+
 /* The same; 42704 if there is none. */
 extern const AsNode *as_node_need(const char *name);
 
