@@ -240,8 +240,9 @@ drain() {
 		pgq_sets) call="CALL drain_pgq(false, '$until')" consumers=1 ;;
 	esac
 	if [ "${side%%_*}" = actorstore ]; then
-		sql -c "SELECT actorstore.resume('$type')" -c "SELECT * FROM progress('$type', $2)" >"$out.raw"
-		awk -F'|' 'NF < 2 {next} !start {start = $1} $2 > last {print $1 - start, $2 - last; last = $2}' "$out.raw" >"$out"
+		sql -c "SELECT actorstore.resume('$type')" -c "CALL progress('$type', $2)" 2>&1 >/dev/null | sed 's/^INFO: *//' >"$out.raw"
+		if grep -v '^[0-9.]*|[0-9]*$' "$out.raw"; then return 1; fi
+		awk -F'|' '!start {start = $1} $2 > last {print $1 - start, $2 - last; last = $2}' "$out.raw" >"$out"
 		return
 	fi
 	for ((consumer = 1; consumer <= consumers; consumer++)); do
