@@ -168,7 +168,7 @@ sql(qq{SELECT actorstore.create_type('storm', max_attempts => 1000000, backoff =
 				fate = random();
 				CONTINUE WHEN fate < 0.01;
 				IF fate < 0.02 THEN PERFORM pg_sleep(0.6); END IF;
-				IF fate > 0.99 THEN PERFORM actorstore.put('storm', turn->>'actor_id', to_jsonb(coalesce((turn->>'state')::int, 0))); COMMIT; END IF;
+				IF fate > 0.99 THEN PERFORM actorstore.compare_and_swap('storm', turn->>'actor_id', (turn->>'version')::bigint, turn->'state') WHERE turn->'version' <> 'null'; COMMIT; END IF;
 				BEGIN
 					IF fate > 0.97 THEN
 						PERFORM actorstore.fail((turn->>'turn_id')::bigint, (turn->>'token')::bigint, 'fate');
