@@ -145,7 +145,7 @@ $completer->quit;
 
 my @askers = map { ActorstoreTest::Session->new($node, 'd') } 1 .. 3;
 $_->start(qq{SELECT actorstore.ask('out', 'y', 'm', NULL, '$wait')}) foreach @askers;
-becomes_true(q{(SELECT used_cells >= 3 FROM actorstore.stat_requests)}, 'three ask');
+becomes_true(q{(SELECT count(*) = 3 FROM pg_stat_activity WHERE query LIKE '%ask(''out'', ''y''%' AND pid <> pg_backend_pid() AND wait_event_type = 'Extension')}, 'three ask');
 turns('out', 1, lease => '1 ms');
 my %answer;
 for (1 .. 3)
