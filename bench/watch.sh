@@ -8,9 +8,9 @@
 # core, how many messages a transaction has) changes within seconds, so the windows are short and many and each is compared with those
 # just before and after it; the interval beside each ratio says what is left of chance then. The throughput stands beside it.
 #
-# A look at the views takes some 1 % of a second's processor time. So a window with one look is half a second long: what it costs, the workers'
-# own time included, is 2 % of that, and what it is of a second follows. Looks that follow one another without pause would cost more each, as
-# the snapshots of one after the other keep what is dead from being cleared away.
+# A window with a look is half a second long and has one, so that what a look leaves behind for the workers counts, too; what it is of a second
+# follows. Nobody who waits has a snapshot meanwhile, which would keep what is dead from being cleared away: the sessions that measure and
+# look are idle, and it is psql that sleeps, or is told to look.
 : "${DURATION:=0.1}"
 : "${PAIRS:=320}"
 . "$(dirname "$0")/lib.sh"
@@ -156,7 +156,7 @@ end_work() {
 
 # follows FRACTION: SQL that lets so many be followed from now on, when the workers know.
 follows() {
-	echo "ALTER SYSTEM SET actorstore.trace_messages = '$1'; SELECT pg_reload_conf(); SELECT pg_sleep($settle);"
+	printf '%s\n' "ALTER SYSTEM SET actorstore.trace_messages = '$1'; SELECT pg_reload_conf();" "\\! sleep $settle"
 }
 
 # is_followed FRACTION: whether messages are.
@@ -164,7 +164,7 @@ is_followed() {
 	{
 		echo 'SELECT coalesce(max(entry), -1) AS before FROM actorstore.trace \gset'
 		follows "$1"
-		echo 'SELECT pg_sleep(0.5);'
+		printf '%s\n' '\! sleep 0.5'
 		follows off
 		echo "SELECT coalesce(max(entry), -1) > :before FROM actorstore.trace;"
 	} | sql | tail -n 1 | grep -q t
@@ -172,16 +172,15 @@ is_followed() {
 
 # ---- the windows -----------------------------------------------------------------------------------------------------
 
-# measures N SIDE [SECONDS]: SQL that measures a window. Who looks does so while nobody has lock 1.
+# measures N SIDE [SECONDS]: SQL that measures a window, and lets the reader look once in one that is watched.
 measures() {
 	case $2 in
 		sampled) follows 0.01 ;;
 		all) follows on ;;
 	esac
 	echo "SELECT mark($1, '$2');"
-	if [ "$2" = watched ]; then echo 'SELECT pg_advisory_unlock(1);'; fi
-	echo "SELECT pg_sleep(${3:-$DURATION});"
-	if [ "$2" = watched ]; then echo 'SELECT pg_advisory_lock(1);'; fi
+	if [ "$2" = watched ]; then printf '%s\n' "\\! cat '$work/look.sql' >'$work/looks'"; fi
+	printf '%s\n' "\\! sleep ${3:-$DURATION}"
 	echo "SELECT mark($1, '$2');"
 	case $2 in
 		sampled | all) follows off ;;
@@ -191,7 +190,6 @@ measures() {
 # all_windows: SQL for all of them but those of bare and hooks.
 all_windows() {
 	local round sides side n=0
-	echo 'SELECT pg_advisory_lock(1);'
 	measures 0 off
 	for ((round = 1; round <= PAIRS; round++)); do
 		sides=sampled
@@ -210,13 +208,23 @@ all_windows() {
 	done
 }
 
-# look: a look as soon as nobody has lock 1, and another one when that window is long over.
-look() {
-	while :; do
-		echo 'SELECT pg_advisory_lock_shared(1);'
-		cat "$work/views.sql"
-		echo "SELECT nextval('look'); SELECT pg_advisory_unlock_shared(1); SELECT pg_sleep(2 * $watched_for);"
-	done 2>/dev/null | sql >/dev/null 2>"$work/look.log"
+# open_reader: a session that looks when its pipe gets what it is to ask.
+open_reader() {
+	{ cat "$work/views.sql"; echo "SELECT nextval('look');"; } >"$work/look.sql"
+	rm -f "$work/looks"
+	mkfifo "$work/looks"
+	sql <"$work/looks" >/dev/null 2>"$work/look.log" &
+	reader=$!
+	exec 9>"$work/looks"
+}
+
+close_reader() {
+	exec 9>&-
+	if ! wait $reader || [ -s "$work/look.log" ]; then
+		cat "$work/look.log" >&2
+		return 1
+	fi
+	reader=''
 }
 
 # paired SIDE: a line for each window of that side: the ratio's logarithm (of ratios, noise would seem to be gain), microseconds a message and the other's, messages a second and
@@ -261,7 +269,7 @@ ask() {
 # works HOME N SIDE: a window in which that server works, and only it.
 works() {
 	{
-		echo "SELECT actorstore.resume('watch'); SELECT pg_sleep($settle);"
+		printf '%s\n' "SELECT actorstore.resume('watch');" "\\! sleep $settle"
 		measures "$2" "$3"
 		pauses
 	} | ask "$1"
@@ -313,15 +321,9 @@ if ! is_followed on || ! is_followed 0.01; then
 	say 'no message was followed'
 	exit 1
 fi
-look &
-reader=$!
+open_reader
 all_windows | sql >/dev/null
-kill $reader
-reader=''
-if [ -s "$work/look.log" ]; then
-	cat "$work/look.log" >&2
-	exit 1
-fi
+close_reader
 end_work
 for side in watched sampled all; do paired $side >"$work/$side.pairs"; done
 compared 'watched: all views read once a second' watched 'nobody looks' 0.98
