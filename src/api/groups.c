@@ -43,10 +43,10 @@ PG_FUNCTION_INFO_V1(actorstore_local_group_owner);
 PG_FUNCTION_INFO_V1(actorstore_local_group_members);
 
 #define OWNER_SQL "SELECT is_mine, owner FROM actorstore.local_group_owner($1, $2, $3)"
-/* How long one waits at a time for slots that are handed over */
-#define HANDED_NAP_US	5000
-
 #define MEMBERS_SQL "SELECT actor_type, actor_id FROM actorstore.local_group_members($1, $2, $3)"
+
+/* How long one waits at a time for slots that are handed over */
+#define HANDED_NAP_MS	5
 
 /* The owner of the actor has nobody in the group: he must be told whose it is. */
 #define UNKNOWN		(-1)
@@ -306,8 +306,7 @@ look_here(text *group, int64 epoch, AsGroupMember **members)
 			return n;
 		if (GetCurrentTimestamp() >= deadline)
 			return -1;
-		CHECK_FOR_INTERRUPTS();
-		pg_usleep(HANDED_NAP_US);
+		as_peer_nap(HANDED_NAP_MS);
 	}
 }
 

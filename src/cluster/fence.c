@@ -46,10 +46,10 @@ check(void)
 {
 	pg_uuid_t	uuid;
 
-	if (!as_peer_origin(&uuid) || !OidIsValid(as_catalog_relation("node")))
-		return;
 	AcceptInvalidationMessages();
-	if (as_node_is_lost(&uuid))
+	if (!OidIsValid(as_catalog_relation("node")) || !as_node_some_are_lost())
+		return;
+	if (as_peer_origin(&uuid) && as_node_is_lost(&uuid))
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_NOT_THE_OWNER),
 				 errmsg("the node that has opened this session has been removed, and declared lost"),

@@ -55,11 +55,8 @@ as_force_answers(const AsNode *node)
 	}
 	PG_CATCH();
 	{
-		int			code = geterrcode();
-
 		MemoryContextSwitchTo(context);
-		if (ERRCODE_TO_CATEGORY(code) != ERRCODE_CONNECTION_EXCEPTION &&
-			code != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		if (!as_peer_is_out_of_reach())
 			PG_RE_THROW();
 		FlushErrorState();
 	}

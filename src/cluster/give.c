@@ -10,7 +10,7 @@
 #include "cluster/give.h"
 
 #include "cluster/fault.h"
-#include "cluster/node.h"
+#include "cluster/force.h"
 #include "cluster/peer.h"
 #include "cluster/settle.h"
 #include "cluster/transit.h"
@@ -26,6 +26,25 @@
 
 /* Look again so soon whether a frozen slot is free */
 #define FROZEN_NAP_MS	1
+
+/* ---- Who gives ---- */
+
+void
+as_give_find(text *proposal, const AsNode *members, int n, bool *gives)
+{
+	int16		now[AS_SLOTS];
+	int16		next[AS_SLOTS];
+
+	as_node_owners(now);
+	as_ballot_owners(proposal, next);
+	for (int i = 0; i < n; i++)
+	{
+		gives[i] = false;
+		for (int slot = 0; slot < AS_SLOTS && !gives[i]; slot++)
+			gives[i] = now[slot] == members[i].number && next[slot] != now[slot];
+		gives[i] = gives[i] && !as_force_is_lost_by(proposal, &members[i].uuid);
+	}
+}
 
 /* ---- Slots that hold something ---- */
 
@@ -101,14 +120,23 @@ read_closing(int64 epoch, int64 ballot, AsRows *slots)
 				  2, args);
 }
 
-void
-as_give_wait(const int *slots, int n, int timeout)
+/* For those who hold more slots than stand in their locks; till when for the others. */
+static TimestampTz
+begin_wait(int timeout)
 {
 	TimestampTz deadline = as_peer_deadline(timeout);
 	text	   *args[1] = {as_int_text(timeout)};
 
 	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
 	as_owner_wait_for_many();
+	return deadline;
+}
+
+void
+as_give_wait(const int *slots, int n, int timeout)
+{
+	TimestampTz deadline = begin_wait(timeout);
+
 	for (int i = 0; i < n; i++)
 	{
 		if (GetCurrentTimestamp() >= deadline)
@@ -123,11 +151,8 @@ as_give_wait(const int *slots, int n, int timeout)
 void
 as_give_wait_frozen(const int *slots, int n, int timeout)
 {
-	TimestampTz deadline = as_peer_deadline(timeout);
-	text	   *args[1] = {as_int_text(timeout)};
+	TimestampTz deadline = begin_wait(timeout);
 
-	as_text_query(NULL, SPI_OK_SELECT, "SELECT set_config('lock_timeout', $1 || 'ms', true)", 1, args);
-	as_owner_wait_for_many();
 	for (int i = 0; i < n; i++)
 	{
 		while (!as_owner_is_free(slots[i]))

@@ -29,6 +29,7 @@
 
 #include "actorstore.h"
 #include "cluster/ballot.h"
+#include "cluster/node.h"
 
 /*
  * The steps.  Like those of ballot.h, but consent throws: 55006, or 55P03 if
@@ -40,6 +41,12 @@ extern void as_give_close(int64 epoch, int64 ballot, text *proposal,
 extern void as_give_consent(int64 epoch, int64 ballot, int coordinator,
 							AsVote *vote);
 extern void as_give_withdraw(int64 epoch, int64 ballot);
+
+/*
+ * Of these members, those that a proposal takes slots from, and that can be asked:
+ * not who is lost by it (force.h).
+ */
+extern void as_give_find(text *proposal, const AsNode *members, int n, bool *gives);
 
 /* Has somebody closed slots here long ago, and left them so? */
 extern bool as_give_is_stuck(void);

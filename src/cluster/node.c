@@ -171,6 +171,12 @@ as_node_uuid_peek(void)
 }
 
 bool
+as_node_some_are_lost(void)
+{
+	return get_cluster()->nlost > 0;
+}
+
+bool
 as_node_is_lost(const pg_uuid_t *uuid)
 {
 	AsCluster  *now = get_cluster();

@@ -61,6 +61,9 @@ extern const AsNode *as_node_need(const char *name);
 /* The uuid of this node as it was last read, as text; empty if it was none.  Reads nothing. */
 extern const char *as_node_uuid_peek(void);
 
+/* Is there any node that was declared lost (force.h)? */
+extern bool as_node_some_are_lost(void);
+
 /* Has a node of this uuid been declared lost (force.h)? */
 extern bool as_node_is_lost(const pg_uuid_t *uuid);
 

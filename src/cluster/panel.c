@@ -23,11 +23,8 @@ as_panel_reach(const AsNode *node)
 	}
 	PG_CATCH();
 	{
-		int			code = geterrcode();
-
 		MemoryContextSwitchTo(context);
-		if (ERRCODE_TO_CATEGORY(code) != ERRCODE_CONNECTION_EXCEPTION &&
-			code != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		if (!as_peer_is_out_of_reach())
 			PG_RE_THROW();
 		FlushErrorState();
 	}

@@ -358,6 +358,15 @@ open_peer(const char *name, const char *conninfo, const AsNode *node)
 	return peer;
 }
 
+bool
+as_peer_is_out_of_reach(void)
+{
+	int			code = geterrcode();
+
+	return ERRCODE_TO_CATEGORY(code) == ERRCODE_CONNECTION_EXCEPTION ||
+		code == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+}
+
 AsPeer *
 as_peer_open(const char *conninfo)
 {

@@ -230,6 +230,12 @@ extern int	as_peer_coordinator(void);
 /* The uuid of the node that did, if that has said so. */
 extern bool as_peer_origin(pg_uuid_t *uuid);
 
+/*
+ * While the error of an attempt to connect is handled: does it say that the node
+ * cannot be reached, or must not be spoken to?
+ */
+extern bool as_peer_is_out_of_reach(void);
+
 /* Sleep so many milliseconds, at least one, unless interrupted. */
 extern void as_peer_nap(int ms);
 

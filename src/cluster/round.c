@@ -14,7 +14,7 @@
 
 #include "cluster/ballot.h"
 #include "cluster/fault.h"
-#include "cluster/force.h"
+#include "cluster/give.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
 #include "common/pg_prng.h"
@@ -209,26 +209,6 @@ catch_up(Round *round)
 
 /* ---- Those who give slots away ---- */
 
-static void
-find_givers(Round *round)
-{
-	int16		now[AS_SLOTS];
-	int16		next[AS_SLOTS];
-
-	as_node_owners(now);
-	as_ballot_owners(round->proposal, next);
-	memset(round->gives, 0, sizeof(round->gives));
-	for (int slot = 0; slot < AS_SLOTS; slot++)
-	{
-		for (int i = 0; i < round->panel.n && now[slot] != next[slot]; i++)
-			round->gives[i] |= round->panel.members[i].number == now[slot];
-	}
-
-	/* who is lost cannot be asked */
-	for (int i = 0; i < round->panel.n; i++)
-		round->gives[i] = round->gives[i] && !as_force_is_lost_by(round->proposal, &round->panel.members[i].uuid);
-}
-
 static bool
 givers_voted(const Round *round)
 {
@@ -321,7 +301,7 @@ get_consents(Round *round)
 	MemoryContext context = CurrentMemoryContext;
 	volatile Outcome outcome = FEW;
 
-	find_givers(round);
+	as_give_find(round->proposal, round->panel.members, round->panel.n, round->gives);
 	if (memchr(round->gives, true, sizeof(round->gives)) == NULL)
 		return DECIDED;
 	PG_TRY();
