@@ -63,6 +63,9 @@ Datum
 actorstore_trace_now(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext,
+											  "actorstore trace row",
+											  ALLOCSET_SMALL_SIZES);
 	uint64		position;
 	uint64		end;
 
@@ -73,10 +76,12 @@ actorstore_trace_now(PG_FUNCTION_ARGS)
 		Datum		values[14];
 		bool		nulls[14] = {false};
 		int			n = 0;
+		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!as_trace_read(position, &entry) || !is_shown(&entry))
 			continue;
+		old = MemoryContextSwitchTo(row);
 		values[n++] = Int64GetDatum((int64) position);
 		values[n++] = TimestampTzGetDatum(entry.at);
 		values[n++] = CStringGetTextDatum(events[entry.event]);
@@ -98,7 +103,10 @@ actorstore_trace_now(PG_FUNCTION_ARGS)
 			CStringGetTextDatum(unpack_sql_state(entry.sqlerrcode));
 		Assert(n == (int) lengthof(values));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row);
 	}
+	MemoryContextDelete(row);
 	return (Datum) 0;
 }
 

@@ -14,8 +14,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* Actors that a worker remembers, each in the one cell that its key chooses. */
-#define NTRAILS			4096
+/*
+ * Actors that a worker remembers, each in one cell of the set that its key
+ * chooses; in a set, the one that was needed last comes first.
+ */
+#define NTRAILS			8192
+#define SET_TRAILS		4
 
 /* Who reads so many at once has entries that fill pages of their own. */
 #define MANY_MESSAGES	16
@@ -47,7 +51,7 @@ static TransactionId newest = InvalidTransactionId;
 static int	turns_held = 0;
 
 static Trail *
-trail_of(uint64 key_hash)
+set_of(uint64 key_hash)
 {
 	if (trails == NULL)
 	{
@@ -56,7 +60,19 @@ trail_of(uint64 key_hash)
 			trails[i].lane = -1;
 	}
 	/* the lowest bits choose the actor's slot; these are others */
-	return &trails[(key_hash >> 32) % NTRAILS];
+	return &trails[(key_hash >> 32) % (NTRAILS / SET_TRAILS) * SET_TRAILS];
+}
+
+/* Where in its set is the actor's cell for a lane?  SET_TRAILS: nowhere. */
+static int
+place_in_set(const Trail *set, uint64 key_hash, int lane)
+{
+	int			i = 0;
+
+	while (i < SET_TRAILS &&
+		   (set[i].lane != lane || set[i].key_hash != key_hash))
+		i++;
+	return i;
 }
 
 /* Would we look in vain? */
@@ -76,11 +92,13 @@ is_held(Relation messages)
 uint64
 as_trail_start(Relation messages, uint64 key_hash, int lane, uint64 position)
 {
-	Trail	   *trail = trail_of(key_hash);
+	Trail	   *set = set_of(key_hash);
+	int			i;
 
-	if (is_held(messages) || trail->lane != lane || trail->key_hash != key_hash)
+	if (is_held(messages))
 		return position;
-	return Min(position, trail->before);
+	i = place_in_set(set, key_hash, lane);
+	return i < SET_TRAILS ? Min(position, set[i].before) : position;
 }
 
 /* Are we to look again where we have been? */
@@ -95,14 +113,25 @@ void
 as_trail_note(uint64 key_hash, int lane, uint64 position, int nread,
 			  int ndead, int ngone)
 {
-	Trail	   *trail = trail_of(key_hash);
-	bool		known = trail->lane == lane && trail->key_hash == key_hash;
+	Trail	   *trail = set_of(key_hash);
+	int			i = place_in_set(trail, key_hash, lane);
+	bool		known = i < SET_TRAILS;
 
 	in_vain = Max(in_vain + ngone - WORTH * ndead, -MANY_IN_VAIN);
 	if (in_vain > MANY_IN_VAIN && !TransactionIdIsValid(newest))
 	{
 		newest = ReadNextTransactionId();
 		TransactionIdRetreat(newest);
+	}
+
+	/* it comes first now; if it is new, in the place of the one least needed */
+	i = Min(i, SET_TRAILS - 1);
+	if (i > 0)
+	{
+		Trail		moved = trail[i];
+
+		memmove(&trail[1], &trail[0], i * sizeof(Trail));
+		trail[0] = moved;
 	}
 	if (nread > MANY_MESSAGES)
 	{
