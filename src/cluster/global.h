@@ -33,6 +33,13 @@
  *		Later, the resolver deletes the rows once all members have receipts, and
  *		tells them to delete the receipts.
  *
+ * Flushes of WAL in a row: PREPARE's on the members, the decision's here, COMMIT
+ * PREPARED's on the members; the client's answer waits for the last only where
+ * actorstore.wait_for_phase_two is on.  The decision row has no flush of its own:
+ * the local commit record makes it count.  COMMIT PREPARED knows no asynchronous
+ * commit (RecordTransactionCommitPrepared() flushes, whatever synchronous_commit
+ * says), so that a receipt that can be seen has been flushed.
+ *
  * What each death leads to:
  *
  *	- Coordinator, up to K4: its xid is aborted, no row is ever visible.  Members
