@@ -145,6 +145,7 @@ OBJS = \
 	src/runtime/groups.o \
 	src/runtime/supervise.o \
 	src/runtime/supervise_steps.o \
+	src/runtime/supervise_relation.o \
 	src/runtime/supervise_tree.o \
 	src/runtime/turn.o \
 	src/runtime/deeds.o \
@@ -254,6 +255,7 @@ OBJS = \
 	src/api/placement.o \
 	src/api/members.o \
 	src/api/rebalance.o \
+	src/api/supervise_there.o \
 	src/api/supervision.o \
 	src/api/stats.o \
 	src/api/watch.o \

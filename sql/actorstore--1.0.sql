@@ -363,25 +363,47 @@ CREATE TABLE actorstore.supervisor (
 	strategy text NOT NULL CHECK (strategy IN ('one_for_one', 'one_for_all', 'rest_for_one')),
 	max_restarts int NOT NULL,
 	period interval NOT NULL,
+	asked_at bigint NOT NULL,
 	PRIMARY KEY (actor_type, actor_id)
 );
 COMMENT ON TABLE actorstore.supervisor IS 'actors that supervise others, and how';
+
+CREATE TABLE actorstore.supervised (
+	actor_type text COLLATE "C" NOT NULL,
+	actor_id text COLLATE "C" NOT NULL,
+	child_type text COLLATE "C" NOT NULL,
+	child_id text COLLATE "C" NOT NULL,
+	relation bigint NOT NULL,
+	number bigint NOT NULL,
+	restart text NOT NULL CHECK (restart IN ('permanent', 'transient', 'temporary')),
+	keep_state boolean NOT NULL,
+	asked_at bigint NOT NULL,
+	PRIMARY KEY (actor_type, actor_id, child_type, child_id)
+);
+COMMENT ON TABLE actorstore.supervised IS 'supervised actors as their supervisors know them; number is their place in the order of starting';
 
 CREATE TABLE actorstore.child (
 	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	parent_type text COLLATE "C" NOT NULL,
 	parent_id text COLLATE "C" NOT NULL,
-	number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	relation bigint NOT NULL,
+	number bigint NOT NULL,
 	restart text NOT NULL CHECK (restart IN ('permanent', 'transient', 'temporary')),
 	keep_state boolean NOT NULL,
+	strategy text NOT NULL CHECK (strategy IN ('one_for_one', 'one_for_all', 'rest_for_one')),
+	max_restarts int NOT NULL,
+	period interval NOT NULL,
+	asked_at bigint NOT NULL,
 	PRIMARY KEY (actor_type, actor_id)
 );
-CREATE INDEX child_parent ON actorstore.child (parent_type, parent_id, number);
-COMMENT ON TABLE actorstore.child IS 'supervised actors; number is their place in the order of starting';
+COMMENT ON TABLE actorstore.child IS 'supervised actors as they know it themselves, and what was last asked for them';
+
+CREATE SEQUENCE actorstore.supervision_step_number;
 
 CREATE TABLE actorstore.supervision_step (
-	step bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+	step bigint NOT NULL,
+	place bigint NOT NULL,
 	actor_type text COLLATE "C" NOT NULL,
 	actor_id text COLLATE "C" NOT NULL,
 	action text NOT NULL CHECK (action IN ('stop', 'start', 'exit', 'tell', 'report', 'start_all')),
@@ -666,11 +688,11 @@ COMMENT ON VIEW actorstore.halted_actor IS 'actors (and types: no actor_id) that
 GRANT SELECT ON actorstore.halted_actor TO PUBLIC;
 
 CREATE VIEW actorstore.supervision WITH (security_barrier) AS
-SELECT c.parent_type, c.parent_id, c.actor_type AS child_type, c.actor_id AS child_id, s.strategy, s.max_restarts, s.period,
-	c.restart, c.keep_state, row_number() OVER (PARTITION BY c.parent_type, c.parent_id ORDER BY c.number) AS start_order
-FROM actorstore.child AS c JOIN actorstore.supervisor AS s ON (s.actor_type, s.actor_id) = (c.parent_type, c.parent_id)
-WHERE actorstore.has_type_privilege(c.actor_type, 'read');
-COMMENT ON VIEW actorstore.supervision IS 'who supervises whom, of the types you may read';
+SELECT c.actor_type AS parent_type, c.actor_id AS parent_id, c.child_type, c.child_id, s.strategy, s.max_restarts, s.period,
+	c.restart, c.keep_state, row_number() OVER (PARTITION BY c.actor_type, c.actor_id ORDER BY c.number) AS start_order
+FROM actorstore.supervised AS c JOIN actorstore.supervisor AS s USING (actor_type, actor_id)
+WHERE actorstore.has_type_privilege(c.child_type, 'read');
+COMMENT ON VIEW actorstore.supervision IS 'whom the actors of this node supervise, of the types you may read';
 GRANT SELECT ON actorstore.supervision TO PUBLIC;
 
 CREATE VIEW actorstore.supervision_log WITH (security_barrier) AS
@@ -1571,7 +1593,7 @@ CREATE FUNCTION actorstore.local_chore(caller text, epoch bigint, kind "char", a
 	group_name text, owner text, OUT is_mine boolean, OUT result bigint)
 AS 'MODULE_PATHNAME', 'actorstore_local_chore' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_chore(text, bigint, "char", text, text, bigint, text, text)
-	IS 'for other nodes: pause or resume an actor that lives here, let it join or leave a group, see to its dead letters';
+	IS 'for other nodes: pause or resume an actor that lives here, let it join or leave a group, see to its dead letters, end its supervision';
 
 CREATE FUNCTION actorstore.local_group_owner(caller text, epoch bigint, group_name text, OUT is_mine boolean, OUT owner text)
 AS 'MODULE_PATHNAME', 'actorstore_local_group_owner' LANGUAGE C VOLATILE;
@@ -1610,6 +1632,22 @@ AS 'MODULE_PATHNAME', 'actorstore_local_spawn' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_spawn(text, bigint, text, text, jsonb)
 	IS 'for other nodes: begin an actor that lives here, in the name of a role';
 REVOKE ALL ON FUNCTION actorstore.local_spawn(text, bigint, text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION actorstore.local_supervisor(caller text, epoch bigint, actor_type text, actor_id text, OUT is_mine boolean,
+	OUT parent_type text, OUT parent_id text, OUT is_stopped boolean, OUT looked_at bigint)
+AS 'MODULE_PATHNAME', 'actorstore_local_supervisor' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_supervisor(text, bigint, text, text)
+	IS 'for other nodes: who supervises an actor that lives here, which stays so until the transaction ends';
+
+CREATE FUNCTION actorstore.local_supervise(caller text, epoch bigint, parent_type text, parent_id text, child_type text, child_id text,
+	strategy text, max_restarts int, period interval, keep_state boolean, restart text, asked_at bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_local_supervise' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.local_supervise(text, bigint, text, text, text, text, text, int, interval, boolean, text, bigint)
+	IS 'for other nodes: have an actor that lives here supervised';
+
+REVOKE ALL ON FUNCTION actorstore.local_supervisor(text, bigint, text, text),
+	actorstore.local_supervise(text, bigint, text, text, text, text, text, int, interval, boolean, text, bigint) FROM PUBLIC;
 
 --
 -- Messages to other nodes
@@ -2071,10 +2109,10 @@ SELECT pg_catalog.pg_extension_config_dump('actorstore.spawned', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.link', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.monitor', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.supervisor', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervised', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.child', '');
-SELECT pg_catalog.pg_extension_config_dump('actorstore.child_number_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_step', '');
-SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_step_step_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_step_number', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_restart', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_event', '');
 SELECT pg_catalog.pg_extension_config_dump('actorstore.supervision_event_number_seq', '');

@@ -44,6 +44,8 @@ do_here(const AsChore *chore)
 			return as_join_here(chore);
 		case AS_CHORE_LEAVE:
 			return as_leave_here(chore);
+		case AS_CHORE_UNSUPERVISE:
+			return as_unsupervise_here(chore);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -261,13 +263,14 @@ take_chore(FunctionCallInfo fcinfo, AsChore *chore)
 	chore->owner = arg_text(fcinfo, ARG_OWNER);
 }
 
-/* Only one actor can join or leave, and a group. */
+/* Only one actor can join or leave, and a group; or be unsupervised. */
 static void
 check_chore(const AsChore *chore)
 {
 	bool		of_group = chore->kind == AS_CHORE_JOIN || chore->kind == AS_CHORE_LEAVE;
+	bool		of_one = of_group || chore->kind == AS_CHORE_UNSUPERVISE;
 
-	if (of_group && (chore->id == NULL || chore->group == NULL))
+	if ((of_one && chore->id == NULL) || (of_group && chore->group == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("an argument must not be NULL")));

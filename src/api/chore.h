@@ -29,7 +29,8 @@ typedef enum AsChoreKind
 	AS_CHORE_REDRIVE = 'd',		/* amount: at most so many, 0: all; result: how many */
 	AS_CHORE_PURGE = 'x',		/* amount: before that time; result: how many */
 	AS_CHORE_JOIN = 'j',		/* group, owner, amount: see groups.c */
-	AS_CHORE_LEAVE = 'l'		/* group; result: whether it was in it */
+	AS_CHORE_LEAVE = 'l',		/* group; result: whether it was in it */
+	AS_CHORE_UNSUPERVISE = 'u'	/* result: whether it had a supervisor */
 } AsChoreKind;
 
 typedef struct AsChore
@@ -74,5 +75,6 @@ extern int64 as_redrive_here(const AsChore *chore);
 extern int64 as_purge_here(const AsChore *chore);
 extern int64 as_join_here(const AsChore *chore);
 extern int64 as_leave_here(const AsChore *chore);
+extern int64 as_unsupervise_here(const AsChore *chore);
 
 #endif							/* AS_CHORE_H */

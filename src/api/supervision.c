@@ -10,14 +10,20 @@
 #include "actorstore.h"
 
 #include "api/args.h"
+#include "api/chore.h"
 #include "api/inside.h"
+#include "api/supervise_there.h"
 #include "catalog/pg_type.h"
+#include "cluster/caller.h"
+#include "cluster/route.h"
 #include "miscadmin.h"
 #include "runtime/links.h"
 #include "runtime/supervise.h"
 #include "state/catalog.h"
+#include "state/owner.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(actorstore_link);
@@ -26,6 +32,7 @@ PG_FUNCTION_INFO_V1(actorstore_monitor);
 PG_FUNCTION_INFO_V1(actorstore_demonitor);
 PG_FUNCTION_INFO_V1(actorstore_supervise);
 PG_FUNCTION_INFO_V1(actorstore_unsupervise);
+PG_FUNCTION_INFO_V1(actorstore_local_supervise);
 PG_FUNCTION_INFO_V1(actorstore_purge_supervision_log);
 
 /* ---- Links and monitors ---- */
@@ -117,18 +124,18 @@ arg_period(FunctionCallInfo fcinfo, int n)
 															   PG_GETARG_DATUM(n))));
 }
 
-/* The current role must own both types; a supervisor must not have exited. */
+/* The current role must own both types. */
 static void
-check_supervision(const AsSupervision *supervision)
+check_owner(const AsSupervision *supervision)
 {
-	AsType	   *parent = as_type_get(supervision->parent_type);
-	AsType	   *child;
+	as_type_check_owner(as_type_get(supervision->parent_type));
+	as_type_check_owner(as_type_get(supervision->child_type));
+}
 
-	as_type_check_owner(parent);
-	child = as_type_get(supervision->child_type);
-	as_type_check_owner(child);
-	if (as_actor_halt(parent, supervision->parent_type,
-					  supervision->parent_id) >= AS_STOPPED)
+static void
+check_not_stopped(const AsSupervision *supervision, bool is_stopped)
+{
+	if (is_stopped)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_HALTED),
 				 errmsg("actor (%s, %s) is stopped",
@@ -137,43 +144,123 @@ check_supervision(const AsSupervision *supervision)
 				 errdetail("It cannot supervise others.")));
 }
 
-Datum
-actorstore_supervise(PG_FUNCTION_ARGS)
+static void
+supervise_here(AsSupervision *supervision)
+{
+	as_supervise_lock();
+	check_owner(supervision);
+	check_not_stopped(supervision,
+					  as_actor_halt(as_type_get(supervision->parent_type),
+									supervision->parent_type,
+									supervision->parent_id) >= AS_STOPPED);
+	as_supervise_check_circle(supervision);
+	supervision->asked_at = GetCurrentTimestamp();
+	as_supervise(supervision);
+
+	/* those above might be elsewhere by now */
+	AcceptInvalidationMessages();
+	as_chore_check_epoch(!as_route_is_needed());
+}
+
+/* The supervisor, those above it, and the child may live on any node. */
+static void
+supervise_anywhere(AsSupervision *supervision)
+{
+	check_owner(supervision);
+	check_not_stopped(supervision, as_supervise_climb(supervision));
+	as_supervise_there(supervision);
+}
+
+/* Arguments of supervise(), from the first one on */
+static void
+arg_supervision(FunctionCallInfo fcinfo, int first, AsSupervision *supervision)
 {
 	static const char *const strategies[] =
 	{"one_for_one", "one_for_all", "rest_for_one"};
 	static const char *const restarts[] =
 	{"permanent", "transient", "temporary"};
+
+	supervision->parent_type = as_arg_type(fcinfo, first);
+	supervision->parent_id = as_arg_id(fcinfo, first + 1);
+	supervision->child_type = as_arg_type(fcinfo, first + 2);
+	supervision->child_id = as_arg_id(fcinfo, first + 3);
+	supervision->strategy = arg_word(fcinfo, first + 4, "strategy", strategies);
+	supervision->max_restarts = arg_max_restarts(fcinfo, first + 5);
+	supervision->period = arg_period(fcinfo, first + 6);
+	as_reject_null(fcinfo, first + 7, "keep_state");
+	supervision->keep_state = cstring_to_text(PG_GETARG_BOOL(first + 7) ? "true" : "false");
+	supervision->restart = arg_word(fcinfo, first + 8, "restart", restarts);
+}
+
+Datum
+actorstore_supervise(PG_FUNCTION_ARGS)
+{
 	AsSupervision supervision;
 
-	supervision.parent_type = as_arg_type(fcinfo, 0);
-	supervision.parent_id = as_arg_id(fcinfo, 1);
-	supervision.child_type = as_arg_type(fcinfo, 2);
-	supervision.child_id = as_arg_id(fcinfo, 3);
-	supervision.strategy = arg_word(fcinfo, 4, "strategy", strategies);
-	supervision.max_restarts = arg_max_restarts(fcinfo, 5);
-	supervision.period = arg_period(fcinfo, 6);
-	as_reject_null(fcinfo, 7, "keep_state");
-	supervision.keep_state = cstring_to_text(PG_GETARG_BOOL(7) ? "true" : "false");
-	supervision.restart = arg_word(fcinfo, 8, "restart", restarts);
+	arg_supervision(fcinfo, 0, &supervision);
 	PreventCommandIfReadOnly("actorstore.supervise()");
 	PreventCommandIfParallelMode("actorstore.supervise()");
-	as_supervise_lock();
-	check_supervision(&supervision);
-	as_supervise(&supervision);
+	if (as_route_is_needed())
+		supervise_anywhere(&supervision);
+	else
+		supervise_here(&supervision);
 	PG_RETURN_VOID();
+}
+
+/*
+ * local_supervise(caller, epoch, the arguments of supervise(), asked_at): false if
+ * the child does not live here.  The tree was looked at, with locks.
+ */
+Datum
+actorstore_local_supervise(PG_FUNCTION_ARGS)
+{
+	AsSupervision supervision;
+	AsCaller	caller;
+	bool		is_mine;
+
+	as_reject_null(fcinfo, 1, "epoch");
+	as_reject_null(fcinfo, 11, "asked_at");
+	arg_supervision(fcinfo, 2, &supervision);
+	supervision.asked_at = PG_GETARG_INT64(11);
+	if (!IS_VALID_TIMESTAMP(supervision.asked_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("asked_at is out of range")));
+	PreventCommandIfReadOnly("actorstore.local_supervise()");
+	PreventCommandIfParallelMode("actorstore.local_supervise()");
+	as_caller_become(fcinfo, &caller);
+	as_supervise_lock();
+	as_caller_stand_in(fcinfo, supervision.parent_type);
+	as_type_check_owner(as_type_get(supervision.parent_type));
+	as_caller_stand_in(fcinfo, supervision.child_type);
+	as_type_check_owner(as_type_get(supervision.child_type));
+	is_mine = as_route_is_mine(supervision.child_type, supervision.child_id, PG_GETARG_INT64(1)) &&
+		as_owner_try(supervision.child_type, supervision.child_id);
+	if (is_mine)
+		as_supervise(&supervision);
+	as_caller_return(&caller);
+	PG_RETURN_BOOL(is_mine);
 }
 
 Datum
 actorstore_unsupervise(PG_FUNCTION_ARGS)
 {
-	text	   *type = as_arg_type(fcinfo, 0);
-	text	   *id = as_arg_id(fcinfo, 1);
+	AsChore		chore = {
+		.kind = AS_CHORE_UNSUPERVISE, .type = as_arg_type(fcinfo, 0),
+		.id = as_arg_id(fcinfo, 1)
+	};
 
 	PreventCommandIfReadOnly("actorstore.unsupervise()");
 	PreventCommandIfParallelMode("actorstore.unsupervise()");
-	as_type_check_owner(as_type_get(type));
-	PG_RETURN_BOOL(as_unsupervise(type, id));
+	as_type_check_owner(as_type_get(chore.type));
+	PG_RETURN_BOOL(as_chore_do(&chore) > 0);
+}
+
+int64
+as_unsupervise_here(const AsChore *chore)
+{
+	as_type_check_owner(as_type_get(chore->type));
+	return as_unsupervise(chore->type, chore->id) ? 1 : 0;
 }
 
 Datum

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "runtime/links.h"
 #include "runtime/node_watch.h"
+#include "runtime/supervise.h"
 #include "utils/builtins.h"
 
 /* Batches read at a time */
@@ -88,7 +89,9 @@ as_farewell(const AsRows *gone, text *proposal)
 		bury_batches(number, name);
 		if (as_health_of((int16) as_cell_int(gone, i, 0)) != AS_HEALTH_DOWN)
 			as_tell_watchers(name, true);
-		if (slots != NULL)
-			as_links_lost(slots);
+		if (slots == NULL)
+			continue;
+		as_links_lost(slots);
+		as_supervise_lost(slots);
 	}
 }

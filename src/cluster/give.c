@@ -61,7 +61,7 @@ as_give_occupied(bool *occupied)
 				  "SELECT actor_type, actor_id FROM actorstore.actor"
 				  ACTORS_OF("message") ACTORS_OF("timer") ACTORS_OF("dead_message") ACTORS_OF("dedup")
 				  ACTORS_OF("lease") ACTORS_OF("spawned") ACTORS_OF("link") ACTORS_OF("monitor") ACTORS_OF("watcher")
-				  ACTORS_OF("supervisor") ACTORS_OF("child") ACTORS_OF("supervision_step")
+				  ACTORS_OF("supervisor") ACTORS_OF("supervised") ACTORS_OF("child") ACTORS_OF("supervision_step")
 				  ACTORS_OF("supervision_restart") ACTORS_OF("group_member")
 				  ACTORS_OF("halted WHERE actor_id <> ''") ") AS a",
 				  0, NULL);

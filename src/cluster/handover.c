@@ -40,28 +40,27 @@ typedef struct Table
 {
 	const char *name;
 	const char *order;
-	bool		moves;
 	const char *bytes;			/* of what may be large; NULL: nothing may */
 } Table;
 
 #define BYTES_OF(column) "coalesce(pg_column_size(t." column "), 0)"
 
 static const Table tables[] = {
-	{"message", "position", true, BYTES_OF("body") " + " BYTES_OF("headers")},
-	{"dedup", "ctid", true, BYTES_OF("reply")},
-	{"timer", "ctid", true, BYTES_OF("body")},
-	{"dead_message", "ctid", true, BYTES_OF("body") " + " BYTES_OF("headers")},
-	{"halted", "ctid", true, NULL},
-	{"spawned", "ctid", true, BYTES_OF("state")},
-	{"link", "ctid", true, NULL},
-	{"monitor", "ctid", true, NULL},
-	{"watcher", "ctid", true, NULL},
-	{"group_member", "ctid", true, NULL},
-	{"lease", "", false, NULL},
-	{"supervisor", "", false, NULL},
-	{"child", "", false, NULL},
-	{"supervision_step", "", false, NULL},
-	{"supervision_restart", "", false, NULL},
+	{"message", "position", BYTES_OF("body") " + " BYTES_OF("headers")},
+	{"dedup", "ctid", BYTES_OF("reply")},
+	{"timer", "ctid", BYTES_OF("body")},
+	{"dead_message", "ctid", BYTES_OF("body") " + " BYTES_OF("headers")},
+	{"halted", "ctid", NULL},
+	{"spawned", "ctid", BYTES_OF("state")},
+	{"link", "ctid", NULL},
+	{"monitor", "ctid", NULL},
+	{"watcher", "ctid", NULL},
+	{"group_member", "ctid", NULL},
+	{"supervisor", "ctid", NULL},
+	{"supervised", "ctid", NULL},
+	{"child", "ctid", NULL},
+	{"supervision_step", "ctid", NULL},
+	{"supervision_restart", "ctid", NULL},
 };
 
 /* ---- What cannot move ---- */
@@ -69,21 +68,11 @@ static const Table tables[] = {
 int
 as_handover_kept(AsKept **kept)
 {
-	StringInfoData sql;
 	AsRows		rows;
 
-	initStringInfo(&sql);
-	for (int i = 0; i < (int) lengthof(tables); i++)
-	{
-		if (!tables[i].moves)
-			appendStringInfo(&sql, "%sSELECT actorstore.slot_of(actor_type, actor_id), '%s' FROM actorstore.%s",
-							 sql.len == 0 ? "" : " UNION ALL ",
-							 strcmp(tables[i].name, "lease") == 0 ? "a turn is checked out" : "supervision",
-							 tables[i].name);
-	}
 	as_text_query(&rows, SPI_OK_SELECT,
-				  psprintf("SELECT slot::text, min(reason) FROM (%s UNION ALL SELECT actorstore.slot_of(parent_type, parent_id), 'supervision'"
-						   " FROM actorstore.child) AS k (slot, reason) GROUP BY slot ORDER BY slot", sql.data),
+				  "SELECT l.slot::text, 'a turn is checked out' FROM ("
+				  "SELECT DISTINCT actorstore.slot_of(actor_type, actor_id) AS slot FROM actorstore.lease) AS l ORDER BY l.slot",
 				  0, NULL);
 	*kept = palloc(Max(rows.nrows, 1) * sizeof(AsKept));
 	for (int i = 0; i < rows.nrows; i++)
@@ -215,7 +204,7 @@ as_handover(const AsTransit *transit)
 	nactors = as_haul_actors(peer, transit);
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
-		if (tables[i].moves && has_pages(&tables[i]))
+		if (has_pages(&tables[i]))
 			move_rows(peer, &tables[i], transit);
 	}
 	AS_FAULT("move_sent");
@@ -237,7 +226,7 @@ table_of(const char *name)
 {
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
-		if (tables[i].moves && strcmp(tables[i].name, name) == 0)
+		if (strcmp(tables[i].name, name) == 0)
 			return &tables[i];
 	}
 	ereport(ERROR,

@@ -14,8 +14,7 @@
  *	  the taker, in the order of the old ones.
  *	- Triggers of users do not fire: nothing happens to the actors.
  *
- * What belongs to a supervisor or a supervised actor, and turns that are checked out,
- * cannot move: their slots stay as long as there are any.
+ * Turns that are checked out cannot move: their slots stay as long as there are any.
  *
  * Copyright (c) 2026, the actorstore developers
  *

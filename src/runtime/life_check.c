@@ -13,6 +13,7 @@
 #include <ctype.h>
 
 #include "lib/json_object.h"
+#include "runtime/supervise.h"
 #include "utils/builtins.h"
 
 /* What of a message's body and headers its handling relies on */
@@ -20,7 +21,10 @@
 #define NEEDS_REASON	2		/* body: reason */
 #define NEEDS_LINKS		4		/* headers: links */
 #define NEEDS_NUMBER	8		/* headers: monitor */
-#define NOT_KNOWN		16		/* or said on the actor's own node only */
+#define NEEDS_RELATION	16		/* body: relation; step may be there, and is no less than 0 */
+#define NEEDS_ASKED		32		/* body: what was asked for a child */
+#define MAY_HAVE_ASKED	64		/* the same, or nothing of it */
+#define NOT_KNOWN		128		/* or said on the actor's own node only */
 
 static const struct
 {
@@ -36,6 +40,15 @@ static const struct
 	{"$link", NEEDS_ACTOR},
 	{"$linked", NEEDS_ACTOR | NEEDS_LINKS},
 	{"$unlink", NEEDS_ACTOR | NEEDS_LINKS},
+	{"$child", NEEDS_ACTOR | NEEDS_REASON | NEEDS_RELATION | MAY_HAVE_ASKED},
+	{"$adopt", NEEDS_ACTOR | NEEDS_RELATION | NEEDS_ASKED},
+	{"$left", NEEDS_ACTOR | NEEDS_RELATION},
+	{"$kept", NEEDS_RELATION},
+	{"$terminated", NEEDS_RELATION},
+	{"$started", NEEDS_RELATION},
+	{"$restart", NEEDS_REASON | NEEDS_RELATION},
+	{"$shutdown", NEEDS_RELATION},
+	{"$released", NEEDS_RELATION},
 };
 
 static int
@@ -88,7 +101,14 @@ has_what_it_needs(const AsMessage *message, int needs)
 		(!(needs & NEEDS_REASON) ||
 		 as_json_get_text(message->body, "reason") != NULL) &&
 		(!(needs & NEEDS_LINKS) ||
-		 are_numbers(as_json_get_text(message->headers, "links")));
+		 are_numbers(as_json_get_text(message->headers, "links"))) &&
+		(!(needs & NEEDS_RELATION) ||
+		 (as_json_get_int(message->body, "relation") > 0 &&
+		  as_json_get_int(message->body, "step") >= 0)) &&
+		(!(needs & NEEDS_ASKED) || as_supervise_is_asked(message->body)) &&
+		(!(needs & MAY_HAVE_ASKED) ||
+		 as_json_get_text(message->body, "strategy") == NULL ||
+		 as_supervise_is_asked(message->body));
 }
 
 bool

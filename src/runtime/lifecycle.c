@@ -382,7 +382,10 @@ static const struct
 	{"$restart", as_supervise_handle_restart, false},
 	{"$shutdown", as_supervise_handle_shutdown, false},
 	{"$released", as_supervise_handle_released, false},
+	{"$kept", as_supervise_handle_kept, false},
 	{"$adopted", as_supervise_handle_adopted, false},
+	{"$adopt", as_supervise_handle_adopt, false},
+	{"$left", as_supervise_handle_left, false},
 	{"$revived", as_supervise_handle_revived, false},
 	{"$advance", as_supervise_handle_advance, false},
 };
@@ -437,7 +440,7 @@ as_life_exists(AsTurn *turn)
 		as_text_query(NULL, SPI_OK_SELECT,
 					  "SELECT WHERE EXISTS (SELECT FROM actorstore.message WHERE key_hash = $1::bigint"
 					  "   AND actor_type = $2 AND actor_id = $3 AND left(message, 1) <> '$')"
-					  " OR EXISTS (SELECT FROM actorstore.child WHERE (parent_type, parent_id) = ($2, $3))"
+					  " OR EXISTS (SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($2, $3))"
 					  " OR EXISTS (SELECT FROM actorstore.child WHERE (actor_type, actor_id) = ($2, $3))"
 					  " OR EXISTS (SELECT FROM actorstore.link WHERE (actor_type, actor_id) = ($2, $3))"
 					  " OR EXISTS (SELECT FROM actorstore.monitor WHERE (actor_type, actor_id) = ($2, $3))",
@@ -467,6 +470,7 @@ as_life_type_dropped(text *type)
 		"DELETE FROM actorstore.watcher WHERE $1 IN (actor_type, watcher_type)",
 		"DELETE FROM actorstore.group_member WHERE actor_type = $1",
 		"DELETE FROM actorstore.child WHERE $1 IN (actor_type, parent_type)",
+		"DELETE FROM actorstore.supervised WHERE $1 IN (actor_type, child_type)",
 		"DELETE FROM actorstore.supervisor WHERE actor_type = $1",
 		"DELETE FROM actorstore.supervision_step WHERE actor_type = $1",
 		"DELETE FROM actorstore.supervision_restart WHERE actor_type = $1",

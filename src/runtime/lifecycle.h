@@ -23,8 +23,9 @@
  *		$failed			to itself: a message was given up (turn_fail.c)
  *		$monitor, $demonitor, $link, $linked, $unlink	links.c
  *		$child, $terminated, $started				supervise.c, to a supervisor
- *		$restart, $shutdown, $released				supervise.c, to a child
+ *		$restart, $shutdown, $released, $kept		supervise.c, to a child
  *		$adopted, $revived, $advance				supervise.c, to a supervisor
+ *		$adopt, $left								supervise_relation.c, to one
  *
  * HOOKS ($stop, $pre_restart, $post_restart) are called within the turn that
  * causes them, each in a subtransaction: one that fails leaves nothing behind
@@ -130,6 +131,13 @@ extern int64 as_system_send(text *type, text *id, const char *name, Datum body,
 /* Does an actor live on another node?  Is this database a node at all? */
 extern bool as_lives_elsewhere(const text *type, const text *id);
 extern bool as_is_in_node(void);
+
+/*
+ * SQL: is the actor whose address is in these columns in a slot of $1, one
+ * character each, '1' for those that are lost with the node that had them?
+ */
+#define AS_IS_LOST(type, id) \
+	"substr($1, actorstore.slot_of(" type ", " id ") + 1, 1) = '1'"
 
 /* The actor of the turn. */
 #define as_turn_type_name(turn)	((turn)->messages[0].actor_type)

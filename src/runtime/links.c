@@ -436,10 +436,6 @@ as_links_become_node(void)
 						 " WHERE peer_type <> '' ON CONFLICT DO NOTHING", 0, NULL);
 }
 
-/* Is the actor whose address is in these columns in a slot of $1? */
-#define IS_LOST(type, id) \
-	"substr($1, actorstore.slot_of(" type ", " id ") + 1, 1) = '1'"
-
 /* They have no rows left there to say it by. */
 void
 as_links_lost(text *slots)
@@ -448,20 +444,20 @@ as_links_lost(text *slots)
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT actor_type, actor_id, peer_type, peer_id, number::text FROM actorstore.monitor AS m"
-						 " WHERE peer_type <> '' AND " IS_LOST("peer_type", "peer_id")
-						 " AND NOT (" IS_LOST("actor_type", "actor_id") ") ORDER BY m.number", 1, &slots);
+						 " WHERE peer_type <> '' AND " AS_IS_LOST("peer_type", "peer_id")
+						 " AND NOT (" AS_IS_LOST("actor_type", "actor_id") ") ORDER BY m.number", 1, &slots);
 	for (int i = 0; i < rows.nrows; i++)
 		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$down",
 							  actor_body(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown"),
 							  monitor_header(as_cell_int(&rows, i, 4)));
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT actor_type, actor_id, peer_type, peer_id, string_agg(number::text, ',') FROM actorstore.link"
-						 " WHERE " IS_LOST("peer_type", "peer_id") " AND NOT (" IS_LOST("actor_type", "actor_id") ")"
+						 " WHERE " AS_IS_LOST("peer_type", "peer_id") " AND NOT (" AS_IS_LOST("actor_type", "actor_id") ")"
 						 " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4", 1, &slots);
 	for (int i = 0; i < rows.nrows; i++)
 		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
 					 actor_body(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown"),
 					 as_cell(&rows, i, 4));
 	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.watcher WHERE " IS_LOST("watcher_type", "watcher_id"), 1, &slots);
+						 "DELETE FROM actorstore.watcher WHERE " AS_IS_LOST("watcher_type", "watcher_id"), 1, &slots);
 }

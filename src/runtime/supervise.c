@@ -18,29 +18,6 @@
 
 /* ---- Children ---- */
 
-AsChild *
-as_child_find(text *type, text *id)
-{
-	text	   *args[2] = {type, id};
-	AsChild    *child;
-	AsRows		rows;
-
-	if (as_text_query(&rows, SPI_OK_SELECT,
-					  "SELECT c.parent_type, c.parent_id, c.restart, c.keep_state::text, s.strategy, c.number::text"
-					  " FROM actorstore.child AS c JOIN actorstore.supervisor AS s"
-					  " ON (s.actor_type, s.actor_id) = (c.parent_type, c.parent_id)"
-					  " WHERE (c.actor_type, c.actor_id) = ($1, $2)", 2, args) == 0)
-		return NULL;
-	child = palloc(sizeof(AsChild));
-	child->parent_type = as_cell(&rows, 0, 0);
-	child->parent_id = as_cell(&rows, 0, 1);
-	child->restart = as_cell(&rows, 0, 2);
-	child->keep_state = as_cell_bool(&rows, 0, 3);
-	child->strategy = as_cell(&rows, 0, 4);
-	child->number = as_cell_int(&rows, 0, 5);
-	return child;
-}
-
 bool
 as_child_is_to_restart(const AsChild *child, const char *reason, bool gave_up)
 {
@@ -58,7 +35,7 @@ has_children(AsTurn *turn)
 	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
 
 	return as_text_query(NULL, SPI_OK_SELECT,
-						 "SELECT FROM actorstore.child WHERE (parent_type, parent_id) = ($1, $2) LIMIT 1",
+						 "SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2) LIMIT 1",
 						 2, args) > 0;
 }
 
@@ -93,8 +70,7 @@ as_supervise_report(AsTurn *turn, const AsExit *how)
 		return;
 	if (how->ordered)
 	{
-		as_say_done(child->parent_type, child->parent_id, "$terminated",
-					how->step);
+		as_say_done(child, "$terminated", how->step);
 		return;
 	}
 	as_json_begin(&json);
@@ -102,6 +78,10 @@ as_supervise_report(AsTurn *turn, const AsExit *how)
 	as_json_text(&json, "actor_id", as_turn_id(turn));
 	as_json_string(&json, "reason", how->reason);
 	as_json_bool(&json, "gave_up", how->gave_up);
+	if (as_lives_elsewhere(child->parent_type, child->parent_id))
+		as_supervise_add_asked(&json, as_turn_type_name(turn), as_turn_id(turn));
+	else
+		as_json_int(&json, "relation", child->relation);
 	(void) as_system_send(child->parent_type, child->parent_id, "$child",
 						  as_json_end(&json), (Datum) 0);
 }
@@ -146,22 +126,23 @@ log_decision(AsTurn *turn, const AsChild *child, const AsStep *report,
 
 /* The child stays as it is; a temporary one is a child no more. */
 static void
-let_go(const AsChild *child, const AsStep *report)
+let_go(AsTurn *turn, const AsChild *child, const AsStep *report)
 {
-	text	   *args[2] = {report->child_type, report->child_id};
+	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn),
+	report->child_type, report->child_id};
+	bool		forget = strcmp(text_to_cstring(child->restart), "temporary") == 0;
 
-	(void) as_system_send(report->child_type, report->child_id, "$released",
-						  (Datum) 0, (Datum) 0);
-	if (strcmp(text_to_cstring(child->restart), "temporary") == 0)
+	as_say_released(report->child_type, report->child_id, child->relation, forget);
+	if (forget)
 		(void) as_text_query(NULL, SPI_OK_DELETE,
-							 "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)",
-							 2, args);
+							 "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)",
+							 4, args);
 }
 
 void
 as_supervise_decide(AsTurn *turn, const AsStep *report)
 {
-	AsChild    *child = as_child_find(report->child_type, report->child_id);
+	AsChild    *child = as_child_of(turn, report->child_type, report->child_id);
 	bool		too_many;
 	int64		restarts;
 
@@ -169,7 +150,7 @@ as_supervise_decide(AsTurn *turn, const AsStep *report)
 		return;
 	if (!as_child_is_to_restart(child, report->reason, report->gave_up))
 	{
-		let_go(child, report);
+		let_go(turn, child, report);
 		return;
 	}
 	restarts = count_restart(turn, report->at, &too_many);
@@ -189,7 +170,8 @@ as_supervise_decide(AsTurn *turn, const AsStep *report)
 	log_decision(turn, child, report, "restart", restarts);
 	if (strcmp(text_to_cstring(child->strategy), "one_for_one") == 0)
 	{
-		as_say_restart(report->child_type, report->child_id, 0, report->reason);
+		as_say_restart(report->child_type, report->child_id, child->relation, 0,
+					   report->reason);
 		return;
 	}
 	as_steps_restart_from(turn, child, report->child_type, report->child_id,
@@ -208,11 +190,12 @@ as_supervise_handle_child(AsTurn *turn, AsMessage *message)
 		.gave_up = as_json_get_bool(message->body, "gave_up"),
 	.at = message->sent_at};
 
-	if (as_steps_pending_for(turn, report.child_type, report.child_id))
+	if (!as_supervise_knows(turn, message->body) ||
+		as_steps_pending_for(turn, report.child_type, report.child_id))
 		return true;
 	if (turn->halt == AS_STOPPED)
-		(void) as_system_send(report.child_type, report.child_id, "$released",
-							  (Datum) 0, (Datum) 0);
+		as_say_released(report.child_type, report.child_id,
+						as_json_get_int(message->body, "relation"), false);
 	if (turn->halt != AS_NOT_HALTED)
 		return true;
 	if (as_steps_pending(turn))
@@ -234,7 +217,8 @@ as_supervise_handle_adopted(AsTurn *turn, AsMessage *message)
 {
 	if (turn->halt != AS_NOT_HALTED)
 		as_say_shutdown(as_json_get_text(message->body, "actor_type"),
-						as_json_get_text(message->body, "actor_id"), 0,
+						as_json_get_text(message->body, "actor_id"),
+						as_json_get_int(message->body, "relation"), 0,
 						turn->halt == AS_STOPPED);
 	return true;
 }
@@ -273,8 +257,8 @@ answer_when_done(AsTurn *turn, const AsChild *child, const char *name,
 			as_steps_add(turn, &tell);
 		as_steps_advance(turn);
 	}
-	else if (child != NULL)
-		as_say_done(child->parent_type, child->parent_id, name, step);
+	else
+		as_say_done(child, name, step);
 }
 
 /* Nobody will restart it: its mail need not wait, nor its children. */
@@ -287,14 +271,56 @@ stop_for_good(AsTurn *turn)
 	as_steps_stop_all(turn);
 }
 
+/*
+ * The relation that its supervisor's message is about; NULL if the actor has it no
+ * more, which the supervisor is told.  Those of unsupervise() say no relation.
+ */
+static AsChild *
+relation_of(AsTurn *turn, AsMessage *message)
+{
+	int64		relation = as_json_get_int(message->body, "relation");
+	AsChild    *child = as_child_find(as_turn_type_name(turn), as_turn_id(turn));
+
+	if (child != NULL && child->relation == relation)
+		return child;
+	if (relation != 0 && message->sender_type != NULL)
+		as_say_left(message->sender_type, message->sender_id,
+					as_turn_type_name(turn), as_turn_id(turn), relation);
+	return NULL;
+}
+
+/* Nobody's any more, or not to be restarted. */
+static void
+be_released(AsTurn *turn)
+{
+	if (turn->halt != AS_DOWN)
+		return;
+	stop_for_good(turn);
+	as_steps_advance(turn);
+}
+
 bool
 as_supervise_handle_released(AsTurn *turn, AsMessage *message)
 {
-	if (turn->halt == AS_DOWN)
-	{
-		stop_for_good(turn);
-		as_steps_advance(turn);
-	}
+	int64		relation = as_json_get_int(message->body, "relation");
+	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), as_int_text(relation)};
+	AsChild    *child = as_child_find(args[0], args[1]);
+
+	/* it has another supervisor by now, who will say what is to happen */
+	if (relation != 0 && child != NULL && child->relation != relation)
+		return true;
+	be_released(turn);
+	if (as_json_get_bool(message->body, "forget"))
+		(void) as_text_query(NULL, SPI_OK_DELETE,
+							 "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
+							 " AND relation = $3::bigint", 3, args);
+	return true;
+}
+
+bool
+as_supervise_handle_kept(AsTurn *turn, AsMessage *message)
+{
+	(void) relation_of(turn, message);
 	return true;
 }
 
@@ -304,11 +330,15 @@ as_supervise_handle_shutdown(AsTurn *turn, AsMessage *message)
 	AsExit		how = {.reason = "shutdown", .ordered = true,
 		.step = as_json_get_int(message->body, "step"),
 	.final = as_json_get_bool(message->body, "final")};
-	AsChild    *child = as_child_find(as_turn_type_name(turn), as_turn_id(turn));
+	AsChild    *child = relation_of(turn, message);
 
 	/* it has become nobody's while this was under way: nobody waits */
 	if (child == NULL)
-		return as_supervise_handle_released(turn, message);
+	{
+		if (as_child_find(as_turn_type_name(turn), as_turn_id(turn)) == NULL)
+			be_released(turn);
+		return true;
+	}
 	if (turn->halt == AS_NOT_HALTED)
 	{
 		as_life_exit(turn, &how);
@@ -323,7 +353,7 @@ as_supervise_handle_shutdown(AsTurn *turn, AsMessage *message)
 bool
 as_supervise_handle_restart(AsTurn *turn, AsMessage *message)
 {
-	AsChild    *child = as_child_find(as_turn_type_name(turn), as_turn_id(turn));
+	AsChild    *child = relation_of(turn, message);
 	int64		step = as_json_get_int(message->body, "step");
 	char	   *reason = text_to_cstring(as_json_get_text(message->body, "reason"));
 	AsExit		how = {0};

@@ -220,7 +220,7 @@ sub contents
 		q{SELECT concat_ws('|', 'type', to_jsonb(t)) FROM actorstore.type AS t},
 		q{SELECT concat_ws('|', 'timer', to_jsonb(t)) FROM actorstore.timer AS t},
 		q{SELECT concat_ws('|', 'handler', to_jsonb(h)) FROM actorstore.handler AS h},
-		(map { "SELECT concat_ws('|', '$_', to_jsonb(x)) FROM actorstore.$_ AS x" } qw(spawned link monitor supervisor child supervision_step supervision_restart supervision_event halted group_member)),
+		(map { "SELECT concat_ws('|', '$_', to_jsonb(x)) FROM actorstore.$_ AS x" } qw(spawned link monitor supervisor supervised child supervision_step supervision_restart supervision_event halted group_member)),
 		q{SELECT concat_ws('|', 'grant', quote_literal(actor_type), grantee::regrole, privilege) FROM actorstore.type_grant AS g},
 		q{SELECT concat_ws('|', 'table', c.oid::regclass, c.relkind, c.relpersistence, c.relreplident, pg_get_expr(c.relpartbound, c.oid), c.reloptions::text,
 				pg_get_userbyid(c.relowner), array(SELECT unnest(COALESCE(c.relacl, acldefault('r', c.relowner)))::text ORDER BY 1)::text, c.relispartition)

@@ -173,24 +173,6 @@ foreach my $step ([ 'member_closed', 2100 ], [ 'member_consented', 2200 ])
 	is($_->safe_psql('d', q{SELECT weight FROM actorstore.node WHERE node_name = 'two'}), '2000', "$place: on " . $_->name) foreach ($one, $two);
 }
 
-# What acts on actors of this node only, says so.
-$_->safe_psql('d', q{
-	CREATE FUNCTION act(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
-	BEGIN
-		EXECUTE format('SELECT actorstore.%s', body->>'sql');
-		RETURN state;
-	EXCEPTION WHEN OTHERS THEN
-		RETURN to_jsonb(SQLSTATE);
-	END $$}) foreach ($one, $two);
-$one->safe_psql('d', q{SELECT actorstore.create_type('acts'), actorstore.set_handler('acts', '*', 'act(jsonb, jsonb)')});
-my ($near, $far) = map { my $name = $_; (rows($one, 'd', "SELECT 'n' || i FROM generate_series(1, 10000) AS i WHERE actorstore.locate('acts', 'n' || i) = '$name' LIMIT 1"))[0] } qw(one two);
-foreach my $call ("supervise('acts', '$near', 'acts', '$far')")
-{
-	is($one->safe_psql('d', "SELECT actorstore.call('acts', '$near', 'm', jsonb_build_object('sql', \$\$$call\$\$))"), '"VA007"', $call);
-}
-is($_->safe_psql('d', q{SELECT (SELECT count(*) FROM actorstore.message) + (SELECT count(*) FROM actorstore.outbox) + (SELECT count(*) FROM actorstore.link) + (SELECT count(*) FROM actorstore.monitor)}), '0', 'nothing is left of it on ' . $_->name) foreach ($one, $two);
-$one->safe_psql('d', "SELECT actorstore.delete('acts', '$near')");
-
 # One that is no node any more refuses all, reads too.
 $one->safe_psql('d', q{SELECT actorstore.set_node_weight('one', 0)});
 $two->safe_psql('d', q{SELECT count(actorstore.delete('t', actor_id)) FROM actorstore.actor});

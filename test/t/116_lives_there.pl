@@ -221,7 +221,7 @@ is(links(), '', 'is no more');
 is(state_of('trap', $late), qq(["\$exit plain $exited noproc"]), 'and who has exited says so');
 
 # No shape ends the server, nor reaches the actor.
-my @system = ((map { "\$$_" } qw(start stop pre_restart post_restart down exit nodedown nodeup failed monitor demonitor link linked unlink child terminated started restart shutdown released adopted revived advance what)), '$');
+my @system = ((map { "\$$_" } qw(start stop pre_restart post_restart down exit nodedown nodeup failed monitor demonitor link linked unlink child terminated started restart shutdown released adopted adopt left kept revived advance what)), '$');
 my $actor = '"actor_type": "plain", "actor_id": "x"';
 my @bodies = (undef, 'null', '7', '"x"', '[]', '{}', "[{$actor, \"reason\": \"r\"}]", '{"actor_type": 1, "actor_id": 2, "reason": 3}', '{"actor_type": "plain", "reason": null}', '{"actor_type": "", "actor_id": "x", "reason": []}', qq({"actor_type": "plain", "actor_id": "@{[ 'x' x 513 ]}"}), '{"a": ' x 100 . '1' . '}' x 100);
 my @headers = (undef, '7', '[1]', '{}', '{"links": 1, "monitor": "1"}', '{"links": "1", "monitor": 1}');
@@ -230,6 +230,13 @@ foreach my $name (@system) { foreach my $body (@bodies) { push @letters, map { l
 my $links = qq({$actor, "reason": "r"});
 push @letters, map { letter('trap', $late, '$exit', $links, qq({"links": "$_"})) } '', ',', '1,', 'x', '1,,2', '-1', '0', ' 1', '+1', '1;', '9' x 19, '1,' . '9' x 40;
 push @letters, map { letter('trap', $late, '$down', $links, qq({"monitor": $_})) } '1e30', '-1', '0', '9223372036854775808', 'null';
+my $asked = qq($actor, "relation": 1, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": 1);
+foreach my $wrong ('"restart": "often"', '"restart": null', '"strategy": "all"', '"max_restarts": -1', '"max_restarts": 2147483648', '"period": "x"', '"period": "0 s"', '"period": "-1 s"', '"period": 1', qq("period": "@{[ '1 ' x 1000 ]}"), '"relation": 0', '"relation": "1"', '"number": 0', '"asked_at": 1e30', '"asked_at": 9223372036854775807', '"number": 9223372036854775807', '"asked_at": null', '"actor_id": ""')
+{
+	push @letters, letter('trap', $late, '$adopt', "{$asked, $wrong}");
+	push @letters, letter('trap', $late, '$child', qq({$asked, "reason": "r", $wrong}));
+}
+push @letters, map { letter('trap', $late, $_, '{"relation": 1, "step": -1, "reason": "r"}') } qw($restart $shutdown $released $terminated $started $kept);
 push @letters, letter('trap', $late, '$exit', $links, '{"links": "1"}', 4), letter('trap', $late, '$start', '{"reason": "r"}', undef, 0, 1), letter('trap', $late, '$start', '{"reason": "r"}', undef, 0, 0, 1);
 push @letters, map { letter('trap', $late, $_, qq({$actor, "reason": "r", "step": 1, "final": true, "directive": "stop", "node_name": "one"}), '{"links": "1", "monitor": 1}') } qw($stop $failed $child $terminated $started $restart $shutdown $released $adopted $revived $advance $nodedown $nodeup);
 is(deliver_all(@letters), '00000', 'what nobody says does not block the lane');
@@ -261,6 +268,18 @@ is(links() . ' ' . count('monitor') . ' ' . count('watcher'), $before, 'links an
 unlike(halts(), qr/plain ($x|$y) |trap ($kept|$down) /, 'nobody has exited');
 is(state_of('trap', $kept), '["$exit no such type x noproc"]', 'nobody has heard of it, but who was to be linked to nobody');
 is($two->safe_psql('d', q{SELECT reason, count(*) FROM actorstore.dead_message GROUP BY 1 ORDER BY 1}), 'not understood|' . @letters, 'and no dead letters');
+my $tree = q{SELECT (SELECT string_agg(s::text, ',') FROM actorstore.supervised AS s), (SELECT string_agg(c::text, ',') FROM actorstore.child AS c), (SELECT count(*) FROM actorstore.supervision_step), (SELECT count(*) FROM actorstore.halted)};
+my $as_it_is = $two->safe_psql('d', $tree);
+my ($relation) = rows($two, 'd', 'SELECT relation FROM actorstore.child');
+my $other = $relation + 1;
+my $kin = qq("actor_type": "trap", "actor_id": "$down");
+is(deliver_all((map { letter('trap', $down, $_, qq({"relation": $other, "step": 1, "reason": "r", "final": true, "forget": true})) } qw($restart $shutdown $released $kept)),
+	letter('trap', $kept, '$left', qq({$kin, "relation": $other})), letter('trap', $kept, '$kin', qq({$kin, "relation": $other, "reason": "r"})),
+	(map { letter('trap', $kept, $_, qq({"relation": $relation, "step": 1})) } qw($started $terminated)),
+	letter('trap', $kept, '$adopt', qq({"actor_type": "plain", "actor_id": "$y", "relation": $other, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": 1})),
+	letter('trap', $kept, '$adopt', '{"actor_type": "no such type", "actor_id": "x", "relation": 1, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": 1}')), '00000', 'a supervisor and a child that are none');
+settle();
+is($two->safe_psql('d', $tree), $as_it_is, 'who supervises whom is as before');
 say_to('plain', $x, 'stop', '{"reason": "boom"}');
 settle();
 is(state_of('trap', $kept), qq(["\$exit no such type x noproc", "\$down plain $x boom"]), 'what is so is told');
