@@ -1861,7 +1861,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM pg_stat_replication AS r
 		WHERE r.state IN ('streaming', 'catchup')
 			AND NOT EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
-		HAVING count(*) > 0 AND (SELECT count(*) FROM actorstore.node) > 1
+		HAVING (count(*) > 0 OR EXISTS (SELECT FROM actorstore.node WHERE is_self AND conninfo ~ 'host(addr)?\s*=\s*[^\s,]+,'))
+			AND (SELECT count(*) FROM actorstore.node) > 1 AND NOT pg_is_in_recovery()
 		UNION ALL
 		SELECT 27, 'in doubt for ever', false,
 			format('%s parts of transactions are prepared here for nodes that were declared lost', count(*)),
@@ -1869,6 +1870,31 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM pg_prepared_xacts AS p, (SELECT lost FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS e
 		WHERE p.database = current_database() AND starts_with(p.gid, 'actorstore_') AND e.lost ? split_part(p.gid, '_', 2)
 		HAVING count(*) > 0
+		UNION ALL
+		SELECT 28, 'crash safety', bool_and(setting = 'on'), string_agg(format('%s = %s', name, setting), ', ' ORDER BY name),
+			'After a crash the database may be damaged beyond repair: ALTER SYSTEM SET fsync = on, ALTER SYSTEM SET full_page_writes = on, and reload.'
+		FROM pg_settings WHERE name IN ('fsync', 'full_page_writes')
+		UNION ALL
+		SELECT 29, 'synchronous_commit', reset_val NOT IN ('off', 'local'), reset_val,
+			'Sessions are told of a commit that a crash, or a failover, can still undo: set synchronous_commit = on, in postgresql.conf or for the database.'
+		FROM pg_settings
+		WHERE name = 'synchronous_commit' AND (current_setting('synchronous_standby_names') <> '' OR (SELECT count(*) FROM actorstore.node) > 1)
+		UNION ALL
+		SELECT 30, 'synchronous standbys', there >= needed, format('%s, and COMMIT waits for %s', there, needed),
+			'Commits wait until more standbys follow: start them, and look into their logs.'
+		FROM (SELECT count(*) AS there FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS r,
+			coalesce(substring(current_setting('synchronous_standby_names') FROM '^\s*(?:[Aa][Nn][Yy]\s+|[Ff][Ii][Rr][Ss][Tt]\s+)?([0-9]+)\s*\(')::int, 1) AS needed
+		WHERE current_setting('synchronous_standby_names') <> '' AND NOT pg_is_in_recovery()
+		UNION ALL
+		SELECT 31, 'hot_standby', setting = 'on', setting,
+			'Nobody can look into a standby, as what lets it take over has to: set hot_standby = on in postgresql.conf and restart.'
+		FROM pg_settings
+		WHERE name = 'hot_standby' AND (current_setting('synchronous_standby_names') <> '' OR EXISTS (SELECT FROM pg_stat_replication))
+		UNION ALL
+		SELECT 32, 'replay', state = 'not paused', state,
+			'This standby cannot take over with all that was committed. Its max_prepared_transactions, max_connections, max_worker_processes, max_wal_senders and max_locks_per_transaction must be those of the primary, or more: raise them and restart; if somebody has paused it, SELECT pg_wal_replay_resume().'
+		FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END AS state) AS s
+		WHERE state IS NOT NULL
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

@@ -232,8 +232,8 @@ COMMIT;
 SELECT count(*) - :slots AS more FROM pg_replication_slots;
 SELECT actorstore.unsubscribe('x');
 
--- (There is one item more where minor releases have a list of output plugins.)
-SELECT item, ok FROM actorstore.doctor() WHERE item <> 'output_plugin_libraries';
+-- (There is one item more where minor releases have a list of output plugins; pg_regress starts the server without fsync.)
+SELECT item, ok FROM actorstore.doctor() WHERE item NOT IN ('output_plugin_libraries', 'crash safety');
 SELECT actorstore.unsubscribe(subscription) FROM actorstore.stat_subscriptions;
 SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'actorstore%';
 SELECT count(*) FROM (SELECT subscription FROM actorstore.subscription_page UNION ALL SELECT subscription FROM actorstore.subscription_actor) AS rest;

@@ -73,6 +73,49 @@ $two->safe_psql('d', q{ALTER SYSTEM RESET synchronous_standby_names});
 $two->reload;
 ok(comes_true($two, 'd', "NOT ($group)"), 'as it was');
 
+# Each setting by which it would break its promises is found, and nothing is once it is put right.
+sub found { my ($node) = @_; return $node->safe_psql('d', q{SELECT string_agg(item || ': ' || detail, '; ') FROM actorstore.doctor() WHERE NOT ok AND item IN ('crash safety', 'synchronous_commit', 'synchronous standbys', 'hot_standby', 'replay')}); }
+sub with_settings
+{
+	my ($node, $restart, $settings, $expected, $name) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET $_") foreach @$settings;
+	$restart ? $node->restart : $node->reload;
+	my $until = time + patience();
+	until (found($node) eq $expected || time > $until) { usleep(20_000); }
+	is(found($node), $expected, $name);
+	return;
+}
+with_settings($two, 0, [ 'fsync = on' ], '', 'nothing is wrong');
+with_settings($two, 0, [ 'fsync = off' ], 'crash safety: fsync = off, full_page_writes = on', 'fsync');
+with_settings($two, 0, [ 'fsync = on', 'full_page_writes = off' ], 'crash safety: fsync = on, full_page_writes = off', 'full_page_writes');
+with_settings($two, 0, [ 'full_page_writes = on', 'synchronous_commit = off' ], 'synchronous_commit: off', 'synchronous_commit = off');
+with_settings($two, 0, [ 'synchronous_commit = local' ], 'synchronous_commit: local', 'synchronous_commit = local');
+with_settings($two, 0, [ 'synchronous_commit = remote_write' ], '', 'remote_write is not wrong');
+$two->safe_psql('d', 'ALTER DATABASE d SET synchronous_commit = off');
+is(found($two), 'synchronous_commit: off', 'off for the database');
+$two->safe_psql('d', 'ALTER DATABASE d RESET synchronous_commit');
+with_settings($two, 0, [ 'synchronous_commit = on', q{synchronous_standby_names = 'any 1 (standby, "Another (1)")'} ], '', 'one standby of two');
+with_settings($two, 0, [ q{synchronous_standby_names = 'ANY 2 (standby, "Another (1)")'} ], 'synchronous standbys: 1, and COMMIT waits for 2', 'two of two');
+with_settings($two, 0, [ q{synchronous_standby_names = '1 ("Another (1)")'} ], 'synchronous standbys: 0, and COMMIT waits for 1', 'one that is not there');
+with_settings($two, 0, [ q{synchronous_standby_names = 'nobody, standby'} ], '', 'the first who is there');
+with_settings($two, 0, [ q{synchronous_standby_names = ''} ], '', 'none');
+with_settings($two, 1, [ 'hot_standby = off' ], 'hot_standby: off', 'hot_standby = off');
+with_settings($two, 1, [ 'hot_standby = on' ], '', 'hot_standby = on');
+$standby->stop;
+ok(comes_true($two, 'd', 'NOT EXISTS (SELECT FROM pg_stat_replication)'), 'no standby is there');
+is($two->safe_psql('d', $group), '', 'and none is missed');
+$two->safe_psql('d', "UPDATE actorstore.node SET conninfo = '$both' WHERE is_self");
+is($two->safe_psql('d', $group), 'f', 'of a node with several hosts in its conninfo one is');
+$two->safe_psql('d', "UPDATE actorstore.node SET conninfo = \$\$$directly\$\$ WHERE is_self");
+$standby->start;
+
+# A standby that has less room than its primary stands still.
+with_settings($standby, 0, [ 'fsync = on' ], '', 'the standby is well');
+with_settings($two, 1, [ 'max_prepared_transactions = 20' ], '', 'the primary is given more room than its standby');
+with_settings($standby, 0, [], 'replay: paused', 'the standby stands still');
+with_settings($standby, 1, [ 'max_prepared_transactions = 20' ], '', 'it goes on with as much room');
+$two->wait_for_catchup($standby);
+
 # One who is asked is not asked at a standby, nor resolved by what it does not know.
 stop_at('K5');
 reach_two_by($only_standby);

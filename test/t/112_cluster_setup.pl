@@ -56,14 +56,14 @@ foreach my $node (@nodes)
 at($nodes[0], block('On `db1`'));
 
 my %named = (db1 => 'one', db2 => 'two', db3 => 'three');
-my $subscriptions = qr/^(?:wal_level|output_plugin_libraries)\|.*\n?/m;
+my $subscriptions = qr/^(?:wal_level|output_plugin_libraries|crash safety)\|.*\n?/m;
 
-# What a node says of the others, and of itself but for what only subscriptions need.
+# What a node says of the others, and of itself but for what only subscriptions need (and fsync, which tests do without).
 sub is_well
 {
 	my ($node, $words) = @_;
 
-	ok($node->poll_query_until('shop', q{SELECT NOT EXISTS (SELECT FROM actorstore.doctor() WHERE NOT ok AND item !~ '^(wal_level|output_plugin_libraries)$')
+	ok($node->poll_query_until('shop', q{SELECT NOT EXISTS (SELECT FROM actorstore.doctor() WHERE NOT ok AND item !~ '^(wal_level|output_plugin_libraries|crash safety)$')
 		AND (SELECT sum(on_their_way) FROM actorstore.stat_outbox) = 0}), $node->name . ' comes to be well');
 	my ($others, $rest) = at($node, block($words)) =~ /\A((?:\w+\|[tf]\|[^\n]*\n)*)(.*)\z/s;
 	is($others, join('', map { "$_|t|\n" } sort grep { $_ ne $named{ $node->name } } values %named), 'it reaches the others');
