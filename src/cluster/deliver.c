@@ -136,16 +136,29 @@ size_of(Datum json)
 	return json == 0 ? 0 : toast_raw_datum_size(json) - VARHDRSZ;
 }
 
-/* Who handles them trusts what is in them. */
-static bool
-is_of_the_system(const Arrival *arrival)
+/*
+ * Who handles messages of the system trusts what is in them.  One that is refused
+ * stays a dead letter whatever else is wrong with it: redrive() leaves those of
+ * this reason alone.
+ */
+static void
+check_system(Arrival *arrival)
 {
 	const AsMessage *message = &arrival->message;
+	const char *why = NULL;
 
-	return arrival->kind == AS_KIND_MESSAGE &&
+	if (arrival->reason.reason == NULL && arrival->kind == AS_KIND_MESSAGE &&
 		message->priority == AS_SYSTEM_PRIORITY && message->due == 0 &&
-		message->expires_at == 0 && message->dedup_key == NULL &&
-		as_life_understands(message);
+		message->expires_at == 0 && message->dedup_key == NULL)
+	{
+		why = as_life_objection(message);
+		if (why == NULL)
+			return;
+	}
+	arrival->reason.reason = "not understood";
+	arrival->reason.sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+	arrival->reason.error = why != NULL ? why :
+		"not a message of the system that another node can send";
 }
 
 static void
@@ -182,13 +195,8 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 		arrival->reason.reason = "too large";
 		arrival->reason.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 	}
-	if (arrival->reason.reason == NULL && as_is_system(message->name) &&
-		!is_of_the_system(arrival))
-	{
-		arrival->reason.reason = "not understood";
-		arrival->reason.sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
-		arrival->reason.error = "not a message of the system that another node can send";
-	}
+	if (as_is_system(message->name))
+		check_system(arrival);
 }
 
 static Arrival *
@@ -219,6 +227,34 @@ read_batch(const char *bytes, Size length, int *n)
 	return arrivals;
 }
 
+/* Say once of a batch what nobody should have sent. */
+static void
+log_refused(const Arrival *arrivals, int n, text *origin)
+{
+	const Arrival *first = NULL;
+	int			refused = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (arrivals[i].reason.reason == NULL || !as_is_system(arrivals[i].message.name))
+			continue;
+		if (refused++ == 0)
+			first = &arrivals[i];
+	}
+	if (refused > 0)
+		ereport(LOG,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg_plural("refused %d message of the system from node %s",
+							   "refused %d messages of the system from node %s",
+							   refused, refused, text_to_cstring(origin)),
+				 errdetail("The first one, \"%s\" to \"%s\" of type \"%s\", is %s.",
+						   text_to_cstring(first->message.name),
+						   text_to_cstring(first->message.actor_id),
+						   text_to_cstring(first->message.actor_type),
+						   first->reason.error),
+				 errhint("They are dead letters; redrive() leaves them alone.")));
+}
+
 /* ---- Storing ---- */
 
 /*
@@ -231,7 +267,7 @@ bury(Arrival *arrival)
 {
 	AsMessage  *message = &arrival->message;
 
-	if (as_is_system(message->name) && as_life_understands(message) &&
+	if (as_is_system(message->name) && as_life_objection(message) == NULL &&
 		as_type_find(message->actor_type) == NULL)
 	{
 		as_life_nobody(message);
@@ -464,6 +500,7 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 		int			n;
 		Arrival    *arrivals = read_batch(bytes, length, &n);
 
+		log_refused(arrivals, n, origin);
 		crowded = as_admission_count(n);
 		crowded = store(arrivals, n) || crowded;
 		set_watermark(origin, incarnation, batch);

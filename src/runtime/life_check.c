@@ -2,7 +2,7 @@
  *
  * life_check.c
  *	  Messages of the system that have come from another node: see
- *	  as_life_understands().
+ *	  as_life_objection().
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -24,6 +24,7 @@
 #define NEEDS_RELATION	16		/* body: relation; step may be there, and is no less than 0 */
 #define NEEDS_ASKED		32		/* body: what was asked for a child */
 #define MAY_HAVE_ASKED	64		/* the same, or nothing of it */
+#define NEEDS_SENDER	256		/* that is the actor in the body */
 #define NOT_KNOWN		128		/* or said on the actor's own node only */
 
 static const struct
@@ -33,13 +34,13 @@ static const struct
 }			kinds[] =
 {
 	{"$start", NEEDS_REASON},
-	{"$down", NEEDS_ACTOR | NEEDS_REASON | NEEDS_NUMBER},
-	{"$exit", NEEDS_ACTOR | NEEDS_REASON | NEEDS_LINKS},
-	{"$monitor", NEEDS_ACTOR},
-	{"$demonitor", NEEDS_ACTOR | NEEDS_NUMBER},
-	{"$link", NEEDS_ACTOR},
-	{"$linked", NEEDS_ACTOR | NEEDS_LINKS},
-	{"$unlink", NEEDS_ACTOR | NEEDS_LINKS},
+	{"$down", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_REASON | NEEDS_NUMBER},
+	{"$exit", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_REASON | NEEDS_LINKS},
+	{"$monitor", NEEDS_ACTOR | NEEDS_SENDER},
+	{"$demonitor", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_NUMBER},
+	{"$link", NEEDS_ACTOR | NEEDS_SENDER},
+	{"$linked", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_LINKS},
+	{"$unlink", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_LINKS},
 	{"$child", NEEDS_ACTOR | NEEDS_REASON | NEEDS_RELATION | MAY_HAVE_ASKED},
 	{"$adopt", NEEDS_ACTOR | NEEDS_RELATION | NEEDS_ASKED},
 	{"$left", NEEDS_ACTOR | NEEDS_RELATION},
@@ -111,16 +112,43 @@ has_what_it_needs(const AsMessage *message, int needs)
 		 as_supervise_is_asked(message->body));
 }
 
-bool
-as_life_understands(const AsMessage *message)
+static bool
+is_same(const text *a, const text *b)
+{
+	return a != NULL && b != NULL && VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* No actor speaks for another one. */
+static bool
+is_senders_own(const AsMessage *message)
+{
+	return is_same(message->sender_type, as_json_get_text(message->body, "actor_type")) &&
+		is_same(message->sender_id, as_json_get_text(message->body, "actor_id"));
+}
+
+static const char *
+objection(const AsMessage *message)
+{
+	int			needs = needs_of(message);
+
+	if (!has_what_it_needs(message, needs))
+		return "not a message of the system that another node can send";
+	if ((needs & NEEDS_SENDER) && !is_senders_own(message))
+		return "a message of the system in the name of another actor than its sender";
+	return NULL;
+}
+
+const char *
+as_life_objection(const AsMessage *message)
 {
 	MemoryContext context = CurrentMemoryContext;
-	volatile bool understood = false;
+	const char *volatile why = NULL;
 
 	/* a number may be too large, or none; nothing but memory is used */
 	PG_TRY();
 	{
-		understood = has_what_it_needs(message, needs_of(message));
+		why = objection(message);
 	}
 	PG_CATCH();
 	{
@@ -128,7 +156,8 @@ as_life_understands(const AsMessage *message)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
+		why = "a message of the system with a number that is none";
 	}
 	PG_END_TRY();
-	return understood;
+	return why;
 }

@@ -87,10 +87,10 @@ extern void as_life_exhausted(AsTurn *turn, AsMailbox *mailbox,
 							  const ErrorData *error);
 
 /*
- * Can a message of the system that has come from another node be handled?  None
- * of those who handle it look again.
+ * Why a message of the system that has come from another node cannot be handled;
+ * NULL if it can.  None of those who handle it look again.
  */
-extern bool as_life_understands(const AsMessage *message);
+extern const char *as_life_objection(const AsMessage *message);
 
 /* May such a message never be given up? */
 extern bool as_life_must_be_handled(AsTurn *turn, const AsMessage *message);
@@ -127,6 +127,15 @@ extern void as_life_nobody(const AsMessage *message);
  */
 extern int64 as_system_send(text *type, text *id, const char *name, Datum body,
 							Datum headers);
+
+/*
+ * The same from an actor that need not be the turn's, nor be there any more.  A
+ * message whose body names an actor that it speaks for is from that one: other
+ * nodes take no other (as_life_objection).
+ */
+extern int64 as_system_send_from(text *sender_type, text *sender_id, text *type,
+								 text *id, const char *name, Datum body,
+								 Datum headers);
 
 /* Does an actor live on another node?  Is this database a node at all? */
 extern bool as_lives_elsewhere(const text *type, const text *id);

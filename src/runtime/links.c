@@ -77,14 +77,24 @@ links_header(text *numbers)
 	return as_json_end(&json);
 }
 
+/* An actor, perhaps no longer there, says something of itself; "reason" may be NULL. */
+static int64
+say(text *from_type, text *from_id, const char *reason, text *type, text *id,
+	const char *name, Datum headers)
+{
+	return as_system_send_from(from_type, from_id, type, id, name,
+							   actor_body(from_type, from_id, reason), headers);
+}
+
 /*
  * $exit or $unlink: the actor's links of these numbers with the other one are no
  * more.  $linked: are they?
  */
 static void
-say_unlinked(text *type, text *id, const char *name, Datum body, text *numbers)
+say_unlinked(text *from_type, text *from_id, const char *reason, text *type,
+			 text *id, const char *name, text *numbers)
 {
-	(void) as_system_send(type, id, name, body, links_header(numbers));
+	(void) say(from_type, from_id, reason, type, id, name, links_header(numbers));
 }
 
 /* The row of a link between $1, $2 and $3, $4 */
@@ -110,8 +120,8 @@ delete_links(text **args)
 						 " SELECT string_agg(number::text, ',') FROM gone HAVING count(*) > 0",
 						 4, args);
 	if (rows.nrows > 0)
-		say_unlinked(args[2], args[3], "$unlink",
-					 actor_body(args[0], args[1], NULL), as_cell(&rows, 0, 0));
+		say_unlinked(args[0], args[1], NULL, args[2], args[3], "$unlink",
+					 as_cell(&rows, 0, 0));
 }
 
 /* ---- What handlers ask for ---- */
@@ -125,10 +135,7 @@ as_link(AsTurn *turn, text *type, text *id)
 		query(turn, type, id, SPI_OK_SELECT,
 			  "SELECT FROM actorstore.link WHERE " ROW) > 0)
 		return;
-	insert_link(args,
-				as_system_send(type, id, "$link",
-									  actor_body(args[0], args[1], NULL),
-									  (Datum) 0));
+	insert_link(args, say(args[0], args[1], NULL, type, id, "$link", (Datum) 0));
 }
 
 void
@@ -149,9 +156,7 @@ as_monitor(AsTurn *turn, text *type, text *id)
 		query(turn, type, id, SPI_OK_SELECT,
 			  "SELECT FROM actorstore.monitor WHERE " ROW) > 0)
 		return;
-	number = as_system_send(type, id, "$monitor",
-							actor_body(as_turn_type_name(turn),
-									   as_turn_id(turn), NULL), (Datum) 0);
+	number = say(args[0], args[1], NULL, type, id, "$monitor", (Datum) 0);
 	args[4] = as_int_text(number);
 	(void) as_text_query(NULL, SPI_OK_INSERT,
 						 "INSERT INTO actorstore.monitor (actor_type, actor_id, peer_type, peer_id, number)"
@@ -162,9 +167,8 @@ as_monitor(AsTurn *turn, text *type, text *id)
 static void
 say_demonitor(text *const *watcher, text *type, text *id, int64 number)
 {
-	(void) as_system_send(type, id, "$demonitor",
-						  actor_body(watcher[0], watcher[1], NULL),
-						  monitor_header(number));
+	(void) say(watcher[0], watcher[1], NULL, type, id, "$demonitor",
+			   monitor_header(number));
 }
 
 void
@@ -187,7 +191,6 @@ as_links_announce(AsTurn *turn, const char *reason)
 	text	   *type = as_turn_type_name(turn);
 	text	   *id = as_turn_id(turn);
 	text	   *args[2] = {type, id};
-	Datum		body = actor_body(type, id, reason);
 	AsRows		rows;
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
@@ -197,9 +200,8 @@ as_links_announce(AsTurn *turn, const char *reason)
 						 "SELECT actor_type, actor_id, number FROM actorstore.monitor WHERE (peer_type, peer_id) = ($1, $2)"
 						 " UNION SELECT * FROM gone) AS m ORDER BY m.number", 2, args);
 	for (int i = 0; i < rows.nrows; i++)
-		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
-							  "$down", body,
-							  monitor_header(as_cell_int(&rows, i, 2)));
+		(void) say(type, id, reason, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+				   "$down", monitor_header(as_cell_int(&rows, i, 2)));
 
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "WITH gone AS (DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
@@ -207,8 +209,8 @@ as_links_announce(AsTurn *turn, const char *reason)
 						 " SELECT peer_type, peer_id, string_agg(number::text, ',') FROM gone GROUP BY 1, 2 ORDER BY 1, 2",
 						 2, args);
 	for (int i = 0; i < rows.nrows; i++)
-		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit", body,
-					 as_cell(&rows, i, 2));
+		say_unlinked(type, id, reason, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
+					 "$exit", as_cell(&rows, i, 2));
 
 	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
 						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)"
@@ -302,9 +304,8 @@ as_links_given_up(const AsMessage *message)
 static void
 say_no_proc(const AsMessage *message, const char *name, Datum headers)
 {
-	(void) as_system_send(body_type(message), body_id(message), name,
-						  actor_body(message->actor_type, message->actor_id,
-									 "noproc"), headers);
+	(void) say(message->actor_type, message->actor_id, "noproc",
+			   body_type(message), body_id(message), name, headers);
 }
 
 bool
@@ -349,12 +350,10 @@ as_links_handle_link(AsTurn *turn, AsMessage *message)
 	}
 	insert_link(args, message->message_id);
 	if (as_type_find(args[2]) == NULL)
-		say_unlinked(args[0], args[1], "$exit",
-					 actor_body(args[2], args[3], "noproc"),
+		say_unlinked(args[2], args[3], "noproc", args[0], args[1], "$exit",
 					 as_int_text(message->message_id));
 	else if (as_lives_elsewhere(args[2], args[3]))
-		say_unlinked(args[2], args[3], "$linked",
-					 actor_body(args[0], args[1], NULL),
+		say_unlinked(args[0], args[1], NULL, args[2], args[3], "$linked",
 					 as_int_text(message->message_id));
 	return true;
 }
@@ -374,8 +373,7 @@ as_links_handle_linked(AsTurn *turn, AsMessage *message)
 	if (turn->halt != AS_NOT_HALTED)
 		say_no_proc(message, "$exit", links_header(numbers));
 	else
-		say_unlinked(args[2], args[3], "$unlink",
-					 actor_body(args[0], args[1], NULL), numbers);
+		say_unlinked(args[0], args[1], NULL, args[2], args[3], "$unlink", numbers);
 	return true;
 }
 
@@ -409,10 +407,9 @@ as_links_type_dropped(text *type)
 						 "SELECT actor_type, actor_id, peer_id, number::text FROM actorstore.monitor AS m"
 						 " WHERE peer_type = $1 AND actor_type <> $1 ORDER BY m.number", 1, args);
 	for (int i = 0; i < rows.nrows; i++)
-		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
-							  "$down",
-							  actor_body(type, as_cell(&rows, i, 2), "noproc"),
-							  monitor_header(as_cell_int(&rows, i, 3)));
+		(void) say(type, as_cell(&rows, i, 2), "noproc", as_cell(&rows, i, 0),
+				   as_cell(&rows, i, 1), "$down",
+				   monitor_header(as_cell_int(&rows, i, 3)));
 
 	/* From its own side: the other's may still be under way. */
 	(void) as_text_query(&rows, SPI_OK_SELECT,
@@ -420,9 +417,8 @@ as_links_type_dropped(text *type)
 						 " SELECT peer_type, peer_id, actor_id, string_agg(number::text, ',') FROM gone"
 						 " WHERE peer_type <> $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", 1, args);
 	for (int i = 0; i < rows.nrows; i++)
-		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
-					 actor_body(type, as_cell(&rows, i, 2), "noproc"),
-					 as_cell(&rows, i, 3));
+		say_unlinked(type, as_cell(&rows, i, 2), "noproc", as_cell(&rows, i, 0),
+					 as_cell(&rows, i, 1), "$exit", as_cell(&rows, i, 3));
 }
 
 void
@@ -447,16 +443,16 @@ as_links_lost(text *slots)
 						 " WHERE peer_type <> '' AND " AS_IS_LOST("peer_type", "peer_id")
 						 " AND NOT (" AS_IS_LOST("actor_type", "actor_id") ") ORDER BY m.number", 1, &slots);
 	for (int i = 0; i < rows.nrows; i++)
-		(void) as_system_send(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$down",
-							  actor_body(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown"),
-							  monitor_header(as_cell_int(&rows, i, 4)));
+		(void) say(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown",
+				   as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$down",
+				   monitor_header(as_cell_int(&rows, i, 4)));
 	(void) as_text_query(&rows, SPI_OK_SELECT,
 						 "SELECT actor_type, actor_id, peer_type, peer_id, string_agg(number::text, ',') FROM actorstore.link"
 						 " WHERE " AS_IS_LOST("peer_type", "peer_id") " AND NOT (" AS_IS_LOST("actor_type", "actor_id") ")"
 						 " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4", 1, &slots);
 	for (int i = 0; i < rows.nrows; i++)
-		say_unlinked(as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
-					 actor_body(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown"),
+		say_unlinked(as_cell(&rows, i, 2), as_cell(&rows, i, 3), "nodedown",
+					 as_cell(&rows, i, 0), as_cell(&rows, i, 1), "$exit",
 					 as_cell(&rows, i, 4));
 	(void) as_text_query(NULL, SPI_OK_DELETE,
 						 "DELETE FROM actorstore.watcher WHERE " AS_IS_LOST("watcher_type", "watcher_id"), 1, &slots);

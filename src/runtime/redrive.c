@@ -30,7 +30,8 @@ copy_column(HeapTuple row, TupleDesc desc, int column)
 /*
  * Take dead letters out of their table; the messages are in the context
  * given.  The oldest first, so that they are sent in the order of old; none that
- * this node has numbered since.
+ * this node has numbered since, nor what another node said in the system's name
+ * and was refused: here nobody would look at it again.
  */
 static int
 take_out(text *actor_type, text *actor_id, int64 since, int64 max,
@@ -47,6 +48,7 @@ take_out(text *actor_type, text *actor_id, int64 since, int64 max,
 	n = (int) as_admin_execute("WITH taken AS (DELETE FROM actorstore.dead_message WHERE message_id IN ("
 							   "  SELECT message_id FROM actorstore.dead_message"
 							   "  WHERE actor_type = $1 AND ($2 IS NULL OR actor_id = $2) AND message_id NOT BETWEEN $4 AND $5"
+							   "  AND NOT (reason = 'not understood' AND starts_with(message, '$'))"
 							   "  ORDER BY message_id LIMIT $3 FOR UPDATE SKIP LOCKED)"
 							   " RETURNING message_id, actor_id, message, body, headers, priority, sender_type, sender_id)"
 							   " SELECT actor_id, message, body, headers, sender_type, sender_id, priority FROM taken ORDER BY message_id",

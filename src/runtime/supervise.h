@@ -162,7 +162,7 @@ extern void as_supervise_type_drops(text *type);
 /* See as_life_nobody(). */
 extern void as_supervise_nobody(const AsMessage *message);
 
-/* See as_life_understands(): what was asked for, in a body from another node. */
+/* See as_life_objection(): what was asked for, in a body from another node. */
 extern bool as_supervise_is_asked(Datum body);
 
 /*

@@ -16,8 +16,8 @@
 #include "utils/builtins.h"
 
 int64
-as_system_send(text *type, text *id, const char *name, Datum body,
-			   Datum headers)
+as_system_send_from(text *sender_type, text *sender_id, text *type, text *id,
+					const char *name, Datum body, Datum headers)
 {
 	AsType	   *receiver = as_type_find(type);
 	AsMessage	message = {0};
@@ -30,13 +30,21 @@ as_system_send(text *type, text *id, const char *name, Datum body,
 	message.body = body;
 	message.headers = headers;
 	message.priority = AS_SYSTEM_PRIORITY;
-	if (as_turn_current != NULL)
-	{
-		message.sender_type = as_turn_message()->actor_type;
-		message.sender_id = as_turn_message()->actor_id;
-	}
+	message.sender_type = sender_type;
+	message.sender_id = sender_id;
 	(void) as_send(receiver, &message, 1);
 	return message.message_id;
+}
+
+int64
+as_system_send(text *type, text *id, const char *name, Datum body,
+			   Datum headers)
+{
+	bool		in_turn = as_turn_current != NULL;
+
+	return as_system_send_from(in_turn ? as_turn_message()->actor_type : NULL,
+							   in_turn ? as_turn_message()->actor_id : NULL,
+							   type, id, name, body, headers);
 }
 
 bool

@@ -202,7 +202,9 @@ sub crc32c
 	return $crc ^ 0xFFFFFFFF;
 }
 my $batch = 0;
-sub letter { my ($type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return pack('q<4CC', ++$batch * 10000, 1, $due // 0, 0, $priority // 0, $kind // 0) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $id, $name, $body, $headers, undef, undef, undef); }
+# From the actor that its body names, or another one.
+sub letter { my ($type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return letter_from([ ($body // '') =~ /"actor_type": "([^"]+)", "actor_id": "([^"]+)"/ ], $type, $id, $name, $body, $headers, $priority, $kind, $due); }
+sub letter_from { my ($sender, $type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return pack('q<4CC', ++$batch * 10000, 1, $due // 0, 0, $priority // 0, $kind // 0) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $id, $name, $body, $headers, @$sender == 2 && length $sender->[1] <= 512 ? @$sender : (undef, undef), undef); }
 sub deliver_all
 {
 	my $letters = join '', @_;
@@ -268,6 +270,22 @@ is(links() . ' ' . count('monitor') . ' ' . count('watcher'), $before, 'links an
 unlike(halts(), qr/plain ($x|$y) |trap ($kept|$down) /, 'nobody has exited');
 is(state_of('trap', $kept), '["$exit no such type x noproc"]', 'nobody has heard of it, but who was to be linked to nobody');
 is($two->safe_psql('d', q{SELECT reason, count(*) FROM actorstore.dead_message GROUP BY 1 ORDER BY 1}), 'not understood|' . @letters, 'and no dead letters');
+# Nobody speaks for another actor, even if all else is right.
+my @says = (['plain', $y, '$exit', $x_exits, qq({"links": "$link"})], ['plain', $y, '$unlink', $x_exits, qq({"links": "$link"})], ['trap', $kept, '$down', $x_exits, qq({"monitor": $monitor})],
+	['plain', $y, '$link', $x_exits], ['plain', $y, '$linked', $x_exits, '{"links": "1"}'], ['plain', $y, '$monitor', $x_exits], ['plain', $y, '$demonitor', $x_exits, '{"monitor": 1}'], ['no such type', 'x', '$monitor', $x_exits]);
+my @forged = map { my $says = $_; map { letter_from($_, @$says) } [], [ 'plain', 'z' ], [ 'trap', $x ], [ 'plain', "$x " ] } @says;
+my $log_from = -s $two->logfile;
+is(deliver_all(@forged), '00000', 'in the name of another actor');
+settle();
+like(slurp_file($two->logfile, $log_from), qr/LOG:  refused @{[ scalar @forged ]} messages of the system from node 00000000-0000-0000-0000-000000000001\n.*DETAIL:  The first one, "\$exit" to "$y" of type "plain", is a message of the system in the name of another actor than its sender\.\n/, 'the log says so');
+is(links() . ' ' . count('monitor') . ' ' . count('watcher'), $before, 'links and monitors are as before that, too');
+unlike(halts(), qr/plain ($x|$y) |trap ($kept|$down) /, 'and nobody has exited');
+my $in_name = q{FROM actorstore.dead_message WHERE reason = 'not understood' AND sqlstate = '22023' AND error LIKE '%in the name of another actor than its sender'};
+is($two->safe_psql('d', "SELECT count(*) $in_name"), @forged, 'they are dead letters, and say why');
+is($two->safe_psql('d', q{SELECT sum(actorstore.redrive(t)) FROM unnest(ARRAY['plain', 'trap']) AS t}), 0, 'which nobody can send again');
+settle();
+is(links() . ' ' . count('monitor') . ' ' . count('watcher') . ' ' . $two->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message}), "$before " . (@letters + @forged), 'nothing has come of it');
+
 my $tree = q{SELECT (SELECT string_agg(s::text, ',') FROM actorstore.supervised AS s), (SELECT string_agg(c::text, ',') FROM actorstore.child AS c), (SELECT count(*) FROM actorstore.supervision_step), (SELECT count(*) FROM actorstore.halted)};
 my $as_it_is = $two->safe_psql('d', $tree);
 my ($relation) = rows($two, 'd', 'SELECT relation FROM actorstore.child');
