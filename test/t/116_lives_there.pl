@@ -282,8 +282,9 @@ is(links() . ' ' . count('monitor') . ' ' . count('watcher'), $before, 'links an
 unlike(halts(), qr/plain ($x|$y) |trap ($kept|$down) /, 'and nobody has exited');
 my $in_name = q{FROM actorstore.dead_message WHERE reason = 'not understood' AND sqlstate = '22023' AND error LIKE '%in the name of another actor than its sender'};
 is($two->safe_psql('d', "SELECT count(*) $in_name"), @forged, 'they are dead letters, and say why');
-is($two->safe_psql('d', q{SELECT sum(actorstore.redrive(t)) FROM unnest(ARRAY['plain', 'trap']) AS t}), 0, 'which nobody can send again');
+$two->safe_psql('d', q{SELECT actorstore.redrive(t) FROM unnest(ARRAY['plain', 'trap']) AS t});
 settle();
+is($two->safe_psql('d', "SELECT count(*) $in_name"), @forged, 'which nobody can send again');
 is(links() . ' ' . count('monitor') . ' ' . count('watcher') . ' ' . $two->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message}), "$before " . (@letters + @forged), 'nothing has come of it');
 
 my $tree = q{SELECT (SELECT string_agg(s::text, ',') FROM actorstore.supervised AS s), (SELECT string_agg(c::text, ',') FROM actorstore.child AS c), (SELECT count(*) FROM actorstore.supervision_step), (SELECT count(*) FROM actorstore.halted)};
