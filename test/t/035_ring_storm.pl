@@ -154,7 +154,8 @@ my %event = (
 	'sender killed' => [ 2, sub { kill_hard("application_name = 'feeder'") } ],
 	'launcher killed' => [ 1, sub { kill_hard("backend_type = 'actorstore launcher'") } ],
 	'immediate shutdown' => [ 2, sub { $node->stop('immediate'); $node->start } ],
-	'restart' => [ 1, sub { $node->restart } ]);
+	# (Now and then PostgreSQL itself never ends when it is told to while it recovers from a crash: its checkpointer stays.)
+	'restart' => [ 1, sub { $node->poll_query_until('d', 'SELECT true') && $node->restart } ]);
 my @events = map { ($_) x $event{$_}[0] } sort keys %event;
 
 while (time < $end)
