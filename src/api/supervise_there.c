@@ -14,6 +14,7 @@
 #include "cluster/global.h"
 #include "cluster/route.h"
 #include "funcapi.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "state/owner.h"
 #include "state/type.h"
@@ -98,13 +99,6 @@ look_anywhere(text *type, text *id, Look *look)
 	}
 }
 
-static bool
-is_same(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 bool
 as_supervise_climb(AsSupervision *supervision)
 {
@@ -123,7 +117,7 @@ as_supervise_climb(AsSupervision *supervision)
 
 		CHECK_FOR_INTERRUPTS();
 		chain = first ? name : psprintf("%s supervises %s", name, chain);
-		if (is_same(type, supervision->child_type) && is_same(id, supervision->child_id))
+		if (as_same_text(type, supervision->child_type) && as_same_text(id, supervision->child_id))
 			as_supervise_refuse_circle(supervision, chain);
 		look_anywhere(type, id, &look);
 		if (!first)

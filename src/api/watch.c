@@ -12,6 +12,7 @@
 
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "runtime/mailbox.h"
 #include "runtime/trace.h"
@@ -146,13 +147,6 @@ copy_text(const text *value)
 	return (text *) DatumGetPointer(datumCopy(PointerGetDatum(value), false, -1));
 }
 
-static bool
-is_same(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 static void
 scan_mailboxes(AsMessageCallback callback, void *arg)
 {
@@ -208,7 +202,7 @@ static void
 begin_actor(Waiting *waiting, const AsMessage *message)
 {
 	if (waiting->actor_type == NULL ||
-		!is_same(waiting->actor_type, message->actor_type))
+		!as_same_text(waiting->actor_type, message->actor_type))
 	{
 		if (waiting->actor_type != NULL)
 			pfree(waiting->actor_type);
@@ -228,8 +222,8 @@ count_for_actor(AsMessage *message, void *arg)
 
 	CHECK_FOR_INTERRUPTS();
 	if (waiting->actor_id == NULL ||
-		!is_same(waiting->actor_id, message->actor_id) ||
-		!is_same(waiting->actor_type, message->actor_type))
+		!as_same_text(waiting->actor_id, message->actor_id) ||
+		!as_same_text(waiting->actor_type, message->actor_type))
 	{
 		put_waiting(waiting);
 		begin_actor(waiting, message);
@@ -276,7 +270,7 @@ count_for_type(AsMessage *message, void *arg)
 
 	CHECK_FOR_INTERRUPTS();
 	if (queues->last == NULL ||
-		!is_same(queues->last->actor_type, message->actor_type))
+		!as_same_text(queues->last->actor_type, message->actor_type))
 	{
 		char	   *name = text_to_cstring(message->actor_type);
 		bool		found;

@@ -18,6 +18,7 @@
 #include "cluster/global.h"
 #include "cluster/row_wire.h"
 #include "lib/key_hash.h"
+#include "lib/same_text.h"
 #include "lib/slot_map.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
@@ -92,17 +93,10 @@ send_load(Haul *haul)
 	begin_load(haul);
 }
 
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 static void
 write_type(Haul *haul, const text *type)
 {
-	if (haul->type != NULL && same_text(haul->type, type))
+	if (haul->type != NULL && as_same_text(haul->type, type))
 	{
 		pq_sendint16(&haul->wire, 0);
 		return;

@@ -18,8 +18,8 @@
  */
 #include "runtime/ask.h"
 
-#include "catalog/pg_collation.h"
 #include "lib/key_hash.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "runtime/turn.h"
 #include "state/actor.h"
@@ -39,12 +39,8 @@ is_actor_of(const AsTurn *turn, const AsMessage *message)
 	const AsMessage *other = &turn->messages[turn->at];
 
 	return turn->key_hash == message->key_hash &&
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-											 PointerGetDatum(other->actor_type),
-											 PointerGetDatum(message->actor_type))) &&
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-											 PointerGetDatum(other->actor_id),
-											 PointerGetDatum(message->actor_id)));
+		as_same_text(other->actor_type, message->actor_type) &&
+		as_same_text(other->actor_id, message->actor_id);
 }
 
 static char *

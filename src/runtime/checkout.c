@@ -10,7 +10,7 @@
 #include "runtime/checkout.h"
 
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
 #include "runtime/flow.h"
@@ -160,9 +160,7 @@ is_wanted(const AsCheckout *checkout, const text *type)
 {
 	for (int i = 0; i < checkout->ntypes; i++)
 	{
-		if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-												 PointerGetDatum(type),
-												 PointerGetDatum(checkout->types[i]))))
+		if (as_same_text(type, checkout->types[i]))
 			return true;
 	}
 	return false;

@@ -16,8 +16,8 @@
 #include "runtime/checkout.h"
 
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
 #include "compat.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "runtime/deeds.h"
 #include "runtime/sched.h"
@@ -75,9 +75,7 @@ open_partition(text *name)
 	foreach(cell, desk->partitions)
 	{
 		partition = lfirst(cell);
-		if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-												 PointerGetDatum(partition->type_name),
-												 PointerGetDatum(name))))
+		if (as_same_text(partition->type_name, name))
 			return partition;
 	}
 	partition = palloc0(sizeof(AsPartition));

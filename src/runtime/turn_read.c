@@ -18,6 +18,7 @@
  */
 #include "runtime/turn.h"
 
+#include "lib/same_text.h"
 #include "port/pg_bitutils.h"
 #include "runtime/lease.h"
 #include "runtime/sched.h"
@@ -85,17 +86,10 @@ set_left_at(AsTurn *turn, const AsMessage *message)
 }
 
 static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
-static bool
 same_actor(const AsMessage *a, const AsMessage *b)
 {
-	return same_text(a->actor_type, b->actor_type) &&
-		same_text(a->actor_id, b->actor_id);
+	return as_same_text(a->actor_type, b->actor_type) &&
+		as_same_text(a->actor_id, b->actor_id);
 }
 
 /* The messages from that one on stay where they are. */

@@ -17,6 +17,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "state/owner.h"
 #include "utils/builtins.h"
@@ -265,13 +266,6 @@ as_actor_insert_many(AsPartition *partition, int n, text **ids, Datum *values)
 }
 
 static bool
-same_id(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
-static bool
 exists(AsPartition *partition, text *id)
 {
 	bool		found;
@@ -292,7 +286,7 @@ as_actor_put_many(AsPartition *partition, int n, text **ids, Datum *values)
 
 	for (int i = 1; i < n; i++)
 	{
-		if (same_id(ids[i - 1], ids[i]))
+		if (as_same_text(ids[i - 1], ids[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_CARDINALITY_VIOLATION),
 					 errmsg("put_many cannot write the same actor a second time"),

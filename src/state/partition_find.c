@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "lib/key_hash.h"
 #include "lib/place_map.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
@@ -127,14 +128,12 @@ as_partition_remember(AsPartition *partition, const text *id,
 }
 
 static bool
-same_text(Datum datum, const text *wanted)
+is_plainly(Datum datum, const text *wanted)
 {
 	text	   *got = (text *) DatumGetPointer(datum);
 
 	return !VARATT_IS_EXTERNAL(got) && !VARATT_IS_COMPRESSED(got) &&
-		VARSIZE_ANY_EXHDR(got) == VARSIZE_ANY_EXHDR(wanted) &&
-		memcmp(VARDATA_ANY(got), VARDATA_ANY(wanted),
-			   VARSIZE_ANY_EXHDR(wanted)) == 0;
+		as_same_text(got, wanted);
 }
 
 /*
@@ -147,9 +146,9 @@ is_actor(AsPartition *partition, const text *id, HeapTuple tuple)
 	TupleDesc	desc = RelationGetDescr(partition->rel);
 	bool		isnull;
 
-	return same_text(heap_getattr(tuple, Anum_actor_type, desc, &isnull),
+	return is_plainly(heap_getattr(tuple, Anum_actor_type, desc, &isnull),
 					 partition->type_name) &&
-		same_text(heap_getattr(tuple, Anum_actor_id, desc, &isnull), id);
+		is_plainly(heap_getattr(tuple, Anum_actor_id, desc, &isnull), id);
 }
 
 typedef enum Found
