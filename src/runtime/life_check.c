@@ -13,6 +13,7 @@
 #include <ctype.h>
 
 #include "lib/json_object.h"
+#include "lib/same_text.h"
 #include "runtime/supervise.h"
 #include "utils/builtins.h"
 
@@ -24,8 +25,8 @@
 #define NEEDS_RELATION	16		/* body: relation; step may be there, and is no less than 0 */
 #define NEEDS_ASKED		32		/* body: what was asked for a child */
 #define MAY_HAVE_ASKED	64		/* the same, or nothing of it */
-#define NEEDS_SENDER	256		/* that is the actor in the body */
-#define NOT_KNOWN		128		/* or said on the actor's own node only */
+#define NEEDS_SENDER	128		/* NEEDS_ACTOR, and it is the sender */
+#define NOT_KNOWN		256		/* or said on the actor's own node only */
 
 static const struct
 {
@@ -41,9 +42,9 @@ static const struct
 	{"$link", NEEDS_ACTOR | NEEDS_SENDER},
 	{"$linked", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_LINKS},
 	{"$unlink", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_LINKS},
-	{"$child", NEEDS_ACTOR | NEEDS_REASON | NEEDS_RELATION | MAY_HAVE_ASKED},
-	{"$adopt", NEEDS_ACTOR | NEEDS_RELATION | NEEDS_ASKED},
-	{"$left", NEEDS_ACTOR | NEEDS_RELATION},
+	{"$child", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_REASON | NEEDS_RELATION | MAY_HAVE_ASKED},
+	{"$adopt", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_RELATION | NEEDS_ASKED},
+	{"$left", NEEDS_ACTOR | NEEDS_SENDER | NEEDS_RELATION},
 	{"$kept", NEEDS_RELATION},
 	{"$terminated", NEEDS_RELATION},
 	{"$started", NEEDS_RELATION},
@@ -112,19 +113,13 @@ has_what_it_needs(const AsMessage *message, int needs)
 		 as_supervise_is_asked(message->body));
 }
 
-static bool
-is_same(const text *a, const text *b)
-{
-	return a != NULL && b != NULL && VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* No actor speaks for another one. */
 static bool
 is_senders_own(const AsMessage *message)
 {
-	return is_same(message->sender_type, as_json_get_text(message->body, "actor_type")) &&
-		is_same(message->sender_id, as_json_get_text(message->body, "actor_id"));
+	return message->sender_type != NULL && message->sender_id != NULL &&
+		as_same_text(message->sender_type, as_json_get_text(message->body, "actor_type")) &&
+		as_same_text(message->sender_id, as_json_get_text(message->body, "actor_id"));
 }
 
 static const char *

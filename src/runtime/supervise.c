@@ -82,8 +82,9 @@ as_supervise_report(AsTurn *turn, const AsExit *how)
 		as_supervise_add_asked(&json, as_turn_type_name(turn), as_turn_id(turn));
 	else
 		as_json_int(&json, "relation", child->relation);
-	(void) as_system_send(child->parent_type, child->parent_id, "$child",
-						  as_json_end(&json), (Datum) 0);
+	(void) as_system_send_from(as_turn_type_name(turn), as_turn_id(turn),
+							   child->parent_type, child->parent_id, "$child",
+							   as_json_end(&json), (Datum) 0);
 }
 
 /* ---- The supervisor ---- */

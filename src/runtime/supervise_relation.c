@@ -205,8 +205,8 @@ as_say_left(text *parent_type, text *parent_id, text *type, text *id,
 	as_json_text(&json, "actor_type", type);
 	as_json_text(&json, "actor_id", id);
 	as_json_int(&json, "relation", relation);
-	(void) as_system_send(parent_type, parent_id, "$left", as_json_end(&json),
-						  (Datum) 0);
+	(void) as_system_send_from(type, id, parent_type, parent_id, "$left",
+							   as_json_end(&json), (Datum) 0);
 }
 
 bool

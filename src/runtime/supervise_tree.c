@@ -177,8 +177,9 @@ as_supervise(const AsSupervision *new)
 	}
 	else
 		as_supervise_add_asked(&json, new->child_type, new->child_id);
-	(void) as_system_send(new->parent_type, new->parent_id,
-						  both ? "$adopted" : "$adopt", as_json_end(&json), (Datum) 0);
+	(void) as_system_send_from(new->child_type, new->child_id,
+							   new->parent_type, new->parent_id,
+							   both ? "$adopted" : "$adopt", as_json_end(&json), (Datum) 0);
 }
 
 /* The child has left: so does the supervisor's row. */

@@ -204,7 +204,7 @@ sub crc32c
 my $batch = 0;
 # From the actor that its body names, or another one.
 sub letter { my ($type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return letter_from([ ($body // '') =~ /"actor_type": "([^"]+)", "actor_id": "([^"]+)"/ ], $type, $id, $name, $body, $headers, $priority, $kind, $due); }
-sub letter_from { my ($sender, $type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return pack('q<4CC', ++$batch * 10000, 1, $due // 0, 0, $priority // 0, $kind // 0) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $id, $name, $body, $headers, @$sender == 2 && length $sender->[1] <= 512 ? @$sender : (undef, undef), undef); }
+sub letter_from { my ($sender, $type, $id, $name, $body, $headers, $priority, $kind, $due) = @_; return pack('q<4CC', ++$batch * 10000, 1, $due // 0, 0, $priority // 0, $kind // 0) . join('', map { defined $_ ? pack('V/a*', $_) : pack('V', 0xFFFFFFFF) } $type, $id, $name, $body, $headers, @$sender == 2 && length($sender->[1] // q{}) <= 512 ? @$sender : (undef, undef), undef); }
 sub deliver_all
 {
 	my $letters = join '', @_;
@@ -293,12 +293,21 @@ my ($relation) = rows($two, 'd', 'SELECT relation FROM actorstore.child');
 my $other = $relation + 1;
 my $kin = qq("actor_type": "trap", "actor_id": "$down");
 is(deliver_all((map { letter('trap', $down, $_, qq({"relation": $other, "step": 1, "reason": "r", "final": true, "forget": true})) } qw($restart $shutdown $released $kept)),
-	letter('trap', $kept, '$left', qq({$kin, "relation": $other})), letter('trap', $kept, '$kin', qq({$kin, "relation": $other, "reason": "r"})),
+	letter('trap', $kept, '$left', qq({$kin, "relation": $other})), letter('trap', $kept, '$child', qq({$kin, "relation": $other, "reason": "r"})),
 	(map { letter('trap', $kept, $_, qq({"relation": $relation, "step": 1})) } qw($started $terminated)),
 	letter('trap', $kept, '$adopt', qq({"actor_type": "plain", "actor_id": "$y", "relation": $other, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": 1})),
 	letter('trap', $kept, '$adopt', '{"actor_type": "no such type", "actor_id": "x", "relation": 1, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": 1}')), '00000', 'a supervisor and a child that are none');
 settle();
 is($two->safe_psql('d', $tree), $as_it_is, 'who supervises whom is as before');
+
+# Nor does anybody speak for a child.
+my $asked_later = qq({"actor_type": "plain", "actor_id": "$y", "relation": $other, "number": 1, "restart": "permanent", "strategy": "one_for_one", "max_restarts": 1, "period": "1 s", "asked_at": @{[ time * 1_000_000 ]}});
+@forged = map { my $says = $_; map { letter_from($_, 'trap', $kept, @$says) } [], [ 'plain', 'z' ], [ 'trap', $kept ] } ['$left', qq({$kin, "relation": $relation})], ['$child', qq({$kin, "relation": $relation, "reason": "r"})], ['$adopt', $asked_later];
+is(deliver_all(letter_from([ 'trap', undef ], 'trap', $kept, '$left', qq({$kin, "relation": $relation}))), 'XX001', 'from half an actor');
+is(deliver_all(@forged), '00000', 'in the name of a child');
+settle();
+is($two->safe_psql('d', $tree), $as_it_is, 'who supervises whom is as before that, too');
+is($two->safe_psql('d', "SELECT count(*) $in_name AND message IN ('\$left', '\$child', '\$adopt')"), @forged, 'they are dead letters');
 say_to('plain', $x, 'stop', '{"reason": "boom"}');
 settle();
 is(state_of('trap', $kept), qq(["\$exit no such type x noproc", "\$down plain $x boom"]), 'what is so is told');
