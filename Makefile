@@ -212,6 +212,7 @@ OBJS = \
 	src/cluster/verdict.o \
 	src/cluster/resolve.o \
 	src/cluster/lane.o \
+	src/cluster/lane_prepared.o \
 	src/cluster/forwarder_start.o \
 	src/cluster/outbox_rows.o \
 	src/cluster/outbox.o \

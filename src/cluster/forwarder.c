@@ -157,8 +157,10 @@ make_batch(bool may_wait)
 	if (from == 0)
 		me.looked_at = GetCurrentTimestamp();
 
-	/* should this fail, the next process looks at all */
+	/* should this fail, all is looked at once there is a connection again */
 	as_own_transaction_begin();
+	low = as_lane_low_since(me.lane);	/* the snapshot is there */
+	from = Min(from, low);
 	made = as_outbox_dispatch(me.number, from, may_wait, &batch, &next);
 	if (made)
 	{

@@ -2,7 +2,8 @@
  *
  * global_guard.c
  *	  What a transaction over several nodes may not do, and what must be done
- *	  before its parts are prepared: see global.h.
+ *	  before its parts are prepared: see global.h; and around COMMIT PREPARED,
+ *	  of whatever transaction: see lane.h.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -13,6 +14,7 @@
 #include "access/xact.h"
 #include "cluster/fault.h"
 #include "cluster/fence.h"
+#include "cluster/lane.h"
 #include "commands/async.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -110,19 +112,54 @@ check_command(Node *statement)
 	}
 }
 
+/* The arguments of a hook, handed on. */
+#define HOOK_PARAMS \
+	PlannedStmt *pstmt, const char *query_string, bool read_only_tree, \
+	ProcessUtilityContext context, ParamListInfo params, \
+	QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc
+#define HOOK_ARGS \
+	pstmt, query_string, read_only_tree, context, params, query_env, dest, qc
+
 static void
-process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
-				ProcessUtilityContext context, ParamListInfo params,
-				QueryEnvironment *query_env, DestReceiver *dest,
-				QueryCompletion *qc)
+call_next(HOOK_PARAMS)
+{
+	if (prev_process_utility != NULL)
+		prev_process_utility(HOOK_ARGS);
+	else
+		standard_ProcessUtility(HOOK_ARGS);
+}
+
+static void
+commit_prepared(HOOK_PARAMS)
+{
+	as_lane_begin_commit_prepared(((TransactionStmt *) pstmt->utilityStmt)->gid);
+	PG_TRY();
+	{
+		call_next(HOOK_ARGS);
+		AS_FAULT("commit_prepared");
+	}
+	PG_FINALLY();
+	{
+		as_lane_end_commit_prepared();
+	}
+	PG_END_TRY();
+}
+
+static bool
+is_commit_prepared(Node *statement)
+{
+	return IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+static void
+process_utility(HOOK_PARAMS)
 {
 	check_command(pstmt->utilityStmt);
-	if (prev_process_utility != NULL)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, query_env, dest, qc);
+	if (is_commit_prepared(pstmt->utilityStmt))
+		commit_prepared(HOOK_ARGS);
 	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, query_env, dest, qc);
+		call_next(HOOK_ARGS);
 	if (as_global_is_used() && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 &&
 		!IsA(pstmt->utilityStmt, TransactionStmt))
 		refuse("temporary objects");

@@ -33,7 +33,7 @@ typedef struct LaneShared
 	pg_atomic_uint32 connected;
 	pg_atomic_uint64 started_at;
 	pg_atomic_uint64 low;
-	pg_atomic_uint64 depth;		/* signed */
+	pg_atomic_uint64 depth;
 	pg_atomic_uint64 paid_until;	/* by a clock that only goes forward, in
 									 * microseconds */
 	pg_atomic_uint64 acked_in;	/* the last batch that the other node is known to
@@ -44,12 +44,17 @@ typedef struct LaneShared
 
 /* one beside each entry of peer_stat.h */
 static LaneShared *lanes = NULL;
+
+/* behind them, for each process: COMMITTING, an id of its database's, or AS_NO_LOW */
+static pg_atomic_uint64 *committing = NULL;
+
 static LaneShared *own = NULL;	/* in the forwarder */
 
 Size
 as_lanes_shmem_size(void)
 {
-	return sizeof(LaneShared) * AS_PEER_STATS;
+	return add_size(sizeof(LaneShared) * AS_PEER_STATS,
+					mul_size(MaxBackends, sizeof(pg_atomic_uint64)));
 }
 
 void
@@ -58,8 +63,11 @@ as_lanes_shmem_init(void)
 	bool		found;
 
 	lanes = ShmemInitStruct("actorstore lanes", as_lanes_shmem_size(), &found);
+	committing = (pg_atomic_uint64 *) (lanes + AS_PEER_STATS);
 	if (found)
 		return;
+	for (int i = 0; i < MaxBackends; i++)
+		pg_atomic_init_u64(&committing[i], AS_NO_LOW);
 	for (LaneShared *lane = lanes; lane < lanes + AS_PEER_STATS; lane++)
 	{
 		pg_atomic_init_u32(&lane->procno, 0);
@@ -75,6 +83,12 @@ as_lanes_shmem_init(void)
 	}
 }
 
+bool
+as_lanes_active(void)
+{
+	return lanes != NULL;
+}
+
 int
 as_lane_find(int16 node)
 {
@@ -84,20 +98,25 @@ as_lane_find(int16 node)
 /* ---- From senders to the forwarder ---- */
 
 void
-as_lane_lower(int lane, uint64 low)
+as_lane_begin_commit(uint64 low)
 {
-	uint64		now = pg_atomic_read_u64(&lanes[lane].low);
+	pg_atomic_exchange_u64(&committing[as_my_proc_number], low);
+}
 
-	while (low < now && !pg_atomic_compare_exchange_u64(&lanes[lane].low, &now, low))
-		;
+void
+as_lane_end_commit(void)
+{
+	pg_atomic_exchange_u64(&committing[as_my_proc_number], AS_NO_LOW);
 }
 
 void
 as_lane_hint(int lane, uint64 low)
 {
+	uint64		now = pg_atomic_read_u64(&lanes[lane].low);
 	uint32		procno;
 
-	as_lane_lower(lane, low);
+	while (low < now && !pg_atomic_compare_exchange_u64(&lanes[lane].low, &now, low))
+		;
 	pg_memory_barrier();
 	procno = pg_atomic_read_u32(&lanes[lane].procno);
 	if (procno != 0)
@@ -110,18 +129,48 @@ as_lane_take_low(int lane)
 	return pg_atomic_exchange_u64(&lanes[lane].low, AS_NO_LOW);
 }
 
+/* A process is in one database for as long as it lives. */
+uint64
+as_lane_low_since(int lane)
+{
+	uint64		least = AS_NO_LOW;
+	uint64		low;
+
+	pg_memory_barrier();
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		uint64		id = pg_atomic_read_u64(&committing[i]);
+
+		if (id < least && GetPGProcByNumber(i)->databaseId == MyDatabaseId)
+			least = id;
+	}
+
+	/* in this order: who was not among them has told by now */
+	pg_memory_barrier();
+	low = pg_atomic_read_u64(&lanes[lane].low);
+	return Min(least, low);
+}
+
 /* ---- Numbers ---- */
 
+/*
+ * Not below 0, as there may be more than were counted: so it is never higher than
+ * what is on its way, and right again once nothing is.
+ */
 void
 as_lane_add(int lane, int64 n)
 {
-	pg_atomic_fetch_add_u64(&lanes[lane].depth, n);
+	uint64		now = pg_atomic_read_u64(&lanes[lane].depth);
+
+	while (!pg_atomic_compare_exchange_u64(&lanes[lane].depth, &now,
+										   (uint64) Max((int64) now + n, 0)))
+		;
 }
 
 int64
 as_lane_depth(int lane)
 {
-	return Max(0, (int64) pg_atomic_read_u64(&lanes[lane].depth));
+	return (int64) pg_atomic_read_u64(&lanes[lane].depth);
 }
 
 void

@@ -8,22 +8,40 @@
  * (forwarder.h), empties it.
  *
  * A sender puts rows into the outbox with its transaction.  When that has
- * committed, it lowers LOW to the least id among them, then wakes the forwarder:
+ * committed, it lowers LOW to the least id among them, then wakes the forwarder,
+ * which reads the rows from there on: so it walks over no dead rows of the past.
+ * In between the rows may be visible, and LOW not tell of them yet, while others
+ * lower it to an id that lies between those of the transaction; or its sender's
+ * next message does.  So who is about to commit says so before, in a word of its
+ * own, COMMITTING: the least id among its rows.
  *
- *		Sender:     rows visible;  LOW := min(LOW, id);  latch
- *		Forwarder:  latch reset;  from := LOW, LOW := none;  snapshot;  reads from
- *					there on
+ *		Sender:     COMMITTING := id;  commits, rows are visible;
+ *					LOW := min(LOW, id);  latch;  COMMITTING := none
+ *		Forwarder:  latch reset;  from := LOW, LOW := none;  snapshot;
+ *					from := min(from, all COMMITTING);  from := min(from, LOW);
+ *					reads from there on
  *
- * Whatever lowered LOW before the forwarder took it was visible before its
- * snapshot; what comes later wakes it again.  So no row is passed by, in
- * whatever order transactions commit, and no dead rows of the past are walked
- * over.  A hint that is lost (COMMIT PREPARED, a restart) is found by a look at
- * all, which the forwarder takes whenever nobody has woken it for a while.
+ * Take a row that the snapshot shows, and that was not read before.  Its sender
+ * set COMMITTING before it committed.  Either that is set still when the forwarder
+ * looks, or LOW was lowered by then: before the forwarder took it, or after, when
+ * it is seen where it stays for the next time.  So from is never above the id of
+ * such a row: all that is visible leaves in the order of ids, none is passed by,
+ * in whatever order transactions commit.
+ *
+ * COMMIT PREPARED does as a sender does, for all lanes of the database, also if
+ * it fails, or its process exits.  What PREPARE has noted of the transaction
+ * (prepared.h) says the least id; if that is not known (since a restart, or a
+ * promotion), it is 0, which lets the forwarder look at all.
+ *
+ * Shared memory is new after a crash, and so are the forwarders, which begin with
+ * a look at all.  They also take one now and then, for what no rule above knows of.
  *
  * DEPTH counts the messages that are on their way: sent by a transaction,
  * committed or not, and not yet acknowledged by the other node.  It is what
- * senders are held back by, starts from 0 with the server, and may be a few too
- * low afterwards: then some more are let in.
+ * senders are held back by.  It starts from 0 with the server, and what was prepared
+ * is not counted after PREPARE, as nobody would tell how it ends.  So it may be too
+ * low, by no more than those, while they are on their way: it never falls below 0.
+ * Then some more are let in.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -51,17 +69,36 @@ typedef enum AsLaneCounter
 extern Size as_lanes_shmem_size(void);
 extern void as_lanes_shmem_init(void);
 
+/* Is there shared memory, as the library is preloaded? */
+extern bool as_lanes_active(void);
+
 /* The lane to a node of this database; -1 if there is no room for it. */
 extern int	as_lane_find(int16 node);
+
+/*
+ * A transaction with messages for other nodes, none below this id, is about to
+ * commit; and it has told all their lanes, or has rolled back.
+ */
+extern void as_lane_begin_commit(uint64 low);
+extern void as_lane_end_commit(void);
 
 /* Messages from this id on have been committed. */
 extern void as_lane_hint(int lane, uint64 low);
 
+/* The same for COMMIT PREPARED, around it; to be ended whatever becomes of it. */
+extern void as_lane_begin_commit_prepared(const char *gid);
+extern void as_lane_end_commit_prepared(void);
+
+/* ---- For the forwarder ---- */
+
 /* The least id since the last call, or AS_NO_LOW. */
 extern uint64 as_lane_take_low(int lane);
 
-/* Not all from there on were read. */
-extern void as_lane_lower(int lane, uint64 low);
+/*
+ * The least id that the snapshot taken since may show and that call did not tell
+ * of, or AS_NO_LOW.
+ */
+extern uint64 as_lane_low_since(int lane);
 
 /* Messages on their way. */
 extern void as_lane_add(int lane, int64 n);

@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "cluster/fault.h"
 #include "cluster/forwarder.h"
 #include "cluster/lane.h"
 #include "cluster/peer.h"
@@ -21,6 +22,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "runtime/letters.h"
+#include "runtime/prepared.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
 #include "state/owner.h"
@@ -48,6 +50,7 @@ typedef struct Sent
 static Sent *sent = NULL;		/* in TopTransactionContext */
 static int	nsent = 0;
 static int	allocated = 0;
+static bool is_committing = false;	/* and has said so: lane.h */
 
 bool		as_outbox_keeps_nothing = false;
 
@@ -59,19 +62,27 @@ static const AsReason outbox_full = {.reason = "outbox full",
 
 /* ---- Notes for the end of the transaction ---- */
 
-static void
-note(int lane, int64 n, uint64 low)
+/* The least id of all messages, or AS_NO_LOW. */
+static uint64
+sent_low(void)
+{
+	uint64		low = AS_NO_LOW;
+
+	for (int i = 0; i < nsent; i++)
+		low = Min(low, sent[i].low);
+	return low;
+}
+
+/* What this subtransaction has sent there */
+static Sent *
+sent_to(int lane)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 
 	for (int i = nsent - 1; i >= 0 && sent[i].subid == subid; i--)
 	{
 		if (sent[i].lane == lane)
-		{
-			sent[i].n += n;
-			sent[i].low = Min(sent[i].low, low);
-			return;
-		}
+			return &sent[i];
 	}
 	if (nsent == allocated)
 	{
@@ -82,9 +93,21 @@ note(int lane, int64 n, uint64 low)
 			repalloc(sent, more * sizeof(Sent));
 		allocated = more;
 	}
-	sent[nsent++] = (Sent) {
-		.subid = subid, .lane = lane, .n = n, .low = low
+	sent[nsent] = (Sent) {
+		.subid = subid, .lane = lane, .low = AS_NO_LOW
 	};
+	return &sent[nsent++];
+}
+
+static void
+note(int lane, int64 n, uint64 low)
+{
+	Sent	   *entry = sent_to(lane);
+
+	entry->n += n;
+	entry->low = Min(entry->low, low);
+	if (is_committing)
+		as_lane_begin_commit(sent_low());	/* sent while others are at their end */
 }
 
 static void
@@ -93,6 +116,9 @@ forget(void)
 	sent = NULL;
 	nsent = 0;
 	allocated = 0;
+	if (is_committing)
+		as_lane_end_commit();
+	is_committing = false;
 }
 
 static void
@@ -100,7 +126,14 @@ at_transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			is_committing = nsent > 0;
+			if (is_committing)
+				as_lane_begin_commit(sent_low());
+			break;
 		case XACT_EVENT_COMMIT:
+			if (nsent > 0)
+				AS_FAULT("outbox_committed");
 			for (int i = 0; i < nsent; i++)
 				as_lane_hint(sent[i].lane, sent[i].low);
 			forget();
@@ -446,6 +479,7 @@ as_outbox_init(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	RegisterXactCallback(at_transaction_event, NULL);
 	RegisterSubXactCallback(at_subtransaction_event, NULL);
+	as_prepared_sent_low = sent_low;
 	as_is_node = is_node;
 	as_is_elsewhere = is_elsewhere;
 	as_send_elsewhere = send_elsewhere;

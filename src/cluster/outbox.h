@@ -22,8 +22,13 @@
  * again: exactly once.  Batches are sent in the order of their numbers and the
  * receiver takes them in no other.
  *
- * A sender's later message has the higher id, and was committed later: so a
- * node's messages keep the order in which a sender sent them to an actor.
+ * ORDER.  What a sender sends later has the higher id, as ids are taken from one
+ * counter (message_id.c), and is not committed before what it has sent earlier: by
+ * then an actor's turn, or a session's transaction, has ended, be it by COMMIT
+ * PREPARED.  Whatever of it a forwarder sees and has not yet taken, it takes in the
+ * order of the ids, none before a lower one that it sees (lane.h says how it knows
+ * of them all).  So a node's messages keep the order in which a sender sent them to
+ * an actor.
  *
  * Messages for an actor whose slot is moving stay here, as rows of node 0, until it
  * is known where they go: see transit.h.

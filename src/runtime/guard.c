@@ -210,9 +210,13 @@ after_commit_prepared(void)
 
 static Oid	barred = InvalidOid;	/* by us, now */
 
+static bool committing = false; /* what is prepared; nobody was told */
+
 static void
 clean_up(int code, Datum arg)
 {
+	if (committing)
+		after_commit_prepared();
 	as_sched_end_commit();
 	if (OidIsValid(barred))
 		as_sched_unbar(barred);
@@ -257,17 +261,19 @@ static void
 commit_prepared(HOOK_PARAMS)
 {
 	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
-	TransactionId silent = as_prepared_silent(gid);
+	AsPrepared	prepared;
+	bool		known = as_prepared_find(gid, &prepared);
 
-	if (TransactionIdIsValid(silent))
+	if (known && prepared.silent)
 	{
 		call_next(HOOK_ARGS);
-		if (!as_prepared_end(gid, silent))
+		if (!as_prepared_end(gid, prepared.xid))
 			after_commit_prepared();
 		return;
 	}
 	as_sched_begin_commit(as_sched_home(), 0);
 	begin_cleanup();
+	committing = true;
 	PG_TRY();
 	{
 		call_next(HOOK_ARGS);
@@ -275,19 +281,23 @@ commit_prepared(HOOK_PARAMS)
 	}
 	PG_FINALLY();
 	{
+		committing = false;
 		as_sched_end_commit();
 	}
 	PG_END_TRY();
+	if (known)
+		(void) as_prepared_end(gid, prepared.xid);
 }
 
 static void
 roll_back_prepared(HOOK_PARAMS)
 {
 	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
-	TransactionId silent = as_prepared_silent(gid);
+	AsPrepared	prepared;
+	bool		known = as_prepared_find(gid, &prepared);
 
 	call_next(HOOK_ARGS);
-	if (!as_prepared_end(gid, silent))
+	if (!(known && as_prepared_end(gid, prepared.xid) && prepared.silent))
 		as_timing_doubt();
 }
 

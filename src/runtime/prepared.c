@@ -20,33 +20,33 @@
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 
-#define GID_SIZE	200			/* the server's, with the end */
-
-typedef struct Silent
+typedef struct Entry
 {
-	char		gid[GID_SIZE];
-	TransactionId xid;
-} Silent;
+	char		gid[GIDSIZE];
+	AsPrepared	prepared;
+} Entry;
 
-static HTAB *silents = NULL;	/* in shared memory */
+static HTAB *entries = NULL;	/* in shared memory */
 static LWLock *lock;
 
 /* what PREPARE TRANSACTION is at work for; empty: nothing */
-static char preparing[GID_SIZE];
+static char preparing[GIDSIZE];
+
+uint64		(*as_prepared_sent_low) (void) = NULL;
 
 Size
 as_prepared_shmem_size(void)
 {
-	return hash_estimate_size(Max(max_prepared_xacts, 1), sizeof(Silent));
+	return hash_estimate_size(Max(max_prepared_xacts, 1), sizeof(Entry));
 }
 
 void
 as_prepared_shmem_init(void)
 {
 	int			n = Max(max_prepared_xacts, 1);
-	HASHCTL		control = {.keysize = GID_SIZE, .entrysize = sizeof(Silent)};
+	HASHCTL		control = {.keysize = GIDSIZE, .entrysize = sizeof(Entry)};
 
-	silents = ShmemInitHash("actorstore silent prepared transactions", n, n, &control,
+	entries = ShmemInitHash("actorstore prepared transactions", n, n, &control,
 							HASH_ELEM | HASH_STRINGS | HASH_FIXED_SIZE);
 	lock = &(GetNamedLWLockTranche("actorstore") + 6)->lock;
 }
@@ -54,7 +54,7 @@ as_prepared_shmem_init(void)
 static bool
 can_be(const char *gid)
 {
-	return silents != NULL && gid != NULL && gid[0] != '\0' && strlen(gid) < GID_SIZE;
+	return entries != NULL && gid != NULL && gid[0] != '\0' && strlen(gid) < GIDSIZE;
 }
 
 void
@@ -64,9 +64,9 @@ as_prepared_begin(const char *gid)
 	if (!can_be(gid) || as_sched_home() < 0)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	(void) hash_search(silents, gid, HASH_REMOVE, NULL);
+	(void) hash_search(entries, gid, HASH_REMOVE, NULL);
 	LWLockRelease(lock);
-	strlcpy(preparing, gid, GID_SIZE);
+	strlcpy(preparing, gid, GIDSIZE);
 }
 
 /* Those that ended without our hearing of it; the caller holds the lock. */
@@ -74,27 +74,27 @@ static void
 make_room(void)
 {
 	HASH_SEQ_STATUS status;
-	Silent	   *silent;
+	Entry	   *entry;
 
-	hash_seq_init(&status, silents);
-	while ((silent = hash_seq_search(&status)) != NULL)
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (!TransactionIdIsInProgress(silent->xid))
-			(void) hash_search(silents, silent->gid, HASH_REMOVE, NULL);
+		if (!TransactionIdIsInProgress(entry->prepared.xid))
+			(void) hash_search(entries, entry->gid, HASH_REMOVE, NULL);
 	}
 }
 
 static void
-put_down(TransactionId xid)
+put_down(const AsPrepared *prepared)
 {
-	Silent	   *silent;
+	Entry	   *entry;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (hash_get_num_entries(silents) >= Max(max_prepared_xacts, 1))
+	if (hash_get_num_entries(entries) >= Max(max_prepared_xacts, 1))
 		make_room();
-	silent = hash_search(silents, preparing, HASH_ENTER_NULL, NULL);
-	if (silent != NULL)
-		silent->xid = xid;
+	entry = hash_search(entries, preparing, HASH_ENTER_NULL, NULL);
+	if (entry != NULL)
+		entry->prepared = *prepared;
 	LWLockRelease(lock);
 }
 
@@ -103,46 +103,66 @@ end_transaction(XactEvent event, void *arg)
 {
 	if (preparing[0] == '\0')
 		return;
-	if (event == XACT_EVENT_PREPARE && as_outgoing_is_silent() &&
-		as_timing_is_silent() && as_flow_is_silent())
-		put_down(GetTopTransactionIdIfAny());
+	if (event == XACT_EVENT_PREPARE)
+	{
+		AsPrepared	prepared = {
+			.xid = GetTopTransactionIdIfAny(),
+			.silent = as_outgoing_is_silent() && as_timing_is_silent() && as_flow_is_silent(),
+			.sent_low = as_prepared_sent_low == NULL ? PG_UINT64_MAX : as_prepared_sent_low()
+		};
+
+		put_down(&prepared);
+	}
 	if (event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
 		preparing[0] = '\0';
 }
 
-TransactionId
-as_prepared_silent(const char *gid)
+bool
+as_prepared_find(const char *gid, AsPrepared *prepared)
 {
-	TransactionId xid = InvalidTransactionId;
-	Silent	   *silent;
+	Entry	   *entry;
 
 	if (!can_be(gid))
-		return InvalidTransactionId;
+		return false;
 	LWLockAcquire(lock, LW_SHARED);
-	silent = hash_search(silents, gid, HASH_FIND, NULL);
-	if (silent != NULL)
-		xid = silent->xid;
+	entry = hash_search(entries, gid, HASH_FIND, NULL);
+	if (entry != NULL)
+		*prepared = entry->prepared;
 	LWLockRelease(lock);
-	return TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid) ? xid : InvalidTransactionId;
+	return entry != NULL && TransactionIdIsInProgress(prepared->xid);
+}
+
+/* The caller holds the lock. */
+static bool
+is_still(const char *gid, TransactionId xid)
+{
+	Entry	   *entry = hash_search(entries, gid, HASH_FIND, NULL);
+
+	return entry != NULL && entry->prepared.xid == xid;
+}
+
+bool
+as_prepared_is(const char *gid, TransactionId xid)
+{
+	bool		is;
+
+	LWLockAcquire(lock, LW_SHARED);
+	is = is_still(gid, xid);
+	LWLockRelease(lock);
+	return is;
 }
 
 bool
 as_prepared_end(const char *gid, TransactionId xid)
 {
-	bool		was_silent = false;
-	Silent	   *silent;
+	bool		is;
 
-	if (!TransactionIdIsValid(xid))
-		return false;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	silent = hash_search(silents, gid, HASH_FIND, NULL);
-	if (silent != NULL && silent->xid == xid)
-	{
-		(void) hash_search(silents, gid, HASH_REMOVE, NULL);
-		was_silent = true;
-	}
+	is = is_still(gid, xid);
+	if (is)
+		(void) hash_search(entries, gid, HASH_REMOVE, NULL);
 	LWLockRelease(lock);
-	return was_silent;
+	return is;
 }
 
 void
