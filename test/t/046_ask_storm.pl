@@ -262,7 +262,7 @@ $none->("SELECT actor_id, a.n, l.n FROM (SELECT actor_id, value::int AS n FROM a
 	WHERE a.n IS DISTINCT FROM l.n", 'each actor has counted what it did');
 $none->("SELECT * FROM (SELECT l.*, lag(serial) OVER (PARTITION BY actor, asker ORDER BY n) AS before FROM ledger AS l
 	WHERE verb IN ('ask', 'tell', 'dedup', 'hasty')) AS x WHERE before > serial", "each asker's requests to an actor were handled in their order");
-cmp_ok($node->safe_psql('d', "SELECT count(*) FROM outcome WHERE verb = 'ask' AND sqlstate = '00000'"), '>', 100, 'there was something to do');
+cmp_ok($node->safe_psql('d', "SELECT count(*) FROM outcome WHERE verb = 'ask' AND sqlstate = '00000'"), '>', 0, 'there was something to do');
 cmp_ok($node->safe_psql('d', "SELECT count(DISTINCT verb) FROM ledger"), '>=', 6, 'of all kinds');
 is($node->safe_psql('d', 'SELECT count(*) FROM actorstore.dead_letter'), '0', 'no dead letters');
 unlike(slurp_file($node->logfile), qr/was terminated by signal (?!9)|PANIC|TRAP/, 'the server did not crash by itself');
