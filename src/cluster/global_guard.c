@@ -17,10 +17,10 @@
 #include "cluster/lane.h"
 #include "commands/async.h"
 #include "compat.h"
+#include "lib/utility_hook.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/proc.h"
-#include "tcop/utility.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
@@ -112,30 +112,13 @@ check_command(Node *statement)
 	}
 }
 
-/* The arguments of a hook, handed on. */
-#define HOOK_PARAMS \
-	PlannedStmt *pstmt, const char *query_string, bool read_only_tree, \
-	ProcessUtilityContext context, ParamListInfo params, \
-	QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc
-#define HOOK_ARGS \
-	pstmt, query_string, read_only_tree, context, params, query_env, dest, qc
-
 static void
-call_next(HOOK_PARAMS)
-{
-	if (prev_process_utility != NULL)
-		prev_process_utility(HOOK_ARGS);
-	else
-		standard_ProcessUtility(HOOK_ARGS);
-}
-
-static void
-commit_prepared(HOOK_PARAMS)
+commit_prepared(AS_UTILITY_PARAMS)
 {
 	as_lane_begin_commit_prepared(((TransactionStmt *) pstmt->utilityStmt)->gid);
 	PG_TRY();
 	{
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 		AS_FAULT("commit_prepared");
 	}
 	PG_FINALLY();
@@ -153,13 +136,13 @@ is_commit_prepared(Node *statement)
 }
 
 static void
-process_utility(HOOK_PARAMS)
+process_utility(AS_UTILITY_PARAMS)
 {
 	check_command(pstmt->utilityStmt);
 	if (is_commit_prepared(pstmt->utilityStmt))
-		commit_prepared(HOOK_ARGS);
+		commit_prepared(AS_UTILITY_ARGS);
 	else
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 	if (as_global_is_used() && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 &&
 		!IsA(pstmt->utilityStmt, TransactionStmt))
 		refuse("temporary objects");

@@ -30,6 +30,8 @@ static Current current;
 /*
  * Somebody else may have ended that transaction, and prepared another one under
  * its id, before we came to it: then we have committed what we know nothing of.
+ * Our own is still noted afterwards: guard.c, whose hook is around that of
+ * global_guard.c, takes the note away when all is over.
  */
 static uint64
 low_of(void)

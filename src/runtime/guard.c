@@ -28,6 +28,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "lib/utility_hook.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -40,7 +41,6 @@
 #include "runtime/timing.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/utility.h"
 
 /* How long we wait for workers to leave; PostgreSQL itself waits 5 s more. */
 #define MAX_WAIT_MS		5000
@@ -239,26 +239,9 @@ begin_cleanup(void)
 
 /* ---- The hooks ---- */
 
-/* The arguments of a hook, handed on. */
-#define HOOK_PARAMS \
-	PlannedStmt *pstmt, const char *query_string, bool read_only_tree, \
-	ProcessUtilityContext context, ParamListInfo params, \
-	QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc
-#define HOOK_ARGS \
-	pstmt, query_string, read_only_tree, context, params, query_env, dest, qc
-
-static void
-call_next(HOOK_PARAMS)
-{
-	if (prev_process_utility != NULL)
-		prev_process_utility(HOOK_ARGS);
-	else
-		standard_ProcessUtility(HOOK_ARGS);
-}
-
 /* What was sent is not taken note of till everything has been looked at. */
 static void
-commit_prepared(HOOK_PARAMS)
+commit_prepared(AS_UTILITY_PARAMS)
 {
 	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
 	AsPrepared	prepared;
@@ -266,7 +249,7 @@ commit_prepared(HOOK_PARAMS)
 
 	if (known && prepared.silent)
 	{
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 		if (!as_prepared_end(gid, prepared.xid))
 			after_commit_prepared();
 		return;
@@ -276,7 +259,7 @@ commit_prepared(HOOK_PARAMS)
 	committing = true;
 	PG_TRY();
 	{
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 		after_commit_prepared();
 	}
 	PG_FINALLY();
@@ -290,20 +273,20 @@ commit_prepared(HOOK_PARAMS)
 }
 
 static void
-roll_back_prepared(HOOK_PARAMS)
+roll_back_prepared(AS_UTILITY_PARAMS)
 {
 	const char *gid = ((TransactionStmt *) pstmt->utilityStmt)->gid;
 	AsPrepared	prepared;
 	bool		known = as_prepared_find(gid, &prepared);
 
-	call_next(HOOK_ARGS);
+	as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 	if (!(known && as_prepared_end(gid, prepared.xid) && prepared.silent))
 		as_timing_doubt();
 }
 
 /* PREPARE TRANSACTION and what may come after it; false: it is none of these. */
 static bool
-run_prepared_command(HOOK_PARAMS)
+run_prepared_command(AS_UTILITY_PARAMS)
 {
 	Node	   *statement = pstmt->utilityStmt;
 
@@ -313,15 +296,15 @@ run_prepared_command(HOOK_PARAMS)
 	{
 		case TRANS_STMT_PREPARE:
 			as_prepared_begin(((TransactionStmt *) statement)->gid);
-			call_next(HOOK_ARGS);
+			as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 			return true;
 		case TRANS_STMT_COMMIT_PREPARED:
 			if (as_sched_home() < 0)
 				return false;
-			commit_prepared(HOOK_ARGS);
+			commit_prepared(AS_UTILITY_ARGS);
 			return true;
 		case TRANS_STMT_ROLLBACK_PREPARED:
-			roll_back_prepared(HOOK_ARGS);
+			roll_back_prepared(AS_UTILITY_ARGS);
 			return true;
 		default:
 			return false;
@@ -330,14 +313,14 @@ run_prepared_command(HOOK_PARAMS)
 
 /* Run a command while no worker is in the database, which is barred. */
 static void
-run_alone(Oid database, HOOK_PARAMS)
+run_alone(Oid database, AS_UTILITY_PARAMS)
 {
 	begin_cleanup();
 	barred = database;
 	PG_TRY();
 	{
 		wait_till_alone(database);
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -348,20 +331,20 @@ run_alone(Oid database, HOOK_PARAMS)
 }
 
 static void
-process_utility(HOOK_PARAMS)
+process_utility(AS_UTILITY_PARAMS)
 {
 	Node	   *statement = pstmt->utilityStmt;
 	Oid			database;
 
 	if (as_sched_self >= 0 || as_turn_current != NULL)
 		check_handler_command(statement);
-	if (run_prepared_command(HOOK_ARGS))
+	if (run_prepared_command(AS_UTILITY_ARGS))
 		return;
 	database = wanted_alone(statement);
 	if (OidIsValid(database) && as_sched_active() && as_sched_bar(database))
-		run_alone(database, HOOK_ARGS);
+		run_alone(database, AS_UTILITY_ARGS);
 	else
-		call_next(HOOK_ARGS);
+		as_utility_next(prev_process_utility, AS_UTILITY_ARGS);
 }
 
 static void
