@@ -304,9 +304,11 @@ sub napping
 	$me->query('COMMIT');
 
 	# Inserted while the handler is at work, which knows nothing of it.
-	$me->start(q{SELECT actorstore.call('t', 'overtaken', 'nap', '0.5')});
-	ok(comes_true($node, 'd', "EXISTS (SELECT FROM pg_stat_activity WHERE pid = $me->{pid} AND wait_event = 'PgSleep')"), 'a handler is at work');
+	$other->query('SELECT pg_advisory_lock(77)');
+	$me->start(q{SELECT actorstore.call('t', 'overtaken', 'run', '{"sql": "SELECT pg_advisory_xact_lock(77)"}')});
+	ok($me->blocked($looker), 'a handler is at work');
 	$other->query(q{SELECT actorstore.insert('t', 'overtaken', '100')});
+	$other->query('SELECT pg_advisory_unlock(77)');
 	is($me->finish, 'ERROR:  40001', 'the actor is inserted meanwhile');
 	is($looker->query(q{SELECT (actorstore.get('t', 'overtaken')).value}), '100', 'and not overwritten');
 }

@@ -151,12 +151,24 @@ is($a->finish, '', 'all prepared in part: the other commits');
 is(amounts(10), '0 1 0', 'all prepared in part: it');
 is($three->safe_psql('d', 'SELECT string_agg(id::text, $$,$$) FROM late'), '9,10', 'what was put off, too');
 
-# lock_timeout travels and comes first.
+# lock_timeout travels and comes first; the look for deadlocks comes much later here.
+sub deadlock_timeout
+{
+	my ($value) = @_;
+	foreach my $node (@nodes)
+	{
+		$node->safe_psql('d', "ALTER SYSTEM SET deadlock_timeout = '$value'; SELECT pg_reload_conf()");
+		$node->poll_query_until('d', "SELECT current_setting('deadlock_timeout') = '$value'") or die;
+	}
+	return;
+}
+deadlock_timeout('1min');
 $a->query('BEGIN'); $a->query(there('two', add(11)));
 $b->query(q{BEGIN; SET LOCAL lock_timeout = '20ms'}); $b->query(there('three', add(11)));
 $a->start(there('three', add(11))); waiting($three);
 like($b->query(there('two', add(11))), qr/^ERROR:  55P03/, 'lock_timeout'); $b->query('ROLLBACK');
 unlike($a->finish, qr/ERROR/, 'lock_timeout: the other one goes on'); $a->query('COMMIT');
+deadlock_timeout('100ms');
 
 # A deadlock within one node is the server's.
 $a->query('BEGIN'); $a->query(there('two', add(12)));
@@ -226,7 +238,7 @@ victim_is('it goes on', $b, $a);
 
 # Many waits, longer than deadlock_timeout and shorter, none in a circle, on all nodes.  Half of the sessions take some
 # locks in the same order (all of them, and the others would queue at the first), the others one at a time from anywhere: put together from different moments these would seem to be in one.
-foreach my $node (@nodes) { $node->safe_psql('d', q{ALTER SYSTEM SET deadlock_timeout = '10ms'; SELECT pg_reload_conf()}); }
+deadlock_timeout('10ms');
 $one->safe_psql('d', 'CREATE SEQUENCE counted');
 my @looks = map { logged(qr/looked for deadlocks/, $_) } @nodes;
 my $storm = q{DO $do$
