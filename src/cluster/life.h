@@ -116,6 +116,9 @@ extern bool as_resolver_is_known(void);
 extern uint64 as_resolver_begin_pass(void);
 extern void as_resolver_end_pass(uint64 pass, uint64 nresolved);
 
+/* For the resolver: was it woken since the last pass began? */
+extern bool as_resolver_is_asked(void);
+
 /* The last pass that was ended, and all that was resolved. */
 extern bool as_resolver_state(uint64 *pass, uint64 *nresolved);
 

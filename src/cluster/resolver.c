@@ -190,7 +190,8 @@ sleep_between(void)
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	(void) pgstat_report_stat(false);
-	while (slept < actorstore_resolver_interval && !as_sched_is_barred(MyDatabaseId))
+	while (slept < actorstore_resolver_interval && !as_resolver_is_asked() &&
+		   !as_sched_is_barred(MyDatabaseId))
 	{
 		int			ms = Min(as_deadlock_nap(), actorstore_resolver_interval - slept);
 		int			events = WaitLatch(MyLatch,

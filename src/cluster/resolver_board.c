@@ -32,7 +32,13 @@ typedef struct ResolverShared
 	pg_atomic_uint32 database;	/* InvalidOid: free */
 	pg_atomic_uint32 procno;	/* of the process; 0: none (1 more) */
 	pg_atomic_uint64 started_at;
-	pg_atomic_uint64 begun;		/* passes */
+	/*
+	 * Passes are counted.  Who wants one to begin reads BEGUN, raises ASKED to one
+	 * more, and sets the latch; the resolver does not sleep while BEGUN is less
+	 * than ASKED.  The latch alone would not do: what waits in a pass resets it.
+	 */
+	pg_atomic_uint64 begun;
+	pg_atomic_uint64 asked;
 	pg_atomic_uint64 ended;
 	pg_atomic_uint64 nresolved;
 	pg_atomic_uint32 published; /* the boot, in this database */
@@ -74,6 +80,7 @@ as_resolvers_shmem_init(void)
 		pg_atomic_init_u32(&shared->resolvers[i].procno, 0);
 		pg_atomic_init_u64(&shared->resolvers[i].started_at, 0);
 		pg_atomic_init_u64(&shared->resolvers[i].begun, 0);
+		pg_atomic_init_u64(&shared->resolvers[i].asked, 0);
 		pg_atomic_init_u64(&shared->resolvers[i].ended, 0);
 		pg_atomic_init_u64(&shared->resolvers[i].nresolved, 0);
 		pg_atomic_init_u32(&shared->resolvers[i].published, 0);
@@ -172,11 +179,18 @@ as_resolver_poke(void)
 {
 	ResolverShared *resolver = find_resolver(false);
 	uint32		procno = resolver == NULL ? 0 : pg_atomic_read_u32(&resolver->procno);
+	uint64		pass;
+	uint64		asked;
 
 	if (procno == 0)
 		return 0;
+	pass = pg_atomic_read_u64(&resolver->begun) + 1;
+	asked = pg_atomic_read_u64(&resolver->asked);
+	while (asked < pass &&
+		   !pg_atomic_compare_exchange_u64(&resolver->asked, &asked, pass))
+		;
 	SetLatch(&ProcGlobal->allProcs[procno - 1].procLatch);
-	return pg_atomic_read_u64(&resolver->begun) + 1;
+	return pass;
 }
 
 void
@@ -214,6 +228,12 @@ uint64
 as_resolver_begin_pass(void)
 {
 	return pg_atomic_add_fetch_u64(&own->begun, 1);
+}
+
+bool
+as_resolver_is_asked(void)
+{
+	return pg_atomic_read_u64(&own->begun) < pg_atomic_read_u64(&own->asked);
 }
 
 void

@@ -9,6 +9,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my @nodes = new_cluster('one', 'two', 'three', { faults => 1, streaming => 1, settings => "actorstore.resolver_interval = 100ms\nactorstore.phase_two_timeout = 60s" });
@@ -230,6 +232,15 @@ is($session->query("SELECT actorstore.put('t', '$id', '3')"), 'ERROR:  08007', '
 kill 'CONT', @still;
 like($session->query("SET statement_timeout = '1min'; SET actorstore.peer_timeout = '1min'; SELECT value FROM actorstore.get('t', '$id')"), qr/^[23]$/, 'one or the other');
 $session->quit;
+
+# Asked for while a pass is under way, and by several at once, the next one comes by itself, however long the interval.
+$one->safe_psql('d', q{ALTER SYSTEM SET actorstore.resolver_interval = '1h'; SELECT pg_reload_conf()});
+$one->poll_query_until('d', q{SELECT current_setting('actorstore.resolver_interval') = '1h'}) or die;
+$one->safe_psql('d', 'SELECT actorstore.resolve_in_doubt()');
+my $script = $one->basedir . '/resolve';
+append_to_file($script, "SET statement_timeout = '60s';\nSELECT actorstore.resolve_in_doubt();\n");
+IPC::Run::run([ 'pgbench', '-n', '-c', 4, '-t', 50, '-f', $script, $one->connstr('d') ], '<', \undef, '>', \my $out, '2>', \my $err);
+like($out, qr/actually processed: 200\/200/, 'each has its pass') or diag $err;
 
 $_->stop foreach @nodes;
 done_testing();
