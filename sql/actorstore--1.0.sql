@@ -400,6 +400,7 @@ CREATE TABLE actorstore.child (
 COMMENT ON TABLE actorstore.child IS 'supervised actors as they know it themselves, and what was last asked for them';
 
 CREATE SEQUENCE actorstore.supervision_step_number;
+COMMENT ON SEQUENCE actorstore.supervision_step_number IS 'numbers of steps of supervisors';
 
 CREATE TABLE actorstore.supervision_step (
 	step bigint NOT NULL,
@@ -2084,10 +2085,12 @@ COMMENT ON FUNCTION actorstore.vclock_hash_extended(actorstore.vclock, bigint) I
 CREATE OPERATOR CLASS actorstore.vclock_ops DEFAULT FOR TYPE actorstore.vclock USING btree AS
 	OPERATOR 1 actorstore.#<#, OPERATOR 2 actorstore.#<=#, OPERATOR 3 actorstore.=, OPERATOR 4 actorstore.#>=#, OPERATOR 5 actorstore.#>#,
 	FUNCTION 1 actorstore.vclock_cmp(actorstore.vclock, actorstore.vclock);
+COMMENT ON OPERATOR CLASS actorstore.vclock_ops USING btree IS 'a total order of vector clocks, which agrees with the partial one';
 
 CREATE OPERATOR CLASS actorstore.vclock_ops DEFAULT FOR TYPE actorstore.vclock USING hash AS
 	OPERATOR 1 actorstore.=,
 	FUNCTION 1 actorstore.vclock_hash(actorstore.vclock), FUNCTION 2 actorstore.vclock_hash_extended(actorstore.vclock, bigint);
+COMMENT ON OPERATOR CLASS actorstore.vclock_ops USING hash IS 'equality of vector clocks';
 
 CREATE FUNCTION actorstore.merge(actorstore.vclock, actorstore.vclock) RETURNS actorstore.vclock
 AS 'MODULE_PATHNAME', 'actorstore_vclock_merge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

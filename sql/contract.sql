@@ -25,6 +25,39 @@ SELECT name, pg_get_function_result(oid) FROM contract WHERE name <> 'compare_an
 \pset format aligned
 \pset tuples_only off
 
+-- The same of messages, timers, changes, operation, work done outside, and nodes.  What is no answer is void; a name that stands
+-- twice is overloaded on purpose.
+\pset format unaligned
+\pset tuples_only on
+SELECT w.name || '(' || pg_get_function_arguments(p.oid) || ')'
+FROM unnest(ARRAY['send', 'send_many', 'cancel', 'tell', 'ask', 'call', 'context', 'reply', 'reject', 'retry_after', 'stop', 'spawn',
+				  'link', 'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe',
+				  'cdc_stats', 'pause', 'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'doctor', 'unfence',
+				  'checkout', 'complete', 'fail', 'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight',
+				  'locate', 'replicas', 'rebalance', 'resolve_in_doubt', 'node_check', 'execute_on_nodes'])
+	WITH ORDINALITY AS w (name, place)
+LEFT JOIN pg_proc p ON p.proname = w.name AND p.pronamespace = 'actorstore'::regnamespace
+ORDER BY w.place, p.pronargs;
+SELECT pg_get_function_result(oid), array_agg(proname ORDER BY proname)
+FROM pg_proc
+WHERE pronamespace = 'actorstore'::regnamespace AND cardinality(proargmodes) IS NULL
+  AND proname IN ('send', 'send_many', 'cancel', 'tell', 'ask', 'call', 'reply', 'reject', 'retry_after', 'stop', 'spawn', 'link',
+				  'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe', 'pause',
+				  'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'unfence', 'complete', 'fail',
+				  'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight', 'locate', 'replicas',
+				  'resolve_in_doubt')
+GROUP BY 1 ORDER BY 1;
+
+-- Views, the rows of changes, and the mail that waits.
+SELECT c.relname || '(' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) || ')'
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'actorstore'::regnamespace
+  AND c.relname IN ('message', 'mailbox', 'dead_letter', 'change_event', 'stat_types', 'stat_actors', 'stat_workers',
+					'stat_scheduler', 'stat_latency', 'stat_subscriptions', 'node', 'placement', 'in_doubt', 'stat_peers')
+GROUP BY c.relname ORDER BY c.relname;
+\pset format aligned
+\pset tuples_only off
+
 -- compare_and_swap: one row of these columns.
 SELECT version FROM actorstore.insert('contract', 'a', '1');
 SELECT * FROM actorstore.compare_and_swap('contract', 'a', 0, '2');
@@ -43,8 +76,16 @@ SELECT name FROM contract WHERE proisstrict;
 SELECT p.oid::regprocedure AS uncommented FROM pg_proc p
 WHERE p.pronamespace = 'actorstore'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
 SELECT c.oid::regclass AS uncommented FROM pg_class c
-WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
-  AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') IS NULL;
+WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+  AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') IS NULL
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i');
+SELECT t.oid::regtype AS uncommented FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+WHERE t.typnamespace = 'actorstore'::regnamespace AND t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c'
+  AND obj_description(t.oid, 'pg_type') IS NULL;
+SELECT o.oid::regoperator AS uncommented FROM pg_operator o
+WHERE o.oprnamespace = 'actorstore'::regnamespace AND obj_description(o.oid, 'pg_operator') IS NULL;
+SELECT a.amname AS uncommented FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
+WHERE o.opcnamespace = 'actorstore'::regnamespace AND obj_description(o.oid, 'pg_opclass') IS NULL;
 
 -- Every SECURITY DEFINER function pins its search_path.
 SELECT p.oid::regprocedure AS unpinned FROM pg_proc p
