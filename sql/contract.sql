@@ -130,7 +130,15 @@ WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'm
   AND atttypid IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype, 'regoperator'::regtype,
 				   'regconfig'::regtype, 'regdictionary'::regtype, 'regnamespace'::regtype, 'regcollation'::regtype);
 
--- The setting: shown in a size, set by superusers only.
+-- Settings: defaults, and when they may be changed.
+SELECT name, boot_val, unit, context FROM pg_settings
+WHERE name IN ('actorstore.workers', 'actorstore.worker_queue_capacity', 'actorstore.global_queue_capacity', 'actorstore.mailbox_limit',
+			   'actorstore.batch_size', 'actorstore.max_spin_cycles', 'actorstore.max_active_actors', 'actorstore.message_pool_size',
+			   'actorstore.arena_size', 'actorstore.enable_work_stealing', 'actorstore.enable_batching', 'actorstore.max_message_size',
+			   'actorstore.dedup_window', 'actorstore.cdc_retention')
+ORDER BY name COLLATE "C";
+
+-- One of them: shown in a size, set by superusers only.
 SHOW actorstore.max_value_size;
 SELECT context, vartype, unit, boot_val FROM pg_settings WHERE name = 'actorstore.max_value_size';
 CREATE ROLE regress_contract;
