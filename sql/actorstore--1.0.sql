@@ -19,7 +19,7 @@ CREATE TABLE actorstore.type (
 	declared boolean NOT NULL,
 	partition name,
 	persistence text NOT NULL DEFAULT 'logged',
-	mailbox_limit int NOT NULL DEFAULT 65536,
+	mailbox_limit int DEFAULT 65536,	-- NULL: that of actorstore.mailbox_limit
 	on_full text NOT NULL DEFAULT 'error',
 	max_attempts int NOT NULL DEFAULT 5,
 	backoff interval NOT NULL DEFAULT '1 s',

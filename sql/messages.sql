@@ -329,6 +329,14 @@ SELECT actorstore.set_handler('loose', '*', 'regress_collect(jsonb, jsonb)');
 SELECT actorstore.send('loose', 'a', 'm', '1') > 0 AS sent;
 SELECT regress_handled('loose');
 SELECT version, value FROM actorstore.get('loose', 'a');
+-- Its limit is the setting's, until it has one of its own.
+SELECT actorstore.pause('loose');
+SET actorstore.mailbox_limit = 2;
+SELECT actorstore.send('loose', 'b', 'm') > 0 AS sent FROM generate_series(1, 2);
+SELECT regress_try($$SELECT actorstore.send('loose', 'b', 'm')$$) AS third;
+SELECT actorstore.alter_type('loose', mailbox_limit => 3);
+SELECT regress_try($$SELECT actorstore.send('loose', 'b', 'm')$$) AS third, regress_state($$SELECT actorstore.send('loose', 'b', 'm')$$) AS fourth;
+RESET actorstore.mailbox_limit;
 SELECT actorstore.drop_type('secret');
 SELECT count(*) FROM actorstore.message WHERE actor_type = 'secret';
 SELECT count(*) FROM actorstore.dead_message WHERE actor_type = 'secret';

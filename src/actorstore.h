@@ -47,7 +47,7 @@ extern PGDLLIMPORT int actorstore_max_spin_cycles;
 extern PGDLLIMPORT int actorstore_batch_size;	/* messages in a turn */
 extern PGDLLIMPORT bool actorstore_enable_work_stealing;
 extern PGDLLIMPORT bool actorstore_enable_batching;
-extern PGDLLIMPORT int actorstore_mailbox_limit;	/* of undeclared types */
+extern PGDLLIMPORT int actorstore_mailbox_limit;	/* of types that have none of their own */
 extern PGDLLIMPORT int actorstore_max_message_size; /* bytes */
 extern PGDLLIMPORT int actorstore_dedup_window; /* seconds */
 extern PGDLLIMPORT int actorstore_trace_size;	/* entries */

@@ -129,7 +129,7 @@ static bool
 find_room(AsMailbox *mailbox, const AsType *type, const AsMessage *message,
 		  bool *crowded)
 {
-	int			limit = type->declared ? type->mailbox_limit :
+	int			limit = type->mailbox_limit > 0 ? type->mailbox_limit :
 	actorstore_mailbox_limit;
 	int			mine;
 

@@ -231,6 +231,8 @@ load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
 
 #define COLUMN(name) heap_getattr(tuple, Anum_type_##name, desc, &isnull)
 	type->mailbox_limit = DatumGetInt32(COLUMN(mailbox_limit));
+	if (isnull)
+		type->mailbox_limit = 0;
 	on_full = TextDatumGetCString(COLUMN(on_full));
 	type->on_full = strcmp(on_full, "wait") == 0 ? AS_FULL_WAIT :
 		strcmp(on_full, "drop") == 0 ? AS_FULL_DROP : AS_FULL_ERROR;
@@ -376,8 +378,8 @@ as_type_declare(text *name, bool anyway)
 
 	/* somebody else may do the same just now: wait for them */
 	as_admin_begin(&admin);
-	as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared)"
-					 " VALUES ($1, $2, false) ON CONFLICT DO NOTHING",
+	as_admin_execute("INSERT INTO actorstore.type (actor_type, owner, declared, mailbox_limit)"
+					 " VALUES ($1, $2, false, NULL) ON CONFLICT DO NOTHING",
 					 SPI_OK_INSERT, 2, argtypes, args, NULL);
 	as_admin_end(&admin);
 	CommandCounterIncrement();

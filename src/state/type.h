@@ -86,7 +86,7 @@ typedef struct AsType
 	int			ngrants;
 	AsGrant    *grants;
 
-	int			mailbox_limit;
+	int			mailbox_limit;	/* 0: that of the setting */
 	AsOnFull	on_full;
 	int			max_attempts;
 	int64		backoff;		/* microseconds, as the next two */
