@@ -342,6 +342,30 @@ SELECT count(*) FROM actorstore.message WHERE actor_type = 'secret';
 SELECT count(*) FROM actorstore.dead_message WHERE actor_type = 'secret';
 SELECT count(*) FROM actorstore.halted WHERE actor_type = 'secret';
 
+-- Of many messages in a turn each sees the version and the time at its start; they are one change.
+CREATE FUNCTION regress_turn(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN coalesce(state, '[]') ||
+	jsonb_build_array(jsonb_build_object('version', (actorstore.context()).version, 'now', now()));
+SELECT actorstore.create_type('turns'), actorstore.set_handler('turns', 'm', 'regress_turn(jsonb, jsonb)'), actorstore.pause('turns');
+SELECT actorstore.put('turns', 'a', '[]') IS NOT NULL, actorstore.send_many('turns', array_fill('a'::text, '{5}'), 'm', array_fill('1'::jsonb, '{5}'));
+SELECT actorstore.resume('turns');
+SELECT regress_handled('turns');
+SELECT a.version, jsonb_array_length(a.value) AS messages, count(DISTINCT e ->> 'now') AS times, array_agg(DISTINCT e -> 'version') AS versions
+FROM actorstore.get('turns', 'a') AS a, jsonb_array_elements(a.value) AS e GROUP BY 1, 2;
+-- Mail outlives its actor's state, which begins anew.
+SELECT actorstore.pause('turns');
+SELECT actorstore.send('turns', 'a', 'm') > 0 AS sent;
+SELECT (actorstore.delete('turns', 'a')).version;
+SELECT actor_id, message FROM regress_mail WHERE actor_type = 'turns';
+SELECT actorstore.resume('turns');
+SELECT regress_handled('turns');
+SELECT version, jsonb_array_length(value) AS messages, value #> '{0,version}' AS version_before FROM actorstore.get('turns', 'a');
+
+-- What one may do with a type; of one that is not there nothing.
+SELECT r AS role, p AS privilege, regress_as(r, format('SELECT 1 / actorstore.has_type_privilege(''box'', %L)::int', p)) = 'ok' AS has
+FROM unnest(ARRAY['regress_owner', 'regress_sender', 'regress_reader']) AS r, unnest(ARRAY['read', 'write', 'send', 'ask', 'serve']) AS p ORDER BY 1, 2;
+SELECT actorstore.has_type_privilege('unknown', 'read') AS unknown, actorstore.has_type_privilege(NULL, 'read') AS null_type,
+	   regress_state($$SELECT actorstore.has_type_privilege('box', 'rule')$$) AS no_privilege;
+
 -- Functions that cannot be handlers.
 CREATE FUNCTION regress_returns_text(jsonb, jsonb) RETURNS text LANGUAGE sql RETURN 'x';
 CREATE FUNCTION regress_one_argument(jsonb) RETURNS jsonb LANGUAGE sql RETURN $1;
@@ -368,7 +392,7 @@ SELECT actorstore.drop_type(actor_type) FROM (SELECT actor_type FROM actorstore.
 SELECT (SELECT count(*) FROM actorstore.message) AS messages, (SELECT count(*) FROM actorstore.dead_message) AS dead_letters, (SELECT count(*) FROM actorstore.dedup) AS dedup, (SELECT count(*) FROM actorstore.halted) AS halted;
 DROP SCHEMA regress_strange CASCADE;
 DROP VIEW regress_mail;
-DROP FUNCTION regress_try, regress_state, regress_wait, regress_handled, regress_as, regress_leak, regress_collect, regress_any, regress_returns_text, regress_one_argument, regress_set, regress_json, regress_out;
+DROP FUNCTION regress_try, regress_state, regress_wait, regress_handled, regress_as, regress_leak, regress_collect, regress_any, regress_turn, regress_returns_text, regress_one_argument, regress_set, regress_json, regress_out;
 DROP PROCEDURE regress_procedure;
 REVOKE ALL ON DATABASE :"db" FROM regress_owner;
 DROP ROLE regress_owner, regress_sender, regress_reader, regress_writer, regress_stranger;
