@@ -11,12 +11,10 @@
 #include "cluster/peer.h"
 
 #include "cluster/health.h"
-#include "cluster/life.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -98,61 +96,6 @@ throw_unreachable(AsPeer *peer, const char *why)
 			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0));
 }
 
-/* When the other side gives up a connection, as we do ours: it holds locks. */
-#define KEEPALIVES \
-	"-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
-
-/* The node's own options, with ours around them; may be cut short. */
-static void
-write_options(const char *conninfo, char *options, int size)
-{
-	PQconninfoOption *all = PQconninfoParse(conninfo, NULL);
-	const char *its = "";
-
-	for (PQconninfoOption *option = all; option != NULL && option->keyword != NULL; option++)
-	{
-		if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
-			its = option->val;
-	}
-	snprintf(options, size,
-			 KEEPALIVES " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
-			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
-			 its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
-	PQconninfoFree(all);
-}
-
-/*
- * What stands before the node's own conninfo can be set there, what stands
- * behind cannot.  The peer gives up a command whose connection is gone.
- */
-PGconn *
-as_peer_start_connection(const char *conninfo)
-{
-	char		options[1024];
-	const char *keywords[16];
-	const char *values[16];
-	int			n = 0;
-
-#define PARAMETER(keyword, value) \
-	(keywords[n] = (keyword), values[n++] = (value))
-	PARAMETER("keepalives_idle", "10");
-	PARAMETER("keepalives_interval", "2");
-	PARAMETER("keepalives_count", "3");
-	PARAMETER("tcp_user_timeout", "10000");
-	if (actorstore_require_tls)
-		PARAMETER("sslmode", "verify-full");
-	PARAMETER("dbname", conninfo);
-	PARAMETER("client_encoding", GetDatabaseEncodingName());
-	PARAMETER("target_session_attrs", "read-write");
-	PARAMETER("application_name", MyBgworkerEntry != NULL ? MyBgworkerEntry->bgw_type : "actorstore peer");
-	write_options(conninfo, options, sizeof(options));
-	PARAMETER("options", options);
-	PARAMETER(NULL, NULL);
-	Assert(n <= (int) lengthof(values));
-#undef PARAMETER
-	return PQconnectStartParams(keywords, values, 1);
-}
-
 /* Till the connection stands, has failed, or the time is up. */
 static PostgresPollingStatusType
 poll_connection(PGconn *conn, TimestampTz deadline, bool quietly)
@@ -175,6 +118,30 @@ poll_connection(PGconn *conn, TimestampTz deadline, bool quietly)
 			status = PQconnectPoll(conn);
 	}
 	return PGRES_POLLING_FAILED;
+}
+
+/*
+ * The same, in which each host has its share of the time: one that takes a
+ * connection and says nothing must not hide the others.
+ */
+static PostgresPollingStatusType
+find_host(AsPeer *peer, TimestampTz deadline)
+{
+	for (;;)
+	{
+		int			nhosts = as_peer_hosts_from(peer->conn);
+		TimestampTz now = GetCurrentTimestamp();
+		PostgresPollingStatusType status = poll_connection(peer->conn, now + (deadline - now) / nhosts, false);
+		PGconn	   *next;
+
+		if (status == PGRES_POLLING_OK || status == PGRES_POLLING_FAILED)
+			return status;
+		next = as_peer_start_next_host(peer->conn, peer->conninfo);
+		if (next == NULL)
+			return status;
+		PQfinish(peer->conn);
+		peer->conn = next;
+	}
 }
 
 /* ---- Who is it? ---- */
@@ -319,7 +286,7 @@ connect_peer(AsPeer *peer, const AsNode *node)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	}
 	as_peer_stat_count(peer->stat, AS_PEER_OPEN, 1);
-	status = poll_connection(peer->conn, deadline, false);
+	status = find_host(peer, deadline);
 	if (status != PGRES_POLLING_OK)
 		throw_unreachable(peer, status == PGRES_POLLING_FAILED ?
 						  PQerrorMessage(peer->conn) : "It does not answer.");
@@ -445,7 +412,8 @@ as_peer_get(const AsNode *node)
 
 /*
  * libpq's own PQcancel() waits without end for a server that stands still, so
- * the peer is asked as any of its clients could ask it.
+ * the peer is asked as any of its clients could ask it: that very server, as
+ * the process with this number on another one is somebody else's.
  */
 void
 as_peer_cancel(AsPeer *peer, TimestampTz deadline)
@@ -457,7 +425,7 @@ as_peer_cancel(AsPeer *peer, TimestampTz deadline)
 
 	snprintf(pid, sizeof(pid), "%d", PQbackendPID(peer->conn));
 	other.conninfo = peer->conninfo;
-	other.conn = as_peer_start_connection(other.conninfo);
+	other.conn = as_peer_start_same_host(peer->conn, other.conninfo);
 	if (other.conn != NULL &&
 		poll_connection(other.conn, deadline, true) == PGRES_POLLING_OK &&
 		PQsetnonblocking(other.conn, 1) == 0 && PQenterPipelineMode(other.conn))

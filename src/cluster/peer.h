@@ -249,6 +249,16 @@ extern TimestampTz as_peer_deadline(int ms);
 extern PGconn *as_peer_start_connection(const char *conninfo);
 
 /*
+ * Of several hosts in a conninfo libpq tries the next one only when one has
+ * failed, not when it says nothing.  How many there are from the one on that a
+ * connection is made to; and another connection, to one of those behind it (NULL
+ * if there are none), or to that one only.
+ */
+extern int	as_peer_hosts_from(PGconn *conn);
+extern PGconn *as_peer_start_next_host(PGconn *conn, const char *conninfo);
+extern PGconn *as_peer_start_same_host(PGconn *conn, const char *conninfo);
+
+/*
  * For peer_io.c and peer.c: wait till one of the sockets can be used, the
  * latch is set or the deadline has come.  Can be cancelled, unless quietly:
  * then nothing throws, and the latch does not count either.

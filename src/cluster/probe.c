@@ -89,21 +89,54 @@ fail(AsProbe *probe, const char *why)
 
 /* ---- Asking ---- */
 
-static void
-start_connecting(AsProbe *probe)
+/* None of the hosts has kept us waiting. */
+static bool
+failed_at_once(const AsProbe *probe)
 {
-	if (probe->tried)
-		as_board_count(probe->node, AS_HEALTH_RECONNECTS);
-	probe->tried = true;
-	probe->conn = as_peer_start_connection(probe->conninfo);
+	return as_health_now() - probe->began < (int64) actorstore_heartbeat_interval * 1000;
+}
+
+static void
+begin_connection(AsProbe *probe, PGconn *conn)
+{
+	probe->conn = conn;
 	probe->state = AS_PROBE_CONNECTING;
 	probe->polling = PGRES_POLLING_WRITING;
 	probe->since = as_health_now();
-	if (probe->conn == NULL || PQstatus(probe->conn) == CONNECTION_BAD)
+	if (conn == NULL || PQstatus(conn) == CONNECTION_BAD)
 	{
-		probe->refuses = true;
-		fail(probe, probe->conn == NULL ? "out of memory" : PQerrorMessage(probe->conn));
+		probe->refuses = failed_at_once(probe);
+		fail(probe, conn == NULL ? "out of memory" : PQerrorMessage(conn));
 	}
+}
+
+static void
+start_connecting(AsProbe *probe)
+{
+	PGconn	   *conn;
+
+	if (probe->tried)
+		as_board_count(probe->node, AS_HEALTH_RECONNECTS);
+	probe->tried = true;
+	probe->began = as_health_now();
+	conn = as_peer_start_connection(probe->conninfo);
+	probe->nhosts = conn == NULL ? 1 : as_peer_hosts_from(conn);
+	begin_connection(probe, conn);
+}
+
+/* A host that has said nothing for its share of the time: go on to the next one. */
+static void
+give_up_host(AsProbe *probe)
+{
+	PGconn	   *next = as_peer_start_next_host(probe->conn, probe->conninfo);
+
+	if (next == NULL)
+	{
+		fail(probe, "A connection takes too long.");
+		return;
+	}
+	PQfinish(probe->conn);
+	begin_connection(probe, next);
 }
 
 /* What we have heard, where the target may lack something of it. */
@@ -175,10 +208,10 @@ as_probe_beat(AsProbe *probe)
 				start_connecting(probe);
 			break;
 		case AS_PROBE_CONNECTING:
-			if (now - probe->since > interval)
+			if (!failed_at_once(probe))
 				probe->refuses = false;
-			if (now - probe->since > (int64) actorstore_peer_timeout * 1000)
-				fail(probe, "A connection takes too long.");
+			if (now - probe->since > (int64) actorstore_peer_timeout * 1000 / probe->nhosts)
+				give_up_host(probe);
 			break;
 		case AS_PROBE_READY:
 			ask(probe);
@@ -279,7 +312,7 @@ go_on_connecting(AsProbe *probe)
 	probe->polling = PQconnectPoll(probe->conn);
 	if (probe->polling == PGRES_POLLING_FAILED)
 	{
-		probe->refuses = as_health_now() - probe->since < (int64) actorstore_heartbeat_interval * 1000;
+		probe->refuses = failed_at_once(probe);
 		fail(probe, PQerrorMessage(probe->conn));
 	}
 	if (probe->polling != PGRES_POLLING_OK || probe->conn == NULL)

@@ -39,7 +39,9 @@ typedef struct AsProbe
 	AsProbeState state;
 	PGconn	   *conn;			/* NULL: closed */
 	PostgresPollingStatusType polling;	/* while connecting */
-	int64		since;			/* connecting or waiting */
+	int64		began;			/* the try to connect, to all hosts */
+	int64		since;			/* connecting to this host, or waiting */
+	int			nhosts;			/* that share the time to connect */
 	int64		next_try;
 	int			backoff;		/* ms */
 	bool		tried;
