@@ -876,9 +876,14 @@ AS 'MODULE_PATHNAME', 'actorstore_unsubscribe' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.unsubscribe(text)
 	IS 'end a subscription';
 
+CREATE FUNCTION actorstore.slot_is_lost(slot name)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'actorstore_slot_is_lost' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION actorstore.slot_is_lost(name) IS 'internal: whether a replication slot of this database is not there, or has lost what it needs';
+
 CREATE VIEW actorstore.stat_subscriptions WITH (security_barrier) AS
 SELECT s.subscription, s.owner, s.actor_types, s.key_prefix, s.start_from, s.created_at,
-	CASE WHEN r.slot_name IS NULL OR r.restart_lsn IS NULL THEN 'lost' WHEN s.reading THEN 'reading' ELSE 'streaming' END AS state,
+	CASE WHEN actorstore.slot_is_lost(s.slot) THEN 'lost' WHEN s.reading THEN 'reading' ELSE 'streaming' END AS state,
 	s.fetched, s.acked, s.nevents AS events, r.active_pid,
 	pg_wal_lsn_diff(w.lsn, r.restart_lsn)::bigint AS retained_bytes,
 	pg_wal_lsn_diff(w.lsn, r.confirmed_flush_lsn)::bigint AS lag_bytes,
@@ -901,9 +906,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn)), 0)::bigint
 		FROM pg_replication_slots
 		WHERE database = current_database() AND slot_name LIKE 'actorstore\_%'),
-		count(r.restart_lsn), count(*) - count(r.restart_lsn)
+		count(*) FILTER (WHERE NOT actorstore.slot_is_lost(s.slot)), count(*) FILTER (WHERE actorstore.slot_is_lost(s.slot))
 	FROM actorstore.subscription AS s
-		LEFT JOIN pg_replication_slots AS r ON r.slot_name = s.slot AND r.database = current_database()
 $$;
 COMMENT ON FUNCTION actorstore.cdc_stats()
 	IS 'events returned to the subscriptions there are, the sequence of this moment, WAL held back by all, subscriptions that can go on, and those that have lost events';
@@ -1761,7 +1765,7 @@ CREATE FUNCTION actorstore.doctor(OUT item text, OUT ok boolean, OUT detail text
 RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	WITH slots AS (
-		SELECT r.slot_name, r.restart_lsn, s.subscription
+		SELECT r.slot_name, s.slot, s.subscription
 		FROM pg_replication_slots AS r FULL JOIN actorstore.subscription AS s ON s.slot = r.slot_name
 		WHERE s.subscription IS NOT NULL OR
 			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
@@ -1794,7 +1798,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		UNION ALL
 		SELECT 7, 'lost subscriptions', count(*) = 0, format('%s have lost events', count(*)),
 			'See stat_subscriptions; unsubscribe, and subscribe from the beginning.'
-		FROM slots WHERE subscription IS NOT NULL AND restart_lsn IS NULL
+		FROM slots WHERE subscription IS NOT NULL AND actorstore.slot_is_lost(slot)
 		UNION ALL
 		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
 			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'

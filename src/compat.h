@@ -154,6 +154,11 @@ extern bool pq_buffer_has_data(void);
 #define as_slot_is_lost(slot) XLogRecPtrIsInvalid((slot)->data.restart_lsn)
 #endif
 
+/* 16: where a standby replays that catalogs are vacuumed, slots that need them are invalidated */
+#if PG_VERSION_NUM < 160000
+#define AS_STANDBY_FORGETS_CATALOGS
+#endif
+
 /* 18: may refuse invalidated slots itself */
 #if PG_VERSION_NUM >= 180000
 #define as_slot_acquire(name) ReplicationSlotAcquire((name), true, true)

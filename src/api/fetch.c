@@ -183,6 +183,9 @@ check_slot(AsSubscription *subscription)
 					text_to_cstring(subscription->name)),
 			 state == AS_SLOT_LOST ?
 			 errdetail("Changes that it has not read have been removed, as \"max_slot_wal_keep_size\" allows.") :
+			 state == AS_SLOT_UNGUARDED ?
+			 errdetail("Another server has been the primary meanwhile, and may have removed what its replication slot \"%s\" needs.",
+					   subscription->slot) :
 			 errdetail("Its replication slot \"%s\" does not exist on this server.",
 					   subscription->slot),
 			 errhint("Call unsubscribe, and subscribe with start_from => 'beginning'.")));

@@ -332,7 +332,7 @@ as_keeper_main(Datum database)
 	in_transaction(as_keeper_sweep);
 
 	state = as_slot_state(keeper_slot(), NULL);
-	if (state == AS_SLOT_LOST ||
+	if (state == AS_SLOT_LOST || state == AS_SLOT_UNGUARDED ||
 		(state == AS_SLOT_READY && actorstore_cdc_retention == 0))
 	{
 		in_transaction(stop_keeping);

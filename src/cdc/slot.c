@@ -16,8 +16,10 @@
  */
 #include "cdc/slot.h"
 
+#include "access/timeline.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
 #include "catalog/namespace.h"
 #include "cdc/commit_signal.h"
@@ -49,6 +51,8 @@ typedef struct PendingSlot
 } PendingSlot;
 
 static List *pending = NIL;
+
+PG_FUNCTION_INFO_V1(actorstore_slot_is_lost);
 
 char *
 as_slot_prefix(Oid database)
@@ -91,9 +95,55 @@ is_ours(ReplicationSlot *slot)
 		strcmp(NameStr(slot->data.plugin), "actorstore") == 0;
 }
 
+#ifdef AS_STANDBY_FORGETS_CATALOGS
+
+/*
+ * Since when no other server than this one has been the primary, as far as its
+ * timelines tell; on a standby, as it will be if that is promoted now.
+ *
+ * A slot keeps the catalogs as they were when the changes that it has not read
+ * were made: on its own server, while that is the primary.  Where it becomes a
+ * standby, whoever is the primary then may vacuum them, which is replayed, and
+ * nobody tells the slot, which is there again once the server takes over again.
+ *
+ * A slot's position is moved on primaries only, and each primary that was
+ * promoted has a timeline of its own.  So if the position is on the current
+ * timeline, or on the one before, as after a server that has crashed is
+ * promoted in its own place, there was no other primary in between.
+ */
+static XLogRecPtr
+primary_since(void)
+{
+	static TimeLineID timeline = 0;
+	static XLogRecPtr since = InvalidXLogRecPtr;
+	bool		standby = RecoveryInProgress();
+	TimeLineID	now;
+	List	   *history;			/* the current one is the first */
+	int			before;
+
+	if (standby)
+		(void) GetXLogReplayRecPtr(&now);
+	else
+		now = GetWALInsertionTimeLine();
+	if (now == timeline)
+		return since;
+	history = readTimeLineHistory(now);
+	before = standby ? 0 : 1;
+	since = before < list_length(history) ?
+		((TimeLineHistoryEntry *) list_nth(history, before))->begin : InvalidXLogRecPtr;
+	timeline = now;
+	list_free_deep(history);
+	return since;
+}
+
+#else
+#define primary_since() InvalidXLogRecPtr
+#endif
+
 AsSlotState
 as_slot_state(const char *name, XLogRecPtr *confirmed)
 {
+	XLogRecPtr	since = primary_since();
 	ReplicationSlot *slot = SearchNamedReplicationSlot(name, true);
 	AsSlotState state;
 
@@ -102,12 +152,21 @@ as_slot_state(const char *name, XLogRecPtr *confirmed)
 	SpinLockAcquire(&slot->mutex);
 	if (!slot->in_use || !is_ours(slot))
 		state = AS_SLOT_MISSING;
+	else if (as_slot_is_lost(slot))
+		state = AS_SLOT_LOST;
 	else
-		state = as_slot_is_lost(slot) ? AS_SLOT_LOST : AS_SLOT_READY;
+		state = slot->data.restart_lsn < since ? AS_SLOT_UNGUARDED : AS_SLOT_READY;
 	if (confirmed != NULL)
 		*confirmed = slot->data.confirmed_flush;
 	SpinLockRelease(&slot->mutex);
 	return state;
+}
+
+/* Is there nothing more to be had from a slot? */
+Datum
+actorstore_slot_is_lost(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(as_slot_state(NameStr(*PG_GETARG_NAME(0)), NULL) != AS_SLOT_READY);
 }
 
 /* ---- Reading ---- */

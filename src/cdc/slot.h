@@ -23,6 +23,7 @@ typedef enum AsSlotState
 {
 	AS_SLOT_MISSING,			/* or of another database or plugin */
 	AS_SLOT_LOST,				/* the WAL that it needs has been removed */
+	AS_SLOT_UNGUARDED,			/* another server was the primary meanwhile */
 	AS_SLOT_READY
 } AsSlotState;
 
