@@ -6,10 +6,10 @@ package ActorstoreTest;
 use strict;
 use warnings;
 
+use ActorstoreCluster;
 use ActorstoreTLS;
 use Exporter 'import';
 use IPC::Run;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -29,7 +29,7 @@ sub new_node
 {
 	my ($name, %options) = @_;
 	my @where = $options{faults} ? (install_path => fault_server()) : ();
-	my $node = PostgreSQL::Test::Cluster->new($name, @where);
+	my $node = ActorstoreCluster->new($name, @where);
 
 	$node->init(
 		extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ],
@@ -172,7 +172,7 @@ sub is_up_without
 sub handled
 {
 	my ($node, $database, $type) = @_;
-	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type = '$type')");
+	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type OPERATOR(pg_catalog.=) '$type')");
 }
 
 # Change a setting of a server whose only database with actors is this one.  When this returns, new sessions have it, and

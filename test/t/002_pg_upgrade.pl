@@ -7,8 +7,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -22,7 +22,7 @@ is(scalar(grep { /^actor\|/ } @{ $before{one} }), 8 * 300 + 6, 'actors to be car
 is(scalar(grep { /^actor\|/ } @{ $before{two} }), 2, 'and in a second database');
 $old->stop;
 
-my $new = PostgreSQL::Test::Cluster->new('new');
+my $new = ActorstoreCluster->new('new');
 $new->init(extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ]);
 $new->append_conf('postgresql.conf', "shared_preload_libraries = 'actorstore'");
 

@@ -8,15 +8,15 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $primary = new_node('primary', streaming => 1);
 new_database($primary, 'd');
 populate($primary, 'd');
 $primary->backup('copy');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = ActorstoreCluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 $standby->start;
 caught_up();

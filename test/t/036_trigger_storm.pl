@@ -254,7 +254,7 @@ cmp_ok(time - $begun, '<', 8, 'delayed messages of a prepared transaction are ha
 # ---- A standby takes over ----
 
 $node->backup('copy');
-my $standby = PostgreSQL::Test::Cluster->new('trigger_standby');
+my $standby = ActorstoreCluster->new('trigger_standby');
 $standby->init_from_backup($node, 'copy', has_streaming => 1);
 $standby->start;
 my $holder = ActorstoreTest::Session->new($node, 'd');

@@ -263,7 +263,7 @@ $primary->safe_psql('d', q{CREATE FUNCTION count(state jsonb, body jsonb) RETURN
 	SELECT actorstore.create_type('t'), actorstore.set_handler('t', '*', 'count(jsonb, jsonb)'),
 	actorstore.set_timer('t', 'before', 'n', 'm', after => '0'), actorstore.set_timer('t', 'after', 'n', 'm', after => '3 s'), actorstore.set_timer('t', 'grid', 'n', 'm', every => '100 ms', missed => 'all')});
 ok(comes_true($primary, 'd', q{EXISTS (SELECT FROM actorstore.actor_t WHERE actor_id = 'before')}), 'the primary fires');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = ActorstoreCluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));

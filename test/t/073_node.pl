@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
 use IPC::Run;
-use PostgreSQL::Test::Cluster;
+use ActorstoreCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -47,7 +47,7 @@ run_file($_) foreach qw(types state follow worker readme);
 
 # The last one fails over, for good.
 $node->backup('b');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = ActorstoreCluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
 $node->append_conf('postgresql.conf', "synchronous_standby_names = '*'");

@@ -8,8 +8,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $primary = new_node('primary', streaming => 1);
@@ -49,7 +49,7 @@ $first->query(q{UPDATE actorstore.node SET node_name = 'first'});
 
 # A standby is the same node, and stays it.
 $primary->backup('copy');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = ActorstoreCluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 $standby->start;
 $primary->wait_for_catchup($standby);

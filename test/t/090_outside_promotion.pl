@@ -8,8 +8,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $primary = new_node('primary', streaming => 1, settings => 'max_worker_processes = 16');
@@ -23,7 +23,7 @@ my $standby = standby_of($primary, 'copy', 'standby');
 sub standby_of
 {
 	my ($node, $backup, $name) = @_;
-	my $new = PostgreSQL::Test::Cluster->new($name);
+	my $new = ActorstoreCluster->new($name);
 	$new->init_from_backup($node, $backup, has_streaming => 1);
 	$new->start;
 	$node->wait_for_catchup($new);
@@ -79,7 +79,7 @@ $standby->backup('copy');
 my @after = three($standby);
 cmp_ok(lowest(@after), '>', highest(@turns), 'after a crash numbers go on');
 is($standby->safe_psql('d', 'SELECT timeline, era FROM actorstore.identity'), '2|1', 'in the same era');
-my $copy = PostgreSQL::Test::Cluster->new('a_copy');
+my $copy = ActorstoreCluster->new('a_copy');
 $copy->init_from_backup($standby, 'copy');
 $copy->start;
 is($copy->safe_psql('d', 'SELECT actorstore.unfence()'), 't', 'a copy');

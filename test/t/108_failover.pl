@@ -9,8 +9,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the conninfos are made here
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -53,7 +53,7 @@ sub logged
 # ---- A standby ----
 
 $two->backup('copy');
-my $standby = PostgreSQL::Test::Cluster->new('standby', install_path => ActorstoreTest::fault_server());
+my $standby = ActorstoreCluster->new('standby', install_path => ActorstoreTest::fault_server());
 $standby->init_from_backup($two, 'copy', has_streaming => 1);
 $standby->append_conf('postgresql.conf', "port = " . $standby->port);
 $standby->start;
@@ -183,7 +183,7 @@ foreach my $original ($one, $standby)
 	ok(comes_true($original, 'd', 'EXISTS (SELECT FROM actorstore.boot)'), "$name: this start is written down");
 	$original->backup("clone");
 	stop_at('K4');
-	my $clone = PostgreSQL::Test::Cluster->new("clone_of_$name", install_path => ActorstoreTest::fault_server());
+	my $clone = ActorstoreCluster->new("clone_of_$name", install_path => ActorstoreTest::fault_server());
 	$clone->init_from_backup($original, "clone");
 	$clone->append_conf('postgresql.conf', 'port = ' . $clone->port);
 	$clone->start;

@@ -9,8 +9,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# what is restored has the same conninfo
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -128,7 +128,7 @@ foreach my $node (@nodes)
 sub restore
 {
 	my ($node) = @_;
-	my $new = PostgreSQL::Test::Cluster->new('restored_' . $node->name, port => $node->port);
+	my $new = ActorstoreCluster->new('restored_' . $node->name, port => $node->port);
 
 	$node->stop;
 	$new->init_from_backup($node, 'base', has_restoring => 1, standby => 0);

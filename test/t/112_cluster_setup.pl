@@ -7,8 +7,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -26,7 +26,7 @@ sub block
 # The home of the user that the servers run as.
 my $home = PostgreSQL::Test::Utils::tempdir;
 local $ENV{HOME} = $home;
-my @nodes = map { PostgreSQL::Test::Cluster->new($_) } qw(db1 db2 db3);
+my @nodes = map { ActorstoreCluster->new($_) } qw(db1 db2 db3);
 my %port = map { ($_->name => $_->port) } @nodes;
 
 append_to_file("$home/.pg_service.conf", block('.pg_service.conf`') =~ s/^host=(\w+)$/host=127.0.0.1\nport=$port{$1}/mgr);

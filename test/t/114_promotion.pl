@@ -8,8 +8,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the conninfos are made here
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -36,7 +36,7 @@ sub standby_of
 {
 	my ($node, $name) = @_;
 	$node->backup("for_$name");
-	my $standby = PostgreSQL::Test::Cluster->new($name);
+	my $standby = ActorstoreCluster->new($name);
 	$standby->init_from_backup($node, "for_$name", has_streaming => 1);
 	$standby->append_conf('postgresql.conf', 'port = ' . $standby->port);
 	$standby->start;

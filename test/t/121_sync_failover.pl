@@ -10,8 +10,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the conninfos are made here
+use ActorstoreCluster;
 use ActorstoreTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -52,7 +52,7 @@ sub standby_of
 	my ($i) = @_;
 	my $node = $nodes[$i];
 	my $name = (qw(one two three))[$i];
-	my $standby = PostgreSQL::Test::Cluster->new('standby' . ++$nstandbys, install_path => ActorstoreTest::fault_server());
+	my $standby = ActorstoreCluster->new('standby' . ++$nstandbys, install_path => ActorstoreTest::fault_server());
 
 	$node->backup("for_$nstandbys");
 	$standby->init_from_backup($node, "for_$nstandbys", has_streaming => 1);
