@@ -80,6 +80,8 @@ OBJS = \
 	src/lib/vclock.o \
 	src/lib/phi.o \
 	src/lib/gossip.o \
+	src/lib/seed_list.o \
+	src/lib/srv_answer.o \
 	src/cdc/options.o \
 	src/cdc/json_text.o \
 	src/cdc/event.o \
@@ -275,7 +277,7 @@ OBJS = \
 # the flags, nor the attribute gnu_printf.
 CLANG_NOISE = -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DAS_VERSION='"$(EXTVERSION)"'
-SHLIB_LINK  = $(libpq)
+SHLIB_LINK  = $(libpq) $(if $(filter linux darwin,$(PORTNAME)),-lresolv)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter
 PG_CFLAGS  += $(if $(findstring clang,$(shell $(CC) --version)),$(CLANG_NOISE))
 PG_CFLAGS  += $(if $(filter 1,$(WERROR)),-Werror)
