@@ -228,6 +228,10 @@ OBJS = \
 	src/cluster/health_board.o \
 	src/cluster/probe.o \
 	src/cluster/health.o \
+	src/cluster/seed_address.o \
+	src/cluster/seed_place.o \
+	src/cluster/seed_search.o \
+	src/cluster/seeds.o \
 	src/cluster/resolver.o \
 	src/api/args.o \
 	src/api/errand.o \

@@ -1083,7 +1083,8 @@ CREATE TABLE actorstore.node (
 	weight int NOT NULL CHECK (weight BETWEEN 0 AND 1000000),
 	node_uuid uuid UNIQUE NOT NULL,
 	incarnation bigint NOT NULL,
-	is_self boolean NOT NULL DEFAULT false
+	is_self boolean NOT NULL DEFAULT false,
+	detour text		-- stands in for conninfo, which does not lead there: src/cluster/seeds.h
 );
 CREATE UNIQUE INDEX node_self ON actorstore.node (is_self) WHERE is_self;
 COMMENT ON TABLE actorstore.node IS 'the databases that share the actors; how they are reached is for superusers to read';
@@ -1150,6 +1151,20 @@ COMMENT ON TABLE actorstore.arrival IS 'the node that this database is about to 
 CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON actorstore.arrival
 	EXECUTE FUNCTION actorstore.cluster_changed();
 ALTER TABLE actorstore.arrival ENABLE ALWAYS TRIGGER cluster_changed;
+
+-- What has come of each address that actorstore.seeds leads to.
+CREATE TABLE actorstore.seed (
+	seed text NOT NULL,
+	address text NOT NULL,
+	state text NOT NULL CHECK (state IN ('member', 'self', 'refused', 'unreachable', 'unresolved')),
+	node_name text,
+	detail text,
+	refused bigint NOT NULL,
+	since timestamptz NOT NULL DEFAULT now(),
+	tried_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (seed, address)
+);
+COMMENT ON TABLE actorstore.seed IS 'where other nodes are looked for, and who was met there the last time';
 
 CREATE FUNCTION actorstore.init_node(node_name text, conninfo text DEFAULT NULL)
 RETURNS void
@@ -1840,7 +1855,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		SELECT 22, 'max_worker_processes', setting::int >= needed,
 			format('%s, of which this node''s processes and the server''s own need %s', setting, needed),
 			format('Set max_worker_processes = %s, or more, in postgresql.conf and restart: a resolver, a process that looks after the other nodes'' health, one that moves slots to them, and a forwarder for each are among them.', needed + 3)
-		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 7 AS needed FROM actorstore.node) AS n
+		FROM pg_settings, (SELECT count(*) + (SELECT count(*) FROM actorstore.stat_workers) + 7 + (coalesce(current_setting('actorstore.seeds', true), '') <> '')::int AS needed
+			FROM actorstore.node) AS n
 		WHERE name = 'max_worker_processes' AND (SELECT count(*) FROM actorstore.node) > 1
 		UNION ALL
 		SELECT 23, 'in doubt', count(*) = 0,
@@ -1900,6 +1916,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'This standby cannot take over with all that was committed. Its max_prepared_transactions, max_connections, max_worker_processes, max_wal_senders and max_locks_per_transaction must be those of the primary, or more: raise them and restart; if somebody has paused it, SELECT pg_wal_replay_resume().'
 		FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END AS state) AS s
 		WHERE state IS NOT NULL
+		UNION ALL
+		SELECT 33, 'seeds', count(*) = 0 OR (bool_or(state = 'member') AND bool_and(state NOT IN ('refused', 'unresolved'))),
+			format('of %s addresses %s lead to other members, %s here, %s are refused, %s are out of reach, %s are no addresses', count(*),
+				count(*) FILTER (WHERE state = 'member'), count(*) FILTER (WHERE state = 'self'), count(*) FILTER (WHERE state = 'refused'),
+				count(*) FILTER (WHERE state = 'unreachable'), count(*) FILTER (WHERE state = 'unresolved')),
+			'See the table actorstore.seed, and correct actorstore.seeds.'
+		FROM actorstore.seed
+		HAVING current_setting('actorstore.seeds', true) <> '' AND (SELECT count(*) FROM actorstore.node) > 1
+		UNION ALL
+		SELECT 34, 'detours', false, format('nodes are reached where their conninfo does not lead: %s', string_agg(node_name, ', ' ORDER BY node_number)),
+			'Correct the service that conninfo names, or the column conninfo in the table actorstore.node, on every node.'
+		FROM actorstore.node WHERE detour IS NOT NULL
+		HAVING count(*) > 0
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

@@ -184,6 +184,7 @@ learn_members(text *proposal, AsRows *gone)
 				  "INSERT INTO actorstore.node AS n (node_number, node_name, conninfo, weight, node_uuid, incarnation, is_self)"
 				  " SELECT m.*, m.node_uuid = $2::uuid FROM " MEMBERS_SQL
 				  " ON CONFLICT (node_number) DO UPDATE SET node_name = excluded.node_name, conninfo = excluded.conninfo,"
+				  " detour = CASE WHEN n.conninfo IS NOT DISTINCT FROM excluded.conninfo THEN n.detour END,"
 				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation)",
 				  2, args);
 }
@@ -237,7 +238,7 @@ as_ballot_in_force(void)
 	as_text_query(&rows, SPI_OK_SELECT,
 				  "SELECT jsonb_build_object('epoch', e.epoch, 'last_number', e.last_number, 'owners', array_to_string(e.owners, ','),"
 				  " 'moving', e.moving, 'rebalancing', e.rebalancing, 'lost', e.lost,"
-				  " 'members', (SELECT jsonb_agg(to_jsonb(n) - 'is_self' ORDER BY n.node_number) FROM actorstore.node AS n"
+				  " 'members', (SELECT jsonb_agg(to_jsonb(n) - 'is_self' - 'detour' ORDER BY n.node_number) FROM actorstore.node AS n"
 				  " WHERE n.node_number = ANY (e.node_numbers)))::text"
 				  " FROM actorstore.epoch AS e ORDER BY e.epoch DESC LIMIT 1",
 				  0, NULL);

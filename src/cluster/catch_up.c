@@ -68,6 +68,16 @@ ask(AsPeer **peers, int n)
 }
 
 void
+as_catch_up_with(const char *in_force)
+{
+	int64		epoch = learn(cstring_to_text(in_force));
+
+	ereport(LOG,
+			(errmsg("epoch %lld is in force: it was decided while this node was down or out of reach",
+					(long long) epoch)));
+}
+
+void
 as_catch_up(AsPeer **peers, int n)
 {
 	int64		highest = learn(NULL);
@@ -91,10 +101,7 @@ as_catch_up(AsPeer **peers, int n)
 	if (ahead == NULL)
 		return;
 	result = as_peer_execute(ahead, "SELECT actorstore.local_in_force()", 0, NULL, false);
-	highest = learn(cstring_to_text(PQgetvalue(result, 0, 0)));
-	ereport(LOG,
-			(errmsg("epoch %lld is in force: it was decided while this node was down or out of reach",
-					(long long) highest)));
+	as_catch_up_with(PQgetvalue(result, 0, 0));
 }
 
 /*

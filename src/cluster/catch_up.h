@@ -32,4 +32,7 @@ extern void as_catch_up(AsPeer **peers, int n);
 /* The same, if a session of this database has heard of a newer epoch. */
 extern void as_catch_up_wanted(void);
 
+/* Put in force what another member has, which is newer; likewise. */
+extern void as_catch_up_with(const char *in_force);
+
 #endif							/* AS_CATCH_UP_H */

@@ -29,6 +29,7 @@
 #define Anum_node_uuid			5
 #define Anum_node_incarnation	6
 #define Anum_node_is_self		7
+#define Anum_node_detour		8
 
 /* Column numbers of actorstore.epoch */
 #define Anum_epoch_epoch		1
@@ -94,10 +95,12 @@ read_nodes(AsCluster *into)
 	{
 		AsNode	   *node = &into->nodes[into->count];
 		bool		isnull;
-		Datum		conninfo = column(tuple, rel, Anum_node_conninfo, &isnull);
+		Datum		conninfo = column(tuple, rel, Anum_node_detour, &isnull);
 
 		if (into->count == AS_MAX_NODES)
 			elog(ERROR, "actorstore.node has more than %d rows", AS_MAX_NODES);
+		if (isnull)
+			conninfo = column(tuple, rel, Anum_node_conninfo, &isnull);
 		node->number = DatumGetInt16(column(tuple, rel, Anum_node_number, NULL));
 		node->name = TextDatumGetCString(column(tuple, rel, Anum_node_name, NULL));
 		node->conninfo = isnull ? NULL : TextDatumGetCString(conninfo);

@@ -33,7 +33,8 @@ typedef struct AsNode
 {
 	int16		number;
 	const char *name;
-	const char *conninfo;		/* how to reach it; may be NULL for this one */
+	const char *conninfo;		/* how to reach it: its detour (seeds.h), if it
+								 * has one; may be NULL for this one */
 	int32		weight;
 	pg_uuid_t	uuid;
 	int64		incarnation;

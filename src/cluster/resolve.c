@@ -195,6 +195,14 @@ as_resolver_reach(const AsNode *node)
 	return peer;
 }
 
+static bool missed_some = false;
+
+bool
+as_resolve_missed_some(void)
+{
+	return missed_some;
+}
+
 /* The global ids decided for a node, as text of an array. */
 static char *
 gids_of(Pass *pass, int node)
@@ -249,6 +257,9 @@ ask(Pass *pass)
 			pass->peers[i] = NULL;
 		}
 	}
+	missed_some = false;
+	for (int i = 0; i < pass->nnodes; i++)
+		missed_some |= pass->peers[i] == NULL;
 }
 
 /* ---- 3. What is prepared ---- */

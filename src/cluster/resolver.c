@@ -24,6 +24,7 @@
 #include "cluster/node.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
+#include "cluster/seeds.h"
 #include "cluster/settle.h"
 #include "cluster/transit.h"
 #include "commands/extension.h"
@@ -166,6 +167,7 @@ pass_safely(MemoryContext context)
 		sound_alarm();
 		as_forwarders_look();
 		as_health_look();
+		as_seeds_look(as_resolve_missed_some());
 		look_after_members();
 		as_mover_look();
 		while (as_transit_let_go())
@@ -271,5 +273,6 @@ as_resolver_init(void)
 							&in_doubt_alarm,
 							60000, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	as_seeds_init();
 	as_worker_served = on_served;
 }

@@ -39,4 +39,7 @@ extern AsPeer *as_resolver_reach(const AsNode *node);
  */
 extern uint64 as_resolve(void);
 
+/* Was some node out of reach in the last one? */
+extern bool as_resolve_missed_some(void);
+
 #endif							/* AS_RESOLVER_H */
