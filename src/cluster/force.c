@@ -46,7 +46,7 @@ as_force_answers(const AsNode *node)
 		return false;
 	PG_TRY();
 	{
-		AsPeer	   *peer = as_peer_open(node->conninfo);
+		AsPeer	   *peer = as_peer_open(node->name, node->conninfo);
 
 		/* another database in its place says nothing of it */
 		answers = memcmp(&peer->uuid, &node->uuid, sizeof(pg_uuid_t)) == 0 &&

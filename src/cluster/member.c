@@ -9,6 +9,8 @@
  */
 #include "cluster/member.h"
 
+#include <math.h>
+
 #include "cluster/arrival.h"
 #include "cluster/ballot.h"
 #include "cluster/give.h"
@@ -21,6 +23,7 @@
 #include "lib/slot_map.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 /* All actors of a node are looked at. */
 #define OCCUPIED_TIMEOUT_MS	60000
@@ -280,6 +283,37 @@ tell_new(AsPeer *peer)
 	(void) as_peer_result(peer, 1);
 }
 
+/* No operators: those of the other database may be anything. */
+#define CLOCK_SQL "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
+
+/*
+ * Timers, deadlines and what is said to have happened when go from node to node as
+ * times of day.  The other clock is read, for all we know, in the middle of the
+ * round trip; it may have been at any time of it, for which it gets the benefit
+ * of the doubt.
+ */
+static void
+check_clock(AsPeer *peer, const Change *change)
+{
+	TimestampTz before = GetCurrentTimestamp();
+	PGresult   *result = as_peer_execute(peer, CLOCK_SQL, 0, NULL, false);
+	double		half = (double) (GetCurrentTimestamp() - before) / 2;
+	double		theirs = (strtod(PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "nan", NULL) -
+						  (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (double) SECS_PER_DAY) * USECS_PER_SEC;
+	double		ahead = theirs - ((double) before + half);
+
+	/* what is no number is not right, either */
+	if (actorstore_max_clock_skew == 0 ||
+		fabs(ahead) <= actorstore_max_clock_skew * 1000.0 + half)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the clocks of the two servers differ by %.3f s", fabs(ahead) / USECS_PER_SEC),
+			 errdetail("That of node \"%s\" is %s, by more than actorstore.max_clock_skew (%g s) allows.",
+					   change->name, ahead > 0 ? "ahead" : "behind", actorstore_max_clock_skew / 1000.0),
+			 errhint("Have both set by NTP, or raise actorstore.max_clock_skew.")));
+}
+
 /* Types first: whoever owns slots must know what lives in them. */
 static bool
 hand_over_types(AsPeer *peer, Change *change)
@@ -334,6 +368,7 @@ add(AsPeer *peer, Change *change)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the other database is a node already")));
+	check_clock(peer, change);
 	settle(peer, hand_over_types(peer, change));
 
 	/* it may have been taken in before, but not told */
@@ -354,7 +389,7 @@ as_member_add(const char *name, const char *conninfo, int weight)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("other nodes would not know how to reach this one"),
 				 errhint("Give init_node() the conninfo of this database.")));
-	peer = as_peer_open(conninfo);
+	peer = as_peer_open(name, conninfo);
 	PG_TRY();
 	{
 		add(peer, &change);

@@ -161,13 +161,20 @@ is_near(const char *version, const char *other)
 }
 
 as_noreturn static void
-throw_stranger(AsPeer *peer, const char *why)
+throw_unfit(AsPeer *peer, const char *why, const char *hint)
 {
 	as_peer_stat_count(peer->stat, AS_PEER_REFUSED, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("node \"%s\" cannot be spoken to", peer->name),
-			 errdetail_internal("%s", why)));
+			 errdetail_internal("%s", why),
+			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+as_noreturn static void
+throw_stranger(AsPeer *peer, const char *why)
+{
+	throw_unfit(peer, why, NULL);
 }
 
 static void
@@ -179,7 +186,8 @@ check_server(AsPeer *peer)
 	if (actorstore_require_tls && !PQsslInUse(peer->conn))
 		throw_stranger(peer, "The connection does not use TLS, which actorstore.require_tls demands.");
 	if (abs(major - PG_VERSION_NUM / 10000) > 1)
-		throw_stranger(peer, psprintf("It runs PostgreSQL %d.", major));
+		throw_unfit(peer, psprintf("It runs PostgreSQL %d.", major),
+					"Nodes can be one major version apart: upgrade all of them to each one in between.");
 
 	/* the bytes of an actor's address say where it lives */
 	if (encoding == NULL || strcmp(encoding, GetDatabaseEncodingName()) != 0)
@@ -197,8 +205,8 @@ read_identity(AsPeer *peer, const PGresult *result)
 	if (PQntuples(result) != 1 || PQnfields(result) != 5)
 		throw_stranger(peer, "It does not say who it is.");
 	if (!is_near(PQgetvalue(result, 0, 2), AS_VERSION))
-		throw_stranger(peer, psprintf("It has version %s of the extension.",
-									  PQgetvalue(result, 0, 2)));
+		throw_unfit(peer, psprintf("It has version %s of the extension.", PQgetvalue(result, 0, 2)),
+					"Nodes can be one minor version of the extension apart: update all of them to each one in between.");
 	if (PQgetvalue(result, 0, 3)[0] == 't')
 		throw_unreachable(peer, "It is a standby.");
 	memset(&peer->uuid, 0, sizeof(peer->uuid));
@@ -335,9 +343,9 @@ as_peer_is_out_of_reach(void)
 }
 
 AsPeer *
-as_peer_open(const char *conninfo)
+as_peer_open(const char *name, const char *conninfo)
 {
-	return open_peer("?", conninfo, NULL);
+	return open_peer(name, conninfo, NULL);
 }
 
 /* May a connection that is kept be used once more? */

@@ -49,6 +49,7 @@
 extern int	actorstore_max_peer_connections;	/* of the server */
 extern int	actorstore_peer_lifetime;	/* seconds */
 extern int	actorstore_peer_timeout;	/* ms */
+extern int	actorstore_max_clock_skew;	/* ms; 0: any */
 extern bool actorstore_require_tls;
 
 /* Define them. */
@@ -111,8 +112,11 @@ typedef struct AsPeer
  */
 extern AsPeer *as_peer_get(const AsNode *node);
 
-/* A connection that is not kept, to a database that need not be a node yet. */
-extern AsPeer *as_peer_open(const char *conninfo);
+/*
+ * A connection that is not kept, to a database that need not be a node yet, and
+ * is called by that name.
+ */
+extern AsPeer *as_peer_open(const char *name, const char *conninfo);
 
 /* Close a connection and forget it. */
 extern void as_peer_close(AsPeer *peer);

@@ -23,6 +23,7 @@
 
 int			actorstore_peer_lifetime = 600;
 int			actorstore_peer_timeout = 10000;
+int			actorstore_max_clock_skew = 5000;
 bool		actorstore_require_tls = false;
 static char *coordinator = NULL;
 
@@ -126,6 +127,12 @@ as_peer_init(void)
 							NULL,
 							&actorstore_peer_timeout,
 							10000, 100, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("actorstore.max_clock_skew",
+							"By how much the clock of a server that is taken in as a node may differ from this one's; 0: by anything.",
+							NULL,
+							&actorstore_max_clock_skew,
+							5000, 0, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable("actorstore.require_tls",
 							 "Refuses connections to other nodes that do not use TLS.",

@@ -160,7 +160,7 @@ open_door(AsSeedPlace *place)
 
 	PG_TRY();
 	{
-		peer = as_peer_open(place->conninfo);
+		peer = as_peer_open("?", place->conninfo);
 		read_peer(place, peer);
 	}
 	PG_CATCH();
