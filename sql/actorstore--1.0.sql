@@ -1735,7 +1735,8 @@ AS 'MODULE_PATHNAME', 'actorstore_local_skip' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION actorstore.local_skip(uuid, bigint, bigint) IS 'for other nodes: batches up to there are lost, go on without them';
 
 CREATE FUNCTION actorstore.lanes_now(OUT node_number smallint, OUT connected boolean, OUT on_their_way bigint,
-	OUT forwarded bigint, OUT batches bigint, OUT repeated bigint, OUT failures bigint, OUT received bigint, OUT refused bigint, OUT limited bigint)
+	OUT forwarded bigint, OUT batches bigint, OUT repeated bigint, OUT failures bigint, OUT received bigint, OUT refused bigint, OUT limited bigint,
+	OUT duplicates bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_lanes_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.lanes_now() IS 'internal: see stat_outbox';
@@ -1751,10 +1752,10 @@ COMMENT ON VIEW actorstore.stat_outbox
 
 CREATE VIEW actorstore.stat_inbox AS
 SELECT CASE WHEN NOT n.is_self THEN n.node_name END AS node_name, coalesce(l.received, 0) AS received, coalesce(l.refused, 0) AS refused,
-	coalesce(l.limited, 0) AS limited
+	coalesce(l.limited, 0) AS limited, coalesce(l.duplicates, 0) AS duplicates
 FROM actorstore.node AS n LEFT JOIN actorstore.lanes_now() AS l USING (node_number);
 COMMENT ON VIEW actorstore.stat_inbox
-	IS 'messages from each other node, and from nodes that are not known, since the server started; batches that were refused as bad or repeated, and as too many';
+	IS 'messages from each other node, and from nodes that are not known, since the server started; batches that were refused as bad or repeated, and as too many; how many of them were here already';
 
 REVOKE ALL ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, bytea), actorstore.local_watermarks(uuid),
 	actorstore.local_skip(uuid, bigint, bigint), actorstore.lanes_now() FROM PUBLIC;

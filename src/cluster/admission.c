@@ -53,6 +53,14 @@ as_admission_refuse(int sqlerrcode, const char *why)
 	pg_unreachable();
 }
 
+void
+as_admission_refuse_duplicate(void)
+{
+	if (lane >= 0)
+		as_lane_count(lane, AS_LANE_DUPLICATES, 1);
+	as_admission_refuse(ERRCODE_PROTOCOL_VIOLATION, "It is here already.");
+}
+
 /* ---- How much ---- */
 
 /* Has the transaction been let in already, with fewer batches than it may have? */

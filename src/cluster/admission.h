@@ -39,6 +39,9 @@ extern void as_admission_check(const AsSigned *what, const char **bytes,
 /* Refuse the batch that was looked at last: FATAL. */
 as_noreturn extern void as_admission_refuse(int sqlerrcode, const char *why);
 
+/* The same, as it is here already. */
+as_noreturn extern void as_admission_refuse_duplicate(void);
+
 /* So many messages of it were read; true if the sender should slow down. */
 extern bool as_admission_count(int n);
 

@@ -494,7 +494,7 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 					   }, &bytes, &length);
 	watermark = lock_watermark(origin, incarnation);
 	if (batch <= watermark)
-		as_admission_refuse(ERRCODE_PROTOCOL_VIOLATION, "It is here already.");
+		as_admission_refuse_duplicate();
 	if (batch == watermark + 1)
 	{
 		int			n;

@@ -63,6 +63,7 @@ typedef enum AsLaneCounter
 	AS_LANE_RECEIVED,			/* messages of theirs */
 	AS_LANE_REFUSED,			/* batches of theirs, as bad (admission.h) */
 	AS_LANE_LIMITED,			/* the same, as too many */
+	AS_LANE_DUPLICATES,			/* of the bad ones, those that are here already */
 	AS_LANE_NCOUNTERS
 } AsLaneCounter;
 

@@ -62,6 +62,7 @@ sub all_is_there
 	return;
 }
 sub refused { my ($of) = @_; return $two->safe_psql('d', 'SELECT refused FROM actorstore.stat_inbox WHERE node_name IS NOT DISTINCT FROM ' . ($of ? "'$of'" : 'NULL')); }
+sub duplicates { my ($of) = @_; return $two->safe_psql('d', 'SELECT duplicates FROM actorstore.stat_inbox WHERE node_name IS NOT DISTINCT FROM ' . ($of ? "'$of'" : 'NULL')); }
 sub batches { return $two->safe_psql('d', q{SELECT sum(batch) FROM actorstore.inbox}); }
 sub is_refused
 {
@@ -160,11 +161,13 @@ $before = refused();
 is(deliver(1, $good), '08P01', 'a second time it is refused');
 is(mark(), 1, 'and not stored');
 is(refused() - $before, 1, 'but counted');
+is(duplicates() . ' ' . duplicates('one'), '1 0', 'as one that is here already, which none of the others was');
 my $session = ActorstoreTest::Session->new($two, 'd');
 $session->start(sprintf q{SELECT actorstore.local_deliver('%s', 1, 1, %d, '\x%s')}, $stranger, $epoch, unpack 'H*', $good);
 eval { $session->finish };
 ok(comes_true($two, 'd', "NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid})"), 'whoever brings it is thrown out');
 eval { $session->quit };
+is(duplicates() . ' ' . (refused() - $before), '2 2', 'each time is counted');
 
 # Of a node that does not sign, as all did before there were signatures: taken where nothing else is required.
 set($two, 'message_signing', 'on');
