@@ -208,6 +208,7 @@ OBJS = \
 	src/cluster/transit.o \
 	src/cluster/handover.o \
 	src/cluster/haul.o \
+	src/cluster/page_slots.o \
 	src/cluster/plan.o \
 	src/cluster/mover.o \
 	src/cluster/leave.o \

@@ -16,10 +16,9 @@
 #include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "cluster/global.h"
+#include "cluster/page_slots.h"
 #include "cluster/row_wire.h"
-#include "lib/key_hash.h"
 #include "lib/same_text.h"
-#include "lib/slot_map.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -48,8 +47,16 @@ typedef struct Haul
 	int			nrows;			/* in it */
 	int64		nactors;		/* so far */
 	MemoryContext load;			/* for the wire */
-	MemoryContext row;
 } Haul;
+
+/* Over the pages of a table */
+typedef struct Pass
+{
+	Relation	rel;
+	AsPageSlots *pages;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+} Pass;
 
 void
 as_haul_await(AsPeer *peer)
@@ -120,23 +127,12 @@ take_row(Haul *haul, Relation rel, TupleTableSlot *slot, Snapshot snapshot)
 		send_load(haul);
 }
 
-static bool
-goes(const Haul *haul, HeapTuple row, TupleDesc desc)
-{
-	bool		isnull;
-	const text *type = DatumGetTextPP(heap_getattr(row, Anum_actor_type, desc, &isnull));
-	const text *id = DatumGetTextPP(heap_getattr(row, Anum_actor_id, desc, &isnull));
-
-	return haul->goes[as_slot_of(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
-											 VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)))];
-}
-
 /*
  * The rows of a page that go, in places; returns how many.  Few of those of a
  * page do: only of these is it asked whether they are visible.
  */
 static int
-find_on_page(const Haul *haul, Relation rel, Buffer buffer, Snapshot snapshot, ItemPointerData *places)
+find_on_page(const Haul *haul, Relation rel, Buffer buffer, const uint16 *slots, Snapshot snapshot, ItemPointerData *places)
 {
 	Page		page = BufferGetPage(buffer);
 	int			n = 0;
@@ -146,62 +142,92 @@ find_on_page(const Haul *haul, Relation rel, Buffer buffer, Snapshot snapshot, I
 		ItemId		item = PageGetItemId(page, at);
 		HeapTupleData row;
 
-		if (!ItemIdIsNormal(item))
+		if (!ItemIdIsNormal(item) || !haul->goes[slots[at - FirstOffsetNumber]])
 			continue;
 		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		row.t_len = ItemIdGetLength(item);
 		row.t_tableOid = RelationGetRelid(rel);
 		ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), at);
-		if (goes(haul, &row, RelationGetDescr(rel)) && HeapTupleSatisfiesVisibility(&row, snapshot, buffer))
+		if (HeapTupleSatisfiesVisibility(&row, snapshot, buffer))
 			places[n++] = row.t_self;
 	}
 	return n;
 }
 
 static void
-haul_page(Haul *haul, Relation rel, Buffer buffer, TupleTableSlot *slot, Snapshot snapshot)
+haul_page(Haul *haul, Pass *pass, Buffer buffer)
 {
 	ItemPointerData places[MaxHeapTuplesPerPage];
-	int			n;
+	const uint16 *slots;
+	int			n = 0;
 
-	heap_page_prune_opt(rel, buffer);
+	if (haul == NULL)
+		heap_page_prune_opt(pass->rel, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	n = find_on_page(haul, rel, buffer, snapshot, places);
+	slots = as_page_slots_look(pass->pages, pass->rel, buffer);
+	if (haul != NULL)
+		n = find_on_page(haul, pass->rel, buffer, slots, pass->snapshot, places);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	for (int i = 0; i < n; i++)
 	{
-		if (!table_tuple_fetch_row_version(rel, &places[i], snapshot, slot))
+		if (!table_tuple_fetch_row_version(pass->rel, &places[i], pass->snapshot, pass->slot))
 			elog(ERROR, "an actor that moves has gone");
-		take_row(haul, rel, slot, snapshot);
+		take_row(haul, pass->rel, pass->slot, pass->snapshot);
 	}
-	ExecClearTuple(slot);
+	ExecClearTuple(pass->slot);
 }
 
 /* Rows that are put in behind the end meanwhile are none of frozen slots. */
 static void
-haul_partition(Haul *haul, Oid relation, Snapshot snapshot)
+haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 {
-	Relation	rel = table_open(relation, RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
-	BufferAccessStrategy strategy = nblocks > (BlockNumber) NBuffers / 4 ? GetAccessStrategy(BAS_BULKREAD) : NULL;
+	Pass		pass;
+	BlockNumber nblocks;
+	BufferAccessStrategy strategy;
 
+	pass.rel = table_open(relation, lockmode);
+	pass.slot = table_slot_create(pass.rel, NULL);
+	pass.snapshot = GetActiveSnapshot();
+	nblocks = RelationGetNumberOfBlocks(pass.rel);
+	pass.pages = as_page_slots(pass.rel, nblocks);
+	strategy = nblocks > (BlockNumber) NBuffers / 4 ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 	for (BlockNumber block = 0; block < nblocks; block++)
 	{
 		Buffer		buffer;
-		MemoryContext old = MemoryContextSwitchTo(haul->row);
+		MemoryContext old = MemoryContextSwitchTo(row);
 
 		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-		haul_page(haul, rel, buffer, slot, snapshot);
+		buffer = ReadBufferExtended(pass.rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		haul_page(haul, &pass, buffer);
 		ReleaseBuffer(buffer);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(haul->row);
+		MemoryContextReset(row);
 	}
 	if (strategy != NULL)
 		FreeAccessStrategy(strategy);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	ExecDropSingleTupleTableSlot(pass.slot);
+	table_close(pass.rel, NoLock);
+}
+
+/* With haul NULL only look. */
+static void
+haul_partitions(Haul *haul, LOCKMODE lockmode)
+{
+	List	   *partitions = find_inheritance_children(as_catalog()->actor, lockmode);
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "actor that moves", ALLOCSET_DEFAULT_SIZES);
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, partitions)
+		haul_partition(haul, lfirst_oid(cell), lockmode, row);
+	PopActiveSnapshot();
+	MemoryContextDelete(row);
+}
+
+void
+as_haul_look(void)
+{
+	haul_partitions(NULL, AccessShareLock);
 }
 
 /*
@@ -212,27 +238,19 @@ int64
 as_haul_actors(AsPeer *peer, const AsTransit *transit)
 {
 	Haul	   *haul = palloc0(sizeof(Haul));
-	List	   *partitions;
-	ListCell   *cell;
 
 	haul->peer = peer;
 	for (int i = 0; i < transit->n; i++)
 		haul->goes[transit->slots[i]] = true;
 	haul->load = AllocSetContextCreate(CurrentMemoryContext, "actors that move", ALLOCSET_DEFAULT_SIZES);
-	haul->row = AllocSetContextCreate(CurrentMemoryContext, "actor that moves", ALLOCSET_DEFAULT_SIZES);
 	begin_load(haul);
 
 	LockRelationOid(as_catalog_relation("type"), ShareUpdateExclusiveLock);
-	partitions = find_inheritance_children(as_catalog()->actor, RowExclusiveLock);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	foreach(cell, partitions)
-		haul_partition(haul, lfirst_oid(cell), GetActiveSnapshot());
-	PopActiveSnapshot();
+	haul_partitions(haul, RowExclusiveLock);
 	if (haul->nrows > 0)
 		send_load(haul);
 	CommandCounterIncrement();
 	MemoryContextDelete(haul->load);
-	MemoryContextDelete(haul->row);
 	return haul->nactors;
 }
 

@@ -4,9 +4,12 @@
  *	  The rows of actors go from one node to another: the greater part of step 4
  *	  of transit.h.
  *
- * The giver reads each table of actors once, from end to end: which slot an actor
- * is in stands in no index.  What it finds it deletes, and sends some rows at a time, as
- * row_wire.h says, each behind its type:
+ * The giver reads each table of actors from end to end: which slot an actor is in
+ * stands in no index.  It does so twice.  Before the slots are frozen it finds out
+ * which slots the rows of each page are in (page_slots.h), and nobody waits for that.
+ * Then only pages that have changed since are looked at as closely.  What is in the
+ * slots it deletes, and sends some rows at a time, as row_wire.h says, each behind its
+ * type:
  *
  *		int16	bytes in actor_type; 0: as in the row before
  *		...		actor_type
@@ -33,6 +36,9 @@
  */
 #define AS_HAUL_ROWS	1000
 #define AS_HAUL_BYTES	(96 * 1024)
+
+/* Before any slot is frozen: find out what as_haul_actors() will ask for. */
+extern void as_haul_look(void);
 
 /*
  * Delete the actors of these slots and send them, as part of this transaction;

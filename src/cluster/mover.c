@@ -16,6 +16,7 @@
 #include "cluster/fault.h"
 #include "cluster/give.h"
 #include "cluster/handover.h"
+#include "cluster/haul.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
 #include "cluster/plan.h"
@@ -149,6 +150,7 @@ all_have_drained(void)
 	return drained;
 }
 
+/* The look has a transaction of its own: nobody waits for its locks on tables. */
 static Progress
 drain_and_freeze(const AsTransit *parked)
 {
@@ -156,6 +158,10 @@ drain_and_freeze(const AsTransit *parked)
 	if (!all_have_drained())
 		return WAITS;
 	AS_FAULT("move_drained");
+	as_haul_look();
+	end();
+	AS_FAULT("move_looked");
+	begin();
 	as_transit_set(parked, AS_TRANSIT_PARKED, AS_TRANSIT_FROZEN);
 	return GOES_ON;
 }
@@ -216,7 +222,8 @@ settle_and_give(const AsTransit *handed)
 static Progress
 step(void)
 {
-	AsTransit  *transit = palloc(sizeof(AsTransit));
+	static AsTransit current;	/* outlives the transaction */
+	AsTransit  *transit = &current;
 
 	as_transit_read(AS_TRANSIT_HANDED, transit);
 	if (transit->n > 0)
