@@ -44,10 +44,13 @@ start_knocking(AsSeedPlace *place)
 		PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
 }
 
+/* Of several hosts one that says nothing hides the others: as_peer_open() tries all. */
 static void
 stop_knocking(AsSeedPlace *place)
 {
-	place->opens = place->state == AS_PLACE_UNKNOWN && place->polling == PGRES_POLLING_OK;
+	place->opens = place->state == AS_PLACE_UNKNOWN &&
+		(place->polling == PGRES_POLLING_OK ||
+		 (is_connecting(place) && as_peer_hosts_from(place->conn) > 1));
 	if (place->state == AS_PLACE_UNKNOWN && !place->opens)
 	{
 		place->state = AS_PLACE_UNREACHABLE;

@@ -10,6 +10,7 @@ use lib "$FindBin::RealBin/../perl";
 
 BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the conninfos are made here
 use ActorstoreTest;
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -99,6 +100,18 @@ is(doctor($one, 'seeds'), 't|of 2 addresses 1 lead to other members, 1 here, 0 a
 ok(try($one, place($one)), 'a list that names nobody but itself');
 is(seeds($one), 'self', 'does no harm');
 is(doctor($one, 'seeds'), 'f|of 1 addresses 0 lead to other members, 1 here, 0 are refused, 0 are out of reach, 0 are no addresses', 'nor good');
+
+# A member that has several hosts, of which the first one takes connections and says nothing, is where it should be.
+my $directory = PostgreSQL::Test::Utils::tempdir_short();
+my $silent = IO::Socket::UNIX->new(Local => "$directory/.s.PGSQL.1", Listen => 1000) or die "$!";
+my $conninfo = $one->safe_psql('d', q{SELECT conninfo FROM actorstore.node WHERE node_name = 'two'});
+my $change = q{UPDATE actorstore.node SET conninfo = $$%s$$ WHERE node_name = 'two'};
+$one->safe_psql('d', sprintf $change, "dbname=d host=$directory," . $two->host . ' port=1,' . $two->port);
+ok(try($one, place($two)), 'a list that leads to a member by another way');
+is(row($one, place($two), 'state, node_name'), 'member|two', 'which it meets');
+is(detours($one), '', 'but that is found by its second host');
+$one->safe_psql('d', sprintf $change, $conninfo);
+undef $silent;
 
 my @many = ((map { "127.0.0.1:$_" } 1 .. 98), place($two), place($one));
 ok(try($one, @many), 'a hundred seeds');
