@@ -1,7 +1,7 @@
 # actorstore: build, install, test.
 #
 # To use it:    make && sudo make install         (PG_CONFIG=... picks one of several servers)
-# To try it:    make demo, make demo-cluster, make orders, make board, make demo-stop   (install what is missing; touch no server of the system)
+# To try it:    make demo, make demo-cluster, make demo-ha, make orders, make board, make demo-stop   (install what is missing; touch no server of the system)
 # To change it: make check, make torture, make fuzz, make bench (likewise)
 #               make floors, make checkver, make WERROR=1
 
@@ -10,7 +10,7 @@ export PG_CONFIG
 
 # ---- What a newcomer calls: works before PostgreSQL, or even a compiler, is there ----------------------------------
 
-NEWCOMER = demo demo-cluster demo-stop orders board check torture fuzz bench
+NEWCOMER = demo demo-cluster demo-ha demo-stop orders board check torture fuzz bench
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
@@ -26,6 +26,10 @@ demo:
 demo-cluster:
 	@$(PREPARE) && scripts/as-user bash scripts/demo-cluster
 
+demo-ha: EXTRA = ha
+demo-ha:
+	@$(PREPARE) && scripts/as-user bash examples/ha/run
+
 demo-stop:
 	@scripts/throwaway demo stop && scripts/as-user bash scripts/demo-cluster stop
 
@@ -36,7 +40,8 @@ orders:
 board:
 	@$(PREPARE) && scripts/as-user --owner scripts/npm-packages && scripts/as-user --owner examples/board/run $(PORT)
 
-check: EXTRA = clients
+# KINDS="unit regress isolation tap" is the default; KINDS=ha is test/t/128_ha.pl with servers, which takes minutes
+check: EXTRA = clients $(filter ha,$(KINDS))
 check:
 	@$(PREPARE) && scripts/as-user --owner $(SUBMAKE) -s fault-server && scripts/as-user --owner scripts/npm-packages && scripts/as-user bash scripts/check $(KINDS)
 
