@@ -18,8 +18,8 @@ use Digest::MD5 qw(md5_hex);
 use Fcntl qw(:flock);
 use File::Path qw(rmtree);
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PostgreSQL::Test::Utils ();	# its functions have names of methods
+use Test::More ();
 use Time::HiRes qw(gettimeofday usleep);
 
 # Asking pg_config once for each server is enough.
@@ -207,8 +207,8 @@ sub poll_query_until
 	$client->close if $client;
 	return 1 if $out eq $expected && $err eq '';
 
-	diag "poll_query_until timed out executing this query:\n$sql\nexpecting this output:\n$expected\n"
-	  . "last actual query output:\n$out\nwith stderr:\n$err";
+	Test::More::diag("poll_query_until timed out executing this query:\n$sql\nexpecting this output:\n$expected\n"
+	  . "last actual query output:\n$out\nwith stderr:\n$err");
 	return 0;
 }
 
