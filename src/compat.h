@@ -28,6 +28,11 @@
 #error "actorstore supports PostgreSQL 15 to 18"
 #endif
 
+/* 16: what has a length in front is no longer postgres.h's */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16: one function for the rights on all kinds of objects */
 #if PG_VERSION_NUM >= 160000
 #define as_database_aclcheck(oid, role, mode) \

@@ -10,6 +10,7 @@
 #include "lib/gossip.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "port/pg_bitutils.h"
 
 /* ---- Members ---- */

@@ -9,6 +9,8 @@
  */
 #include "lib/vclock.h"
 
+#include "compat.h"
+
 /* A place in both clocks, and the counters of the lowest node that is next. */
 typedef struct Walk
 {
