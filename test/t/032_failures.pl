@@ -265,6 +265,7 @@ is(sql(q{SELECT version, value FROM actorstore.get('memory', 'a')}), '0|[2]', 'u
 
 # ---- A handler that catches its time-out, whatever happens ----
 
+sql(q{SELECT actorstore.alter_type('misbehave', turn_timeout => '300 ms')});
 sql(q{SELECT actorstore.send('misbehave', 'stubborn', 'm', '"stubborn"')});
 ok(handled($node, 'd', 'misbehave'), 'stubborn: a time-out cannot be ignored for ever');
 is(sql(q{SELECT count(*) FROM actorstore.dead_letter WHERE actor_id = 'stubborn'}), 1, 'stubborn: the dead letter');
