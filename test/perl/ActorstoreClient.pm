@@ -28,6 +28,16 @@ sub new
 	return;
 }
 
+# Is it open, and is there nothing to read, as that the server ends it?
+sub is_quiet
+{
+	my ($self) = @_;
+	my $set = '';
+
+	vec($set, fileno $self->{socket}, 1) = 1;
+	return $self->{in} eq '' && select($set, undef, undef, 0) == 0;
+}
+
 # Ends the session, and waits a moment until the server has.
 sub close
 {

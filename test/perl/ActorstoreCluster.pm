@@ -4,7 +4,9 @@
 # options, and with a system identifier of its own: the extension tells a database from its copy by that).
 #
 # psql(), and with it safe_psql(), opens a connection (ActorstoreClient) instead of starting psql, for each call a new one;
-# psql is still there for what only it can do.  poll_query_until() asks again and again over one connection.
+# psql is still there for what only it can do.  With kept => 1, what is asked often and in whose session does not matter shares
+# one for each database, with DISCARD ALL in between: a new backend is the dearest part of a small query.  poll_query_until()
+# asks again and again over one connection.
 
 package ActorstoreCluster;
 
@@ -140,7 +142,7 @@ sub _write
 # ---- Queries ----
 
 # The parameters of psql() that it need not be psql for.
-my %known = map { $_ => 1 } qw(stdout stderr on_error_stop on_error_die extra_params);
+my %known = map { $_ => 1 } qw(stdout stderr on_error_stop on_error_die extra_params kept);
 
 sub psql
 {
@@ -151,13 +153,21 @@ sub psql
 	  && (!@extra || "@extra" eq '-v VERBOSITY=sqlstate')
 	  && !(defined $stdout && defined $stderr && $stdout == $stderr);
 	my $statements = $is_known ? _statements($sql) : undef;
-	my $client = $statements && $self->_is_usual($database) ? $self->_connect($database) : undef;
+	my $client = $statements && $self->_is_usual($database) ? $params{kept} ? $self->_kept($database) : $self->_connect($database) : undef;
 
 	return $self->SUPER::psql($database, $sql, %params) unless $client;
 
 	my $stop = $params{on_error_stop} // 1;
 	my ($status, $out, $err) = $client->run($statements, stop => $stop, sqlstate => @extra > 0);
-	$client->close;
+	if ($params{kept} && $status != 2)
+	{
+		$client->run([ [ 'ROLLBACK', 1 ], [ 'DISCARD ALL', 2 ] ]);
+		$self->{_kept}{"$$ $database"} = $client;
+	}
+	else
+	{
+		$client->close;
+	}
 
 	print $out unless $stdout || wantarray;
 	print STDERR $err unless $stderr || wantarray;
@@ -173,6 +183,26 @@ sub psql
 		  : "error running SQL: '$err'\nwhile running '$command' with sql '$sql'";
 	}
 	return wantarray ? ($status, $out, $err) : $status;
+}
+
+# The session that is kept for a database, if it is still there, else a new one.  A process forked off has its own.
+sub _kept
+{
+	my ($self, $database) = @_;
+	my $client = delete $self->{_kept}{"$$ $database"};
+
+	return $client if $client && $client->is_quiet;
+	$client->close if $client;
+	return $self->_connect($database);
+}
+
+# End the sessions that are kept, where one would be in the way.
+sub end_kept
+{
+	my ($self) = @_;
+
+	$_->close foreach values %{ delete $self->{_kept} // {} };
+	return;
 }
 
 # The pauses are short at first.

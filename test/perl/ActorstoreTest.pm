@@ -113,7 +113,7 @@ sub new_database
 {
 	my ($node, $database) = @_;
 
-	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'");
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8' STRATEGY file_copy");
 	$node->safe_psql($database, 'CREATE EXTENSION actorstore');
 	return;
 }
@@ -124,7 +124,7 @@ sub new_database
 sub new_database_with_actors
 {
 	my ($node, $database) = @_;
-	my $tries = patience() * 100;
+	my $tries = patience() * 20 + 10;
 
 	new_database($node, $database);
 	$node->safe_psql($database, qq{
@@ -135,7 +135,7 @@ sub new_database_with_actors
 			FOR i IN 1 .. $tries LOOP
 				EXECUTE 'SELECT ' || condition INTO holds;
 				IF holds THEN RETURN true; END IF;
-				PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+				PERFORM pg_sleep(least(0.001 * 2 ^ least(i, 10), 0.05)), pg_stat_clear_snapshot();
 			END LOOP;
 			RETURN false;
 		END \$\$;
@@ -149,8 +149,8 @@ sub new_database_with_actors
 
 sub comes_true
 {
-	my ($node, $database, $condition) = @_;
-	return $node->safe_psql($database, "SELECT public.until(\$until\$$condition\$until\$)") eq 't';
+	my ($node, $database, $condition, %options) = @_;
+	return $node->safe_psql($database, "SELECT public.until(\$until\$$condition\$until\$)", %options) eq 't';
 }
 
 # A process has been killed: wait until the server, which has to start anew, is there without it.  Until the process has
@@ -172,7 +172,7 @@ sub is_up_without
 sub handled
 {
 	my ($node, $database, $type) = @_;
-	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type OPERATOR(pg_catalog.=) '$type')");
+	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type OPERATOR(pg_catalog.=) '$type')", kept => 1);
 }
 
 # Change a setting of a server whose only database with actors is this one.  When this returns, new sessions have it, and
@@ -204,8 +204,8 @@ sub sqlstate
 # The rows of a query, as a list of lines.
 sub rows
 {
-	my ($node, $database, $sql) = @_;
-	return split /\n/, $node->safe_psql($database, $sql);
+	my ($node, $database, $sql, %options) = @_;
+	return split /\n/, $node->safe_psql($database, $sql, %options);
 }
 
 # Everything that must survive a dump, a restore, an upgrade: a line for each
@@ -234,10 +234,8 @@ sub contents
 		q{SELECT concat_ws('|', 'schema', nspname, array(SELECT unnest(nspacl)::text ORDER BY 1)::text) FROM pg_namespace WHERE nspname = 'actorstore'},
 		q{SELECT concat_ws('|', 'member', pg_describe_object(classid, objid, objsubid)) FROM pg_depend
 			WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'actorstore')});
-	my @lines;
 
-	push @lines, rows($node, $database, "SET timezone = 'UTC'; $_") foreach @parts;
-	return [ sort @lines ];
+	return [ sort(rows($node, $database, join('; ', "SET timezone = 'UTC'", @parts))) ];
 }
 
 # What a database is filled with before it is dumped or upgraded: types of
@@ -358,11 +356,13 @@ sub finish
 {
 	my ($self) = @_;
 	my $until = time + ActorstoreTest::patience();
+	my $pause = 200;
 
 	until ($self->done)
 	{
 		die "no answer" if time > $until;
-		Time::HiRes::usleep(200);
+		Time::HiRes::usleep($pause);
+		$pause = 1.5 * $pause if $pause < 10_000;
 	}
 	my $answer = $self->{out} . $self->{err};
 	$self->{out} = $self->{err} = '';
@@ -385,13 +385,15 @@ sub blocked
 {
 	my ($self, $other) = @_;
 	my $until = time + ActorstoreTest::patience();
+	my $pause = 200;
 
 	until ($self->done)
 	{
 		return 1
 		  if $other->query("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $self->{pid}") eq 't';
 		die "neither done nor waiting" if time > $until;
-		Time::HiRes::usleep(200);
+		Time::HiRes::usleep($pause);
+		$pause = 1.5 * $pause if $pause < 10_000;
 	}
 	return 0;
 }

@@ -59,6 +59,21 @@ my $pid = $node->safe_psql('postgres', 'SELECT pg_backend_pid() FROM pg_advisory
 is($node->safe_psql('postgres', "SELECT pid = $pid OR pg_backend_pid() = $pid FROM pg_locks WHERE locktype = 'advisory'"), '', 'nothing is left behind');
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template1');
 
+# One that is kept has nothing of what it was asked before, ends when it is told to, and is replaced when the server ends it.
+my %kept = (kept => 1);
+my $kept = $node->safe_psql('postgres', 'SELECT pg_backend_pid()', %kept);
+isnt($kept, $pid, 'a session that is kept');
+$node->safe_psql('postgres', "SET work_mem = '1MB'; CREATE ROLE other; SET ROLE other; SELECT pg_advisory_lock(1); BEGIN; CREATE TEMP TABLE gone ()", %kept);
+is($node->safe_psql('postgres', q{SELECT pg_backend_pid(), current_setting('work_mem'), current_user, to_regclass('gone') IS NULL, count(*) FROM pg_locks WHERE locktype = 'advisory'}, %kept),
+	"$kept|4MB|postgres|t|0", 'is as a new one');
+is(($node->psql('postgres', 'SELECT 1 / 0', %kept))[0], 3, 'an error');
+is($node->safe_psql('postgres', 'SELECT pg_backend_pid()', %kept), $kept, 'does not end it');
+$node->end_kept;
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $kept"), '0', 'it ends');
+$kept = $node->safe_psql('postgres', 'SELECT pg_backend_pid()', %kept);
+$node->safe_psql('template1', "SELECT pg_terminate_backend($kept, 180000)");
+isnt($node->safe_psql('postgres', 'SELECT pg_backend_pid()', %kept), $kept, 'or is ended');
+
 # A poll goes on when its session is ended, or the server; and ends when what it waits for does not come.
 my $ends = 'SELECT CASE WHEN count(*) = 3 THEN true ELSE pg_terminate_backend(pg_backend_pid()) END FROM t';
 $node->safe_psql('postgres', "TRUNCATE t; INSERT INTO t VALUES (1, ''), (2, '')");
@@ -79,6 +94,6 @@ ok($node->poll_query_until('postgres', 'SELECT count(*), NULL FROM t', '3|'), 'a
 	ok($node->poll_query_until('postgres', 'SELECT true'), 'also where it polls');
 }
 $node->restart;
-is($node->safe_psql('postgres', 'SELECT 1'), '1', 'and after a restart');
+is($node->safe_psql('postgres', 'SELECT 1', @$_), '1', 'and after a restart') foreach [], [%kept];
 
 done_testing;

@@ -14,7 +14,7 @@ use Test::More;
 my $node = new_node('turns', settings => "actorstore.priority_aging = 0");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
 sub state_of { my ($type, $id) = @_; return sql("SELECT version, value FROM actorstore.get('$type', '$id')"); }
 
 # ---- Languages ----

@@ -15,7 +15,7 @@ use Test::More;
 my $node = new_node('handlers', settings => "actorstore.workers = 1\nactorstore.worker_memory_limit = '1GB'\nmax_prepared_transactions = 5");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
 
 sub as
 {

@@ -14,7 +14,7 @@ use Test::More;
 my $node = new_node('failures', settings => "actorstore.workers = 2\nactorstore.worker_memory_limit = '200MB'");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
 my $letter = q{SELECT reason, sqlstate, error, detail, attempts FROM actorstore.dead_letter WHERE actor_type = };
 
 # ---- Exhausted ----

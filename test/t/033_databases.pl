@@ -73,7 +73,7 @@ is(sql('uno', q{SELECT (SELECT count(*) FROM actorstore.message), (SELECT count(
 my @server = ('-h', $node->host, '-p', $node->port);
 my $directory = PostgreSQL::Test::Utils::tempdir;
 my %copy = (
-	template => sub { return sqlstate($node, 'postgres', 'CREATE DATABASE template TEMPLATE uno'); },
+	template => sub { $node->end_kept; return sqlstate($node, 'postgres', 'CREATE DATABASE template TEMPLATE uno'); },
 	dump => sub {
 		quiet_ok('pg_dump', 'pg_dump', @server, '-Fc', '-f', "$directory/dump", 'uno');
 		sql('postgres', q{CREATE DATABASE dump TEMPLATE template0 ENCODING 'UTF8'});
@@ -103,6 +103,7 @@ foreach my $how (sort keys %copy)
 	ok(handled($node, $how, 'paused'), "$how: resumed");
 }
 is(sql('uno', "SET timezone = 'UTC'; $everything"), $original, 'the original has not changed');
+$node->end_kept;
 is(sqlstate($node, 'postgres', "DROP DATABASE $_"), '00000', "$_: dropped") foreach sort keys %copy;
 
 # ---- The extension goes and comes ----

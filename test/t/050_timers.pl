@@ -14,9 +14,9 @@ use Test::More;
 my $node = new_node('timers', settings => "restart_after_crash = on\nmax_prepared_transactions = 5\nactorstore.workers = 2\nTimeZone = 'UTC'");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
 sub value { my ($id) = @_; return sql("SELECT value FROM actorstore.get('t', '$id')"); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 sub steward { return sql(q{SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datname = 'd'}); }
 sub there_is_a_steward { becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datname = 'd')}, shift); return; }
 
@@ -234,6 +234,7 @@ there_is_a_steward('with more processes there is one');
 # ---- Databases ----
 
 sql(q{SELECT actorstore.set_timer('t', 'copied', 'n', 'count', after => '1 h'), actorstore.set_timer('t', 'busy', 'n', 'count', every => '1 ms')});
+$node->end_kept;
 is(sqlstate($node, 'postgres', 'CREATE DATABASE copy TEMPLATE d'), '00000', 'copied while timers fire');
 there_is_a_steward('the steward comes back');
 is($node->safe_psql('copy', q{SELECT count(*) FROM actorstore.timers}), 2, 'with its timers');
@@ -251,6 +252,7 @@ is(sqlstate($node, 'd', 'SET client_min_messages = warning; DROP EXTENSION actor
 becomes_true(q{NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore steward')}, 'the steward goes');
 sql(q{CREATE EXTENSION actorstore; SELECT actorstore.create_type('t'), actorstore.set_handler('t', '*', 'count(jsonb, jsonb)'), actorstore.set_timer('t', 'anew', 'n', 'count', after => '0'), actorstore.set_timer('t', 'busy', 'n', 'count', every => '1 ms')});
 becomes_true(q{EXISTS (SELECT FROM actorstore.actor_t WHERE actor_id = 'anew')}, 'made anew: they fire');
+$node->end_kept;
 is(sqlstate($node, 'postgres', 'DROP DATABASE d'), '00000', 'the database is dropped while timers fire');
 $node->stop;
 

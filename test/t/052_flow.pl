@@ -15,8 +15,8 @@ use Test::More;
 my $node = new_node('flow', settings => "restart_after_crash = on\nactorstore.workers = 4\nmax_worker_processes = 16");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 
 # log() notes when it begins and ends, and works for body milliseconds
 sql(q{

@@ -15,7 +15,7 @@ use Test::More;
 my $node = new_node('deadlines', settings => 'actorstore.workers = 1');
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
 
 # note() writes who was handled; block() keeps the worker busy until somebody
 # lets it go.

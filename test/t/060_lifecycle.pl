@@ -13,11 +13,11 @@ use Test::More;
 my $node = new_node('lifecycle', settings => "actorstore.workers = 2");
 new_database_with_actors($node, 'd');
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub wait_for { my ($condition, $what) = @_; return ok(comes_true($node, 'd', $condition), $what); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub wait_for { my ($condition, $what) = @_; return ok(comes_true($node, 'd', $condition, kept => 1), $what); }
 sub quiet { my ($what) = @_; return wait_for(q{NOT EXISTS (SELECT FROM actorstore.message AS m WHERE NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id) AND NOT stopped))}, $what); }
 sub seen { return sql(q{WITH x AS (DELETE FROM seen RETURNING n, what) SELECT coalesce(string_agg(what, ', ' ORDER BY n), '') FROM x}); }
-sub order { my ($type, $id, $body) = @_; return sql(qq{SELECT actorstore.send('$type', '$id', 'do', \$body\$$body\$body\$) \\g /dev/null}); }
+sub order { my ($type, $id, $body) = @_; return sql(qq{SELECT actorstore.send('$type', '$id', 'do', \$body\$$body\$body\$)}); }
 sub state_of { my ($type, $id) = @_; return sql(qq{SELECT value FROM actorstore.get('$type', '$id')}); }
 
 # An actor that does as it is told: "sql" is executed, "fail" raised, "state" taken.  Hooks say that they were called, and

@@ -19,12 +19,12 @@ my %shown;
 my $rule = '';
 sub rule { ($rule) = @_; $shown{$rule} = 1; sql('TRUNCATE seen'); return; }
 sub same { my ($got, $expected, $what) = @_; return is($got, $expected, "$rule: $what"); }
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub quiet { return comes_true($node, 'd', 'NOT EXISTS (SELECT FROM actorstore.message)') || fail("$rule: mail is left"); }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub quiet { return comes_true($node, 'd', 'NOT EXISTS (SELECT FROM actorstore.message)', kept => 1) || fail("$rule: mail is left"); }
 sub seen { quiet(); return sql(q{WITH x AS (DELETE FROM seen RETURNING n, what) SELECT coalesce(string_agg(what, ', ' ORDER BY n), '') FROM x}); }
 
 # Have an actor run SQL in a handler, in the order given.
-sub run { my ($type, $id, $sql) = @_; sql(qq{SELECT actorstore.send('$type', '$id', 'do', jsonb_build_object('sql', \$sql\$$sql\$sql\$)) \\g /dev/null}); quiet(); return; }
+sub run { my ($type, $id, $sql) = @_; sql(qq{SELECT actorstore.send('$type', '$id', 'do', jsonb_build_object('sql', \$sql\$$sql\$sql\$))}); quiet(); return; }
 sub stop { my ($type, $id, $reason) = @_; return run($type, $id, "SELECT actorstore.stop('$reason')"); }
 sub crash { my ($type, $id) = @_; return run($type, $id, 'SELECT 1/0'); }
 sub alive { my (@ids) = @_; run('t', 'maker', "SELECT actorstore.spawn('w', '$_', '\"new\"')") foreach @ids; return; }
@@ -413,7 +413,7 @@ is(sql(q{SELECT state FROM actorstore.halted_actor WHERE actor_id = 'x1'}), 'sto
 sub crash_unseen
 {
 	my ($id) = @_;
-	sql(qq{SELECT actorstore.send('w', '$id', 'do', '{"sql": "SELECT 1/0"}') \\g /dev/null});
+	sql(qq{SELECT actorstore.send('w', '$id', 'do', '{"sql": "SELECT 1/0"}')});
 	return comes_true($node, 'd', "EXISTS (SELECT FROM actorstore.halted_actor WHERE actor_id = '$id' AND state = 'restarting')");
 }
 

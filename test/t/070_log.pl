@@ -12,7 +12,7 @@ use Time::HiRes qw(usleep);
 
 my $node = new_node('log', settings => "actorstore.workers = 1\nlog_min_messages = log\nfsync = off");
 
-sub sql { return $node->safe_psql('d', $_[0]); }
+sub sql { return $node->safe_psql('d', $_[0], kept => 1); }
 
 # Wait until the log has a line, from an offset on; returns what it has matched.
 sub logged

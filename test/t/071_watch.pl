@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = new_node('watch', settings => "actorstore.workers = 1\nfsync = off");
 
-sub sql { return $node->safe_psql('d', $_[0]); }
+sub sql { return $node->safe_psql('d', $_[0], kept => 1); }
 
 new_database_with_actors($node, 'd');
 sql(q{

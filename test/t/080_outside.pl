@@ -19,8 +19,8 @@ my $outside = "'actorstore.outside(jsonb, jsonb)'";
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $wait = patience() . ' s';
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 
 # Turns, as a list of hashes.
 sub parse { return map { $json->decode($_) } grep { $_ ne '' } split /\n/, $_[0]; }

@@ -22,8 +22,8 @@ new_database_with_actors($node, 'd');
 my $outside = "'actorstore.outside(jsonb, jsonb)'";
 my $wait = patience() . ' s';
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 sub turns { my ($types, $more) = @_; return map { [ split /\|/ ] } rows($node, 'd', "SELECT turn_id, token, actor_id, jsonb_array_length(messages) FROM actorstore.checkout('test', '{$types}'$more)"); }
 
 # Statements after a crash have to wait for the server to be there.

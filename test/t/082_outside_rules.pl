@@ -18,8 +18,8 @@ new_database_with_actors($node, 'd');
 my $outside = "'actorstore.outside(jsonb, jsonb)'";
 my $wait = patience() . ' s';
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 sub code { my ($sql) = @_; return sqlstate($node, 'd', $sql); }
 
 # Turns: [turn_id, token, actor_id, bodies].  turns() waits for the first one.
@@ -181,6 +181,7 @@ becomes_true(q{(SELECT used_slots = 0 FROM actorstore.stat_scheduler)}, 'no slot
 $_->quit foreach @askers, $again;
 sql(q{SELECT actorstore.send('out', 'copied', 'm')});
 @open = turns('out', 1);
+$node->end_kept;
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE d');
 is(sqlstate($node, 'copy', "SELECT actorstore.complete($open[0][0], $open[0][1], '1')"), '55000', 'what was checked out elsewhere is not completed in a copy');
 $node->safe_psql('copy', 'SELECT actorstore.unfence()');

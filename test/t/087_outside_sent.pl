@@ -17,10 +17,10 @@ new_database_with_actors($node, 'd');
 my $outside = "'actorstore.outside(jsonb, jsonb)'";
 my $wait = patience() . ' s';
 
-sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql); }
-sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition), $name); return; }
+sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
+sub becomes_true { my ($condition, $name) = @_; ok(comes_true($node, 'd', $condition, kept => 1), $name); return; }
 # Nobody has anything to look at.
-sub quiet { comes_true($node, 'd', '(SELECT swept AND queued = 0 AND scheduled = 0 AND running = 0 FROM actorstore.stat_scheduler)') or die 'not quiet'; return; }
+sub quiet { comes_true($node, 'd', '(SELECT swept AND queued = 0 AND scheduled = 0 AND running = 0 FROM actorstore.stat_scheduler)', kept => 1) or die 'not quiet'; return; }
 sub commits { return sql('SELECT sum(commits) FROM actorstore.stat_workers'); }
 # Checks out what there is, and completes it: "actor: bodies", sorted.
 sub work

@@ -52,7 +52,7 @@ foreach (rows($one, 'd', q{SELECT t, actorstore.locate(t, 'a' || i), 'a' || i FR
 sub new_at { my ($type, $node) = @_; my $id = shift @{ $of{"$type $node"} }; $one->safe_psql('d', "SELECT actorstore.send('$type', '$id', 'make')"); return $id; }
 sub say_to { my ($type, $id, $message, $body) = @_; $one->safe_psql('d', "SELECT actorstore.send('$type', '$id', '$message', '$body')"); return; }
 sub other { my ($type, $id) = @_; return qq({"type": "$type", "id": "$id"}); }
-sub quiet { my ($node) = @_; return comes_true($node, 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox) AND NOT EXISTS (SELECT FROM actorstore.message) AND (SELECT coalesce(sum(on_their_way), 0) = 0 FROM actorstore.stat_outbox)}); }
+sub quiet { my ($node) = @_; return comes_true($node, 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox) AND NOT EXISTS (SELECT FROM actorstore.message) AND (SELECT coalesce(sum(on_their_way), 0) = 0 FROM actorstore.stat_outbox)}, kept => 1); }
 
 # Nothing is under way: as what one has handled may have sent to the other, that must be so of both in one look.
 sub settle
@@ -61,7 +61,7 @@ sub settle
 	for (1 .. 100)
 	{
 		quiet($_) || return ok(0, 'nothing is under way') foreach @nodes;
-		my $now = join ' ', map { $_->safe_psql('d', q{SELECT sum(forwarded), (SELECT last_value FROM actorstore.message_number) FROM actorstore.stat_outbox}) } @nodes;
+		my $now = join ' ', map { $_->safe_psql('d', q{SELECT sum(forwarded), (SELECT last_value FROM actorstore.message_number) FROM actorstore.stat_outbox}, kept => 1) } @nodes;
 		return 1 if $now eq $count;
 		$count = $now;
 	}
@@ -69,9 +69,9 @@ sub settle
 }
 sub sorted_state_of { my ($type, $id) = @_; return $one->safe_psql('d', "SELECT jsonb_agg(v ORDER BY v COLLATE \"C\") FROM jsonb_array_elements_text((actorstore.get('$type', '$id')).value) AS v"); }
 sub state_of { my ($type, $id) = @_; return $one->safe_psql('d', "SELECT value FROM actorstore.get('$type', '$id')"); }
-sub halts { return join ', ', sort map { rows($_, 'd', q{SELECT concat_ws(' ', actor_type, actor_id, state, reason) FROM actorstore.halted_actor}) } @nodes; }
-sub links { return join ', ', map { my $node = $_; map { $node->name . ": $_" } rows($node, 'd', q{SELECT concat_ws(' ', actor_type, actor_id, peer_type, peer_id) FROM actorstore.link ORDER BY 1}) } @nodes; }
-sub count { my ($what) = @_; return join ' ', map { $_->safe_psql('d', "SELECT count(*) FROM actorstore.$what") } @nodes; }
+sub halts { return join ', ', sort map { rows($_, 'd', q{SELECT concat_ws(' ', actor_type, actor_id, state, reason) FROM actorstore.halted_actor}, kept => 1) } @nodes; }
+sub links { return join ', ', map { my $node = $_; map { $node->name . ": $_" } rows($node, 'd', q{SELECT concat_ws(' ', actor_type, actor_id, peer_type, peer_id) FROM actorstore.link ORDER BY 1}, kept => 1) } @nodes; }
+sub count { my ($what) = @_; return join ' ', map { $_->safe_psql('d', "SELECT count(*) FROM actorstore.$what", kept => 1) } @nodes; }
 sub halves
 {
 	my (%left, %right);

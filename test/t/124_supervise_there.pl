@@ -55,7 +55,7 @@ foreach (rows($one, 'd', q{SELECT t, actorstore.locate(t, 'a' || i), 'a' || i FR
 }
 sub fresh { my ($node, $type) = @_; $type //= 'w'; my $id = shift @{ $of{"$type $node"} }; $name{$id} = "$node " . ++$used{$node}; return $id; }
 
-sub is_quiet { return comes_true($_[0], 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox) AND NOT EXISTS (SELECT FROM actorstore.message) AND (SELECT coalesce(sum(on_their_way), 0) = 0 FROM actorstore.stat_outbox)}); }
+sub is_quiet { return comes_true($_[0], 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox) AND NOT EXISTS (SELECT FROM actorstore.message) AND (SELECT coalesce(sum(on_their_way), 0) = 0 FROM actorstore.stat_outbox)}, kept => 1); }
 sub settle
 {
 	my (@some) = @_ ? @_ : @nodes;
@@ -63,7 +63,7 @@ sub settle
 	for (1 .. 200)
 	{
 		is_quiet($_) || return ok(0, 'nothing is under way on ' . $_->name) foreach @some;
-		my $now = join ' ', map { $_->safe_psql('d', q{SELECT sum(forwarded), (SELECT last_value FROM actorstore.message_number) FROM actorstore.stat_outbox}) } @some;
+		my $now = join ' ', map { $_->safe_psql('d', q{SELECT sum(forwarded), (SELECT last_value FROM actorstore.message_number) FROM actorstore.stat_outbox}, kept => 1) } @some;
 		return 1 if $now eq $count;
 		$count = $now;
 	}
@@ -74,16 +74,16 @@ sub named { my ($id) = @_; return $name{$id} // $id; }
 # What has happened since, on all nodes: they have one clock here.
 sub seen
 {
-	my @all = map { rows($_, 'd', q{WITH gone AS (DELETE FROM happened RETURNING *) SELECT extract(epoch FROM at) || '|' || actor_id || '|' || what FROM gone}) } @nodes;
+	my @all = map { rows($_, 'd', q{WITH gone AS (DELETE FROM happened RETURNING *) SELECT extract(epoch FROM at) || '|' || actor_id || '|' || what FROM gone}, kept => 1) } @nodes;
 	return join ', ', map { my (undef, $id, $what) = split /\|/; named($id) . " $what" } sort { (split /\|/, $a)[0] <=> (split /\|/, $b)[0] } @all;
 }
 sub anywhere { return $nodes[ rand @nodes ]->safe_psql('d', $_[0]); }
 sub make { my (@ids) = @_; $one->safe_psql('d', "SELECT actorstore.send('maker', 'm', 'make', '[\"w\", \"$_\"]')") foreach @ids; settle(); return; }
 sub crash { my ($id, $type) = @_; $type //= 'w'; anywhere("SELECT actorstore.send('$type', '$id', 'crash')"); return; }
 sub supervise { my ($parent, $child, $options, $node) = @_; ($node // $nodes[ rand @nodes ])->safe_psql('d', "SELECT actorstore.supervise('w', '$parent', 'w', '$child'" . ($options ? ", $options" : '') . ')'); return; }
-sub children { my ($node, $parent) = @_; return join ', ', map { named($_) } rows($node, 'd', "SELECT child_id FROM actorstore.supervision WHERE parent_id = '$parent' ORDER BY start_order"); }
-sub halts { return join ', ', sort map { my ($id, $what) = split /\|/; named($id) . " $what" } map { rows($_, 'd', q{SELECT actor_id || '|' || state FROM actorstore.halted_actor}) } @_ ? @_ : @nodes; }
-sub logged { my ($node, $parent, $events) = @_; return join ', ', map { my ($id, $what) = split /\|/; named($id) . " $what" } rows($node, 'd', "SELECT child_id || '|' || concat_ws(' ', event, restarts) FROM actorstore.supervision_log WHERE parent_id = '$parent' AND event IN ($events)"); }
+sub children { my ($node, $parent) = @_; return join ', ', map { named($_) } rows($node, 'd', "SELECT child_id FROM actorstore.supervision WHERE parent_id = '$parent' ORDER BY start_order", kept => 1); }
+sub halts { return join ', ', sort map { my ($id, $what) = split /\|/; named($id) . " $what" } map { rows($_, 'd', q{SELECT actor_id || '|' || state FROM actorstore.halted_actor}, kept => 1) } @_ ? @_ : @nodes; }
+sub logged { my ($node, $parent, $events) = @_; return join ', ', map { my ($id, $what) = split /\|/; named($id) . " $what" } rows($node, 'd', "SELECT child_id || '|' || concat_ws(' ', event, restarts) FROM actorstore.supervision_log WHERE parent_id = '$parent' AND event IN ($events)", kept => 1); }
 
 # Every child has its supervisor's row, and the other way round.
 sub halves
@@ -91,12 +91,12 @@ sub halves
 	my %count;
 	foreach my $node (@_ ? @_ : @nodes)
 	{
-		$count{$_}++ foreach rows($node, 'd', q{SELECT concat_ws(' ', relation, number, parent_id, actor_id, restart, keep_state, asked_at) FROM actorstore.child});
-		$count{$_}-- foreach rows($node, 'd', q{SELECT concat_ws(' ', relation, number, actor_id, child_id, restart, keep_state, asked_at) FROM actorstore.supervised});
+		$count{$_}++ foreach rows($node, 'd', q{SELECT concat_ws(' ', relation, number, parent_id, actor_id, restart, keep_state, asked_at) FROM actorstore.child}, kept => 1);
+		$count{$_}-- foreach rows($node, 'd', q{SELECT concat_ws(' ', relation, number, actor_id, child_id, restart, keep_state, asked_at) FROM actorstore.supervised}, kept => 1);
 	}
 	return join ', ', grep { $count{$_} } sort keys %count;
 }
-sub steps { return join ' ', map { $_->safe_psql('d', 'SELECT count(*) FROM actorstore.supervision_step') } @_ ? @_ : @nodes; }
+sub steps { return join ' ', map { $_->safe_psql('d', 'SELECT count(*) FROM actorstore.supervision_step', kept => 1) } @_ ? @_ : @nodes; }
 
 # A supervisor on the first node with children on all of them, in this order.
 sub tree
