@@ -16,7 +16,7 @@ use File::Basename;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(start_proxy at_word wait_for_file with_disk with_clock set_clock);
+our @EXPORT = qw(start_proxy at_word wait_for_file with_disk with_clock set_clock fault_environment);
 
 # Wait until a file is there.
 sub wait_for_file
@@ -70,20 +70,28 @@ sub library
 	return $library;
 }
 
+# What makes a server that is started with it have these: clock, disk.
+sub fault_environment
+{
+	my ($node, @names) = @_;
+	$node->{$_} //= PostgreSQL::Test::Utils::tempdir($_) foreach @names;
+	return (LD_PRELOAD => join(':', map { library($_, $node->{$_}) } @names), map { ("ACTORSTORE_\U$_" => $node->{$_}) } @names);
+}
+
+sub start_with
+{
+	my ($node, $name) = @_;
+	my %environment = fault_environment($node, $name);
+
+	local @ENV{ keys %environment } = values %environment;
+	$node->start;
+	return $node->{$name};
+}
+
 # ---- The clock ----
 
 # Start a server again with a clock that can be set.
-sub with_clock
-{
-	my ($node) = @_;
-	my $directory = $node->{clock} //= PostgreSQL::Test::Utils::tempdir('clock');
-	my $library = library('clock', $directory);
-
-	local $ENV{LD_PRELOAD} = $library;
-	local $ENV{ACTORSTORE_CLOCK} = $directory;
-	$node->start;
-	return;
-}
+sub with_clock { start_with($_[0], 'clock'); return; }
 
 # Its time of day is wrong by so many seconds, from now on.
 sub set_clock
@@ -98,17 +106,6 @@ sub set_clock
 
 # Start a server again on a disk that can be full.  Returns the directory whose
 # files say what it does (disk.c).
-sub with_disk
-{
-	my ($node) = @_;
-	my $directory = $node->{disk} // PostgreSQL::Test::Utils::tempdir('disk');
-	my $library = library('disk', $directory);
-
-	$node->{disk} = $directory;
-	local $ENV{LD_PRELOAD} = $library;
-	local $ENV{ACTORSTORE_DISK} = $directory;
-	$node->start;
-	return $directory;
-}
+sub with_disk { return start_with($_[0], 'disk'); }
 
 1;

@@ -6,13 +6,16 @@ package ActorstoreTorture;
 use strict;
 use warnings;
 
+use ActorstoreFaults;
 use ActorstoreTest;
+use ActorstoreWire;
 use Exporter 'import';
 use List::Util qw(shuffle);
 use ListAppend;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use TortureActors;
 use TortureClient;
 
 our @EXPORT = qw(torture_cluster start_clients have_done stop_clients torture heal read_history);
@@ -22,7 +25,13 @@ our @EXPORT = qw(torture_cluster start_clients have_done stop_clients torture he
 sub torture_cluster
 {
 	my ($accounts, @names) = @_;
-	my @nodes = new_cluster(@names, { settings => "max_connections = 150\nmax_prepared_transactions = 150\nrestart_after_crash = on" });
+	my @nodes = new_cluster(@names, { settings => "max_connections = 150\nmax_prepared_transactions = 150\nrestart_after_crash = on\nwal_level = logical\nmax_worker_processes = 32", plugins => 'actorstore' });
+
+	foreach my $node (@nodes)
+	{
+		$node->stop;
+		revive($node);
+	}
 
 	foreach my $node (@nodes)
 	{
@@ -42,6 +51,8 @@ sub torture_cluster
 		$node->safe_psql('d', qq{SELECT actorstore.create_type(t) FROM unnest(ARRAY['account', 'list']) AS t WHERE NOT EXISTS (SELECT FROM actorstore.type WHERE actor_type = t)});
 		$node->safe_psql('d', q{SELECT actorstore.grant_type(t, 'teller', '{read,write,send,ask}') FROM unnest(ARRAY['account', 'list']) AS t});
 	}
+	make_actors(@nodes);
+	wire_nodes(@nodes) if !with_tls();
 	$nodes[0]->safe_psql('d', "SET ROLE teller; SELECT actorstore.put_many('account', array_agg('a' || i), array_agg('1000'::jsonb)) FROM generate_series(1, $accounts) AS i");
 	return @nodes;
 }
@@ -148,7 +159,32 @@ my %faults = (
 		return $pid;
 	},
 	'a server is killed' => sub { my ($node) = @_; kill 'KILL', postmaster($node) // return 0; usleep(rand 500_000); return revive($node); },
-	'a server is stopped at once' => sub { my ($node) = @_; kill 'QUIT', postmaster($node) // return 0; usleep(rand 500_000); return revive($node); });
+	'a server is stopped at once' => sub { my ($node) = @_; kill 'QUIT', postmaster($node) // return 0; usleep(rand 500_000); return revive($node); },
+	'a disk is full' => sub {
+		my ($node) = @_;
+		append_to_file("$node->{disk}/full", '');
+		usleep(100_000 + rand 1_000_000);
+		unlink "$node->{disk}/full";
+		return stands($node);
+	},
+	'a clock jumps' => sub { my ($node) = @_; set_clock($node, int(rand 20) - 10); return 1; });
+
+my %faults_of_links = (
+	'two nodes are cut off' => sub { return between(@_, 'cut'); },
+	'two nodes hear nothing' => sub { return between(@_, 'hole', (qw(there back both))[ rand 3 ]); });
+
+# Only some links are wired: those of TLS go without a detour.
+%faults = (%faults, %faults_of_links) if !with_tls();
+
+sub between
+{
+	my ($node, $other, @what) = @_;
+
+	wire_between($node, $other, @what);
+	usleep(100_000 + rand 1_500_000);
+	wire_between($node, $other, 'pass');
+	return 1;
+}
 
 sub hit
 {
@@ -159,11 +195,31 @@ sub hit
 	return $pid;
 }
 
+# A server goes on, or is started again if it has gone.
+sub stands
+{
+	my ($node) = @_;
+	my $until = time + patience();
+
+	while (time < $until)
+	{
+		my $postmaster = postmaster($node);
+		return revive($node) if !$postmaster || !kill 0, $postmaster;
+		my ($status) = eval { $node->psql('postgres', 'SELECT') };
+		return 1 if defined $status && $status == 0;
+		usleep(100_000);
+	}
+	die $node->name . ' does not come back';
+}
+
 # Start a server whose processes may not all have gone yet.
 sub revive
 {
 	my ($node) = @_;
 	my $until = time + patience();
+	my %environment = fault_environment($node, 'disk', 'clock');
+
+	local @ENV{ keys %environment } = values %environment;
 
 	while (1)
 	{
@@ -187,8 +243,8 @@ sub torture
 	{
 		foreach my $fault (shuffle sort keys %faults)
 		{
-			my $node = $nodes->[ int rand @$nodes ];
-			$done{$fault}++ if $faults{$fault}->($node);
+			my ($node, $other) = shuffle @$nodes;
+			$done{$fault}++ if $faults{$fault}->($node, $other);
 			usleep(200_000 + rand 1_500_000);
 			last if time >= $until && !grep { !$_ } values %done;
 		}
@@ -197,13 +253,14 @@ sub torture
 	return \%done;
 }
 
-# All servers are up, nobody works any more; the resolvers look twice.  Then
-# nothing is prepared or in doubt.
+# All servers are up, their clocks are right, nobody works any more; the resolvers
+# look twice.  Then nothing is prepared or in doubt.
 sub heal
 {
 	my (@nodes) = @_;
 	my $nobody = q{NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'd' AND (usename = 'teller' OR application_name = 'actorstore peer'))};
 
+	set_clock($_, 0) foreach @nodes;
 	ok((grep { is_up_without($_, 'd', 0) } @nodes) == @nodes, 'all servers are up');
 	ok(comes_true($_, 'd', $nobody), 'nobody works on ' . $_->name) foreach @nodes;
 	foreach my $pass (1 .. 2)

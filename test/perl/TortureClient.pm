@@ -15,8 +15,8 @@ use POSIX ();
 use Time::HiRes qw(clock_gettime usleep CLOCK_MONOTONIC);
 
 # A client: node, seed, database, role, file (what became of it), stop (the file
-# that ends it), work ('bank' on so many accounts, or 'list' on so many keys at a
-# time that begin with prefix), lock (whether it locks what it reads), number (no
+# that ends it), work (the method of a class that does a transaction: 'bank' on so many
+# accounts, or 'list' on so many keys at a time that begin with prefix), lock (whether it locks what it reads), number (no
 # other client of these keys has the same).  Returns the process.
 sub start
 {
@@ -26,7 +26,7 @@ sub start
 
 	die "cannot fork" if !defined $pid;
 	return $pid if $pid;
-	eval { run(bless { %options, parent => $parent, value => 0 }, 'TortureClient'); 1 } or warn $@;
+	eval { run(bless { %options, parent => $parent, value => 0 }, $options{class} // 'TortureClient'); 1 } or warn $@;
 	POSIX::_exit($@ ? 1 : 0);
 }
 
@@ -45,7 +45,8 @@ sub run
 			usleep(50_000);
 			next;
 		}
-		$self->{work} eq 'bank' ? $self->bank : $self->list;
+		my $work = $self->{work};
+		$self->$work;
 	}
 	$self->disconnect;
 	return;
