@@ -51,7 +51,7 @@ find_last_batch(const AsNode *node, char **incarnation, char **batch)
 
 	if (as_text_query(&rows, SPI_OK_SELECT,
 					  "SELECT incarnation::text, batch::text FROM actorstore.outbox_batch"
-					  " WHERE node_number = $1::text::smallint ORDER BY incarnation DESC, batch DESC LIMIT 1",
+					  " WHERE node_number = $1::text::smallint ORDER BY outbox_batch.incarnation DESC, outbox_batch.batch DESC LIMIT 1",
 					  1, args) == 0)
 	{
 		*incarnation = *batch = pstrdup("0");

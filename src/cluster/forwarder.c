@@ -121,7 +121,7 @@ load_stored(void)
 	(void) as_text_query_alone(&rows, SPI_OK_SELECT,
 							   "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
 							   " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
-							   " ORDER BY incarnation, batch LIMIT $4::text::int",
+							   " ORDER BY outbox_batch.incarnation, outbox_batch.batch LIMIT $4::text::int",
 							   4, args);
 	for (int i = 0; i < rows.nrows; i++)
 	{

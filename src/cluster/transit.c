@@ -43,7 +43,7 @@ read_where(const char *where, AsTransit *transit)
 	AsRows		rows;
 
 	as_text_query(&rows, SPI_OK_SELECT,
-				  psprintf("SELECT slot::text, taker::text FROM actorstore.transit WHERE %s ORDER BY slot", where),
+				  psprintf("SELECT slot::text, taker::text FROM actorstore.transit WHERE %s ORDER BY transit.slot", where),
 				  0, NULL);
 	transit->n = 0;
 	for (int i = 0; i < rows.nrows; i++)
@@ -177,8 +177,8 @@ static void
 read_marks(AsRows *marks)
 {
 	as_text_query(marks, SPI_OK_SELECT,
-				  "SELECT DISTINCT ON (node_number) node_number::text, incarnation::text, batch::text FROM actorstore.outbox_batch"
-				  " ORDER BY node_number, incarnation DESC, batch DESC",
+				  "SELECT DISTINCT ON (outbox_batch.node_number) node_number::text, incarnation::text, batch::text FROM actorstore.outbox_batch"
+				  " ORDER BY outbox_batch.node_number, outbox_batch.incarnation DESC, outbox_batch.batch DESC",
 				  0, NULL);
 }
 

@@ -61,6 +61,13 @@ send_some(10);
 all_is_there('before');
 $two->wait_for_catchup($second);
 follow_no_more($second);
+# each in a batch of its own, so that there are some whose numbers have more digits
+foreach (1 .. 12)
+{
+	send_some(1);
+	comes_true($two, 'd', "(SELECT jsonb_array_length(value) FROM actorstore.actor WHERE actor_type = 't' AND actor_id = '$there') >= $n");
+}
+cmp_ok(batches(), '>', 12, 'more than twelve batches');
 send_some(20);
 all_is_there('what the standby does not have');
 my $acknowledged = batches();
