@@ -125,7 +125,7 @@ foreach my $step ([ 'member_promised', 0 ], [ 'member_consented', 0 ], [ 'member
 }
 ok($_->poll_query_until('d', $members, 'one two'), $_->name . ' knows') foreach ($one, $two);
 is($two->safe_psql('d', 'SELECT actorstore.local_in_force()'), $one->safe_psql('d', 'SELECT actorstore.local_in_force()'), 'both have the same epoch');
-is($one->safe_psql('d', q{SELECT string_agg(node_name || ' ' || n, ', ' ORDER BY 1) FROM (SELECT node_name, count(*) AS n FROM actorstore.placement GROUP BY 1) AS p}), 'one 2048, two 2048', 'its slots are the others\'');
+is($one->safe_psql('d', q{SELECT string_agg(node_name || ' ' || n, ', ' ORDER BY node_name) FROM (SELECT node_name, count(*) AS n FROM actorstore.placement GROUP BY 1) AS p}), 'one 2048, two 2048', 'its slots are the others\'');
 is($one->safe_psql('d', qq{SELECT lost -> '$uuid' ->> 'node_name', length(replace(lost -> '$uuid' ->> 'slots', '0', '')) FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1}), 'three|1365', 'and it is known which they were')
   or diag $one->safe_psql('d', 'SELECT lost FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1');
 
