@@ -20,7 +20,7 @@
 
 #define TRANSACTIONS_SQL \
 	"SELECT pid::text, virtual_transaction, boot::text, (state = 'preparing')::text, began_at::text, full_xid::text," \
-	" node_number::text, node_pid::text FROM actorstore.local_transactions() ORDER BY pid"
+	" node_number::text, node_pid::text FROM actorstore.local_transactions() AS t ORDER BY t.pid"
 #define TRANSACTION_COLUMNS	8
 
 #define WAITS_SQL \

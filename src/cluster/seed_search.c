@@ -69,7 +69,7 @@ read_members(Search *search)
 		search->epoch = as_node_epoch();
 		(void) as_text_query(&rows, SPI_OK_SELECT,
 							 "SELECT node_number::text, node_name, conninfo, detour, node_uuid::text, incarnation::text"
-							 " FROM actorstore.node ORDER BY node_number",
+							 " FROM actorstore.node AS n ORDER BY n.node_number",
 							 0, NULL);
 	}
 	as_own_transaction_end();

@@ -83,13 +83,15 @@ runs(BackgroundWorkerHandle **handle)
 	return false;
 }
 
+/* False if this is no node, or the only one. */
 static bool
-is_beside_others(void)
+is_beside_others(int64 *epoch)
 {
 	bool		is;
 
 	as_own_transaction_begin();
 	is = as_node_self() != NULL && as_node_has_others();
+	*epoch = as_node_epoch();
 	as_own_transaction_end();
 	return is;
 }
@@ -133,17 +135,23 @@ as_seeds_look(bool missing)
 {
 	static BackgroundWorkerHandle *handle = NULL;
 	static TimestampTz tried = 0;
+	static int64 tried_epoch = 0;
 	static int	pause = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int64		epoch;
 
 	if (is_new_list())
 		pause = 0;
 	else if (pause != 0 && missing != (pause != QUIET_PAUSE))
 		pause = missing ? MIN_PAUSE : QUIET_PAUSE;
 	if (actorstore_seeds[0] == '\0' || runs(&handle) ||
-		!TimestampDifferenceExceeds(tried, now, pause) || !is_beside_others())
+		!TimestampDifferenceExceeds(tried, now, Min(pause, MIN_PAUSE)) || !is_beside_others(&epoch))
+		return;
+	/* who is a member and who is refused depends on the epoch in force */
+	if (epoch == tried_epoch && !TimestampDifferenceExceeds(tried, now, pause))
 		return;
 	tried = now;
+	tried_epoch = epoch;
 	pause = !missing ? QUIET_PAUSE : pause == 0 ? MIN_PAUSE : Min(2 * pause, MAX_PAUSE);
 	start(&handle);
 }

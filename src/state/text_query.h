@@ -25,7 +25,9 @@ typedef struct AsRows
 /*
  * Run one statement of the kind given (SPI_OK_...); what it returns, if it
  * returns rows, goes into *rows (if that is not NULL), in the current memory
- * context.  Returns the number of rows.
+ * context.  Returns the number of rows.  A column that is cast to text keeps
+ * its name, and ORDER BY of the bare name sorts that text (10 before 2): say
+ * ORDER BY t.column.
  */
 extern int	as_text_query(AsRows *rows, int expected, const char *sql,
 						  int nargs, text **args);

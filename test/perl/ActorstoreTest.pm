@@ -180,14 +180,14 @@ sub handled
 sub set_everywhere
 {
 	my ($node, $database, $name, $value) = @_;
-	my $old = join ',', 0, rows($node, $database, 'SELECT pid FROM actorstore.stat_workers');
-	my $n = () = $old =~ /,/g;
 
 	$node->safe_psql($database, "ALTER SYSTEM SET $name = '$value'");
 	$node->reload;
 	$node->poll_query_until($database, "SELECT current_setting('$name') = '$value'") or die "$name is not $value";
+	my $old = join ',', 0, rows($node, $database, 'SELECT pid FROM actorstore.stat_workers');
 	$node->safe_psql($database, "SELECT pg_terminate_backend(pid) FROM actorstore.stat_workers WHERE pid IN ($old)");
-	return comes_true($node, $database, "(SELECT count(*) = $n AND bool_and(pid NOT IN ($old)) FROM actorstore.stat_workers)");
+	return comes_true($node, $database,
+		"(SELECT count(*) = current_setting('actorstore.workers')::int AND bool_and(pid NOT IN ($old)) FROM actorstore.stat_workers)");
 }
 
 # The SQLSTATE that a statement fails with, or '00000'.
