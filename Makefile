@@ -229,6 +229,7 @@ OBJS = \
 	src/cluster/signing.o \
 	src/cluster/admission.o \
 	src/cluster/deliver.o \
+	src/cluster/late_flush.o \
 	src/cluster/forwarder_resume.o \
 	src/cluster/forwarder.o \
 	src/cluster/health_board.o \

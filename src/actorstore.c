@@ -18,6 +18,7 @@
 #include "cluster/global.h"
 #include "cluster/health.h"
 #include "cluster/lane.h"
+#include "cluster/late_flush.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "cluster/admission.h"
@@ -402,6 +403,7 @@ void
 _PG_init(void)
 {
 	as_global_init();			/* its callbacks come last */
+	as_late_flush_init();		/* and before them what waits */
 	define_settings();
 	use_shared_memory();
 	as_catalog_init();

@@ -143,6 +143,11 @@ extern bool pq_buffer_has_data(void);
 #define as_sync_standbys_defined() (WalSndCtl->sync_standbys_defined)
 #endif
 
+/* 16: what setting synchronous_commit does is declared here, in 15 in replication/syncrep.h */
+#if PG_VERSION_NUM >= 160000
+#include "utils/guc_hooks.h"
+#endif
+
 /* 17: belongs to a resource owner, or to none */
 #if PG_VERSION_NUM >= 170000
 #define as_create_wait_event_set(n) CreateWaitEventSet(CurrentResourceOwner, (n))

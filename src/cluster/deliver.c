@@ -22,6 +22,7 @@
 #include "cluster/admission.h"
 #include "cluster/decision.h"
 #include "cluster/fault.h"
+#include "cluster/late_flush.h"
 #include "cluster/life.h"
 #include "cluster/node.h"
 #include "cluster/outbox.h"
@@ -432,10 +433,6 @@ set_watermark(text *origin, text *incarnation, int64 batch)
 	(void) as_text_query(NULL, SPI_OK_UPDATE,
 						 "UPDATE actorstore.inbox SET batch = $3::text::bigint WHERE origin = $1::text::uuid AND incarnation = $2::text::bigint",
 						 3, args);
-
-	/* the answer lets the other node forget what it has sent */
-	as_sync_require();
-	ForceSyncCommit();
 }
 
 static void
@@ -505,6 +502,9 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 		crowded = store(arrivals, n) || crowded;
 		set_watermark(origin, incarnation, batch);
 		watermark = batch;
+
+		/* the answer lets the other node forget what it has sent */
+		as_flush_late();
 		AS_FAULT("deliver_stored");
 	}
 	values[0] = Int64GetDatum(watermark);
@@ -512,7 +512,10 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* local_watermarks(origin): the last batch of each incarnation. */
+/*
+ * local_watermarks(origin): the last batch of each incarnation.  Another session
+ * may have stored it just now, and its connection have broken before the answer.
+ */
 Datum
 actorstore_local_watermarks(PG_FUNCTION_ARGS)
 {
@@ -521,7 +524,9 @@ actorstore_local_watermarks(PG_FUNCTION_ARGS)
 	text	   *args[1] = {uuid_text(PG_GETARG_DATUM(0))};
 	int			n;
 
+	PreventCommandDuringRecovery("actorstore.local_watermarks()");
 	InitMaterializedSRF(fcinfo, 0);
+	as_flush_what_is_seen();
 	n = as_text_query(&rows, SPI_OK_SELECT,
 					  "SELECT incarnation::text, batch::text FROM actorstore.inbox WHERE origin = $1::text::uuid",
 					  1, args);
@@ -549,6 +554,8 @@ actorstore_local_skip(PG_FUNCTION_ARGS)
 	if (batch > watermark)
 	{
 		set_watermark(origin, incarnation, batch);
+		as_sync_require();
+		ForceSyncCommit();
 		ereport(LOG,
 				(errmsg("batches " INT64_FORMAT " to " INT64_FORMAT " of messages from node %s are LOST",
 						watermark + 1, batch, text_to_cstring(origin)),

@@ -96,11 +96,19 @@ keep(const AsBatch *batch)
 	me.batches[me.nbatches++].envelope = MemoryContextStrdup(me.context, batch->envelope);
 }
 
+/* Those that the other node has already are on their way no more. */
 static void
 drop_batches(void)
 {
 	for (int i = 0; i < me.nbatches; i++)
-		pfree(me.batches[i].envelope);
+	{
+		const AsBatch *batch = &me.batches[i];
+
+		if (batch->incarnation < me.done.incarnation ||
+			(batch->incarnation == me.done.incarnation && batch->number <= me.done.number))
+			as_lane_add(me.lane, -batch->nmessages);
+		pfree(batch->envelope);
+	}
 	me.nbatches = 0;
 	me.nflying = 0;
 }
@@ -186,8 +194,8 @@ disconnect(void)
 	if (me.peer != NULL)
 		as_peer_close(me.peer);
 	me.peer = NULL;
+	me.nflying = 0;
 	as_lane_set_connected(me.lane, false);
-	drop_batches();
 }
 
 static void
@@ -247,8 +255,8 @@ connect_and_ask(void)
 			sizeof(me.uuid));
 	as_own_transaction_end();
 	me.peer = as_peer_get(&node);
-	drop_batches();
 	me.stored = as_forwarder_resume(me.peer, me.number, me.uuid, me.incarnation, &me.done, &me.last);
+	drop_batches();
 	as_lane_set_acked(me.lane, me.done.incarnation, me.done.number);
 	me.from = 0;
 	if (me.backoff > 0)
@@ -312,34 +320,48 @@ forget_first(void)
 	memmove(me.batches, me.batches + 1, sizeof(AsBatch) * --me.nbatches);
 }
 
+/* The answer to one of the flight; is the other node crowded? */
+static bool
+check_answer(int i)
+{
+	PGresult   *result = as_peer_result(me.peer, i);
+
+	if (PQntuples(result) != 1 || PQnfields(result) != 2 || PQgetisnull(result, 0, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("node number %d has given an answer to a batch of messages that is none", me.number)));
+	if (pg_strtoint64(PQgetvalue(result, 0, 0)) < me.batches[i].number)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_EXCEPTION),
+				 errmsg("node number %d has only batch %s where " INT64_FORMAT " was sent",
+						me.number, PQgetvalue(result, 0, 0), me.batches[i].number)));
+	return PQgetvalue(result, 0, 1)[0] == 't';
+}
+
+/*
+ * The batches of a flight are stored by one transaction.  A server that goes down
+ * may give answers out that it has not committed, or not flushed: they count once
+ * the flight has ended as it should.
+ */
 static void
 land(void)
 {
+	bool		landed = as_peers_wait(&me.peer, 1, as_peer_deadline(actorstore_peer_timeout));
 	bool		crowded = false;
 	int			n = me.nflying;
 
-	if (!as_peers_wait(&me.peer, 1, as_peer_deadline(actorstore_peer_timeout)) &&
-		!me.peer->broken)
+	me.nflying = 0;
+	if (landed || me.peer->broken)
+	{
+		for (int i = 0; i < n; i++)
+			crowded = check_answer(i) || crowded;
+	}
+	if (!landed)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("no answer to a batch of messages")));
-	me.nflying = 0;
 	for (int i = 0; i < n; i++)
-	{
-		PGresult   *result = as_peer_result(me.peer, i);
-
-		if (PQntuples(result) != 1 || PQnfields(result) != 2 || PQgetisnull(result, 0, 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("node number %d has given an answer to a batch of messages that is none", me.number)));
-		if (pg_strtoint64(PQgetvalue(result, 0, 0)) < me.batches[0].number)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_EXCEPTION),
-					 errmsg("node number %d has only batch %s where " INT64_FORMAT " was sent",
-							me.number, PQgetvalue(result, 0, 0), me.batches[0].number)));
-		crowded = crowded || PQgetvalue(result, 0, 1)[0] == 't';
 		forget_first();
-	}
 	me.pause = crowded ? Min(MAX_PAUSE_MS, Max(MIN_PAUSE_MS, 2 * me.pause)) : 0;
 }
 

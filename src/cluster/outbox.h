@@ -12,7 +12,8 @@
  *		Receiver:   one transaction: if the batch's number is the one after that
  *					in actorstore.inbox: the messages into the mailboxes, the
  *					number into actorstore.inbox.  Answers with the number that
- *					is there then.
+ *					is there then, once that is flushed, while turns begin
+ *					already (late_flush.h).
  *		Forwarder:  the next ones; and deletes batches that have been answered
  *					for some time (actorstore.outbox_retention).
  *
@@ -40,7 +41,8 @@
  *	- Forwarder before its commit: the rows are still there.  After it, or
  *	  after it has sent: the batch is sent by the next one, which first asks what
  *	  the receiver has.
- *	- Receiver before its commit: it does not have the number.  After it: it has.
+ *	- Receiver before its commit, or before that is flushed: it does not have the
+ *	  number, nor the messages, nor what turns have made of them.  After it: it has.
  *	- A standby of the sender takes over: numbers count for an incarnation (node.h),
  *	  so the new one begins at 1.  What the old one had made and sent was on the
  *	  standby before.  Were it not (no synchronous standbys), the rows could be
