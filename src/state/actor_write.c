@@ -76,6 +76,40 @@ succeeded(TM_Result result, TM_FailureData *failure, ItemPointer place)
 	return false;				/* keep compiler quiet */
 }
 
+/*
+ * The slot for rows that are written owns its row until it gets another one or
+ * is dropped.  So the row must lie where the slot does: the current context may
+ * be reset before that, by who writes in a context of one message, or when an
+ * error is caught.
+ */
+static MemoryContext
+enter_row_context(AsPartition *partition)
+{
+	return MemoryContextSwitchTo(partition->plain ?
+								 partition->new_slot->tts_mcxt :
+								 CurrentMemoryContext);
+}
+
+static HeapTuple
+first_row(AsPartition *partition, text *id, Datum value)
+{
+	MemoryContext old = enter_row_context(partition);
+	HeapTuple	row = as_row_first(partition, id, value);
+
+	MemoryContextSwitchTo(old);
+	return row;
+}
+
+static HeapTuple
+next_row(AsPartition *partition, text *id, HeapTuple before, Datum value)
+{
+	MemoryContext old = enter_row_context(partition);
+	HeapTuple	row = as_row_next(partition, id, before, value);
+
+	MemoryContextSwitchTo(old);
+	return row;
+}
+
 /* Lock the version found, at place; a BEFORE trigger may look at it. */
 static TM_Result
 lock_version(AsPartition *partition, ItemPointer place, LockTupleMode mode,
@@ -167,7 +201,7 @@ as_actor_update(AsPartition *partition, text *id, AsWrite *write)
 			value = JsonbPGetDatum(as_merge_patch(DatumGetJsonbP(as_row_value(partition, old)),
 												  DatumGetJsonbP(value)));
 		place = old->t_self;
-		write->row = as_row_next(partition, id, old, value);
+		write->row = next_row(partition, id, old, value);
 		result = replace_version(partition, id, &place, &write->row, &failure);
 		done = succeeded(result, &failure, &next);
 		PopActiveSnapshot();
@@ -268,7 +302,7 @@ as_actor_insert(AsPartition *partition, text *id, Datum value)
 	HeapTuple	row;
 
 	as_owner_need(partition->type_name, id);
-	row = as_row_first(partition, id, value);
+	row = first_row(partition, id, value);
 	if (partition->plain)
 	{
 		ExecStoreHeapTuple(row, partition->new_slot, true);
@@ -372,7 +406,7 @@ try_insert(AsPartition *partition, text *id, Datum value, bool last_try)
 	HeapTuple	row;
 
 	as_owner_need(partition->type_name, id);
-	row = as_row_first(partition, id, value);
+	row = first_row(partition, id, value);
 	if (!partition->plain)
 		row = as_executor_try_insert(partition, row, last_try);
 	else if (!insert_if_missing(partition, id, row))
@@ -415,7 +449,7 @@ as_actor_put_locked(AsPartition *partition, text *id, HeapTuple old,
 {
 	ItemPointerData place = old->t_self;
 	TM_FailureData failure;
-	HeapTuple	row = as_row_next(partition, id, old, value);
+	HeapTuple	row = next_row(partition, id, old, value);
 
 	if (replace_version(partition, id, &place, &row, &failure) != TM_Ok)
 		return as_actor_put(partition, id, value);

@@ -274,5 +274,20 @@ is(sql(q{SELECT count(*) FROM actorstore.dead_letter WHERE actor_id = 'stubborn'
 sql(q{SELECT actorstore.send('good', 'last', 'm', '1')});
 ok(handled($node, 'd', 'good'), 'stubborn: others are handled');
 
+# ---- A large state, written for a handler that looks at states ----
+
+# So large that the memory of its row is given back to the system at once: who touched it later would find none there.
+$node->append_conf('postgresql.conf', "actorstore.max_value_size = '64MB'\nactorstore.worker_memory_limit = 0\nactorstore.workers = 1");
+$node->restart;
+sql(q{
+CREATE FUNCTION vast(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(repeat('x', 34000000)) $$;
+SELECT actorstore.set_handler('own', 'vast', 'vast(jsonb, jsonb)')});
+foreach my $actor ('learns', 'vast')	# at the first one the worker learns what the handler looks at
+{
+	sql(q{SELECT actorstore.pause('own'); BEGIN;} . join('', map { "SELECT actorstore.send('own', '$actor', $_);" } q{'m', '{"do": "put", "value": 1}'}, q{'vast'}, q{'m', '{"do": "delete"}'}, q{'m', '{"do": "put", "value": 3}'}) . q{COMMIT; SELECT actorstore.resume('own')});
+	ok(handled($node, 'd', 'own'), "a large state, $actor: handled");
+	is(sql(qq{SELECT version, value FROM actorstore.get('own', '$actor')}), '0|3', "a large state, $actor: and deleted");
+}
+
 $node->stop;
 done_testing();
