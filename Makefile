@@ -4,6 +4,7 @@
 # To try it:    make demo, make demo-cluster, make demo-ha, make orders, make board, make demo-stop   (install what is missing; touch no server of the system)
 # To change it: make check, make torture, make fuzz, make bench (likewise)
 #               make floors, make checkver, make WERROR=1
+# To release it: make dist, make checkdist      (a zip for PGXN)
 
 PG_CONFIG ?= pg_config
 export PG_CONFIG
@@ -49,9 +50,10 @@ check:
 torture:
 	@$(PREPARE) && scripts/as-user env ACTORSTORE_TORTURE_SECONDS=$(or $(DURATION),600) ACTORSTORE_TORTURE_SEED=$(SEED) bash scripts/check torture
 
+# DURATION=600 (seconds, each) TARGETS="envelope options sequence"
 fuzz: EXTRA = clang
 fuzz:
-	@$(PREPARE) && scripts/as-user --owner env DURATION=$(or $(DURATION),600) bash scripts/fuzz
+	@$(PREPARE) && scripts/as-user --owner env DURATION=$(or $(DURATION),600) bash scripts/fuzz $(TARGETS)
 
 bench: EXTRA = clients peers
 bench:
@@ -364,11 +366,18 @@ endif
 
 # ---- Checks of the source ------------------------------------------------------------------------------------------
 
-.PHONY: floors checkver
+.PHONY: floors checkver dist checkdist
 floors:
 	@scripts/floors
 
 checkver:
 	@scripts/checkver '$(EXTVERSION)'
+
+# tmp/actorstore-1.0.0.zip for PGXN, of what is committed; is it what PGXN asks for, and does it build?
+dist:
+	@scripts/dist
+
+checkdist:
+	@scripts/dist check
 
 endif

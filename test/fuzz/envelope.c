@@ -13,9 +13,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "lib/envelope.h"
-
-#include "port/pg_crc32c.h"
+#include "lib/envelope.c"
 
 extern int	LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -105,7 +103,7 @@ make_head_right(char *bytes, size_t size)
 int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
-	char	   *copy = malloc(size == 0 ? 1 : size);	/* ends where it does */
+	char	   *copy = calloc(1, size == 0 ? 1 : size);	/* ends where it does */
 
 	if (size > 0)
 		memcpy(copy, data, size);
