@@ -14,6 +14,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Where assertions are checked, the server has what says that one fails. */
+#ifdef USE_ASSERT_CHECKING
+void
+#if PG_VERSION_NUM >= 160000
+ExceptionalCondition(const char *condition, const char *file, int line)
+#else
+ExceptionalCondition(const char *condition, const char *type, const char *file, int line)
+#endif
+{
+	fprintf(stderr, "# %s:%d: assertion failed: %s\n", file, line, condition);
+	abort();
+}
+#endif
+
 static int	tap_count = 0;
 static int	tap_failed = 0;
 
