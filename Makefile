@@ -15,7 +15,7 @@ NEWCOMER = demo demo-cluster demo-ha demo-stop orders board check torture fuzz b
 
 ifneq ($(filter $(NEWCOMER),$(MAKECMDGOALS)),)
 
-SUBMAKE = $(MAKE) --no-print-directory
+SUBMAKE = $(MAKE) --no-print-directory -j$(shell getconf _NPROCESSORS_ONLN)
 PREPARE = scripts/install-deps $(EXTRA) && scripts/as-user --owner $(SUBMAKE) private-server
 
 .PHONY: $(MAKECMDGOALS)

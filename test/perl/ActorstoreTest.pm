@@ -314,6 +314,10 @@ sub quiet_ok
 
 package ActorstoreTest::Session;
 
+use IO::Handle;
+use IPC::Open3;
+use Symbol qw(gensym);
+
 # One psql that stays: $session->query('SELECT …') waits for the answer,
 # ->start('SELECT …') does not, ->finish then does.  Errors come back as
 # "ERROR:  <SQLSTATE>" behind the rows.
@@ -321,15 +325,47 @@ package ActorstoreTest::Session;
 sub new
 {
 	my ($class, $node, $database, @params) = @_;
-	my $self = bless { in => '', out => '', err => '', count => 0 }, $class;
+	my $self = bless { in => '', out => '', err => '', count => 0, stderr => gensym }, $class;
 	my @command = (
 		'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-v', 'ON_ERROR_STOP=0',
 		@params, $node->connstr($database));
 
-	$self->{harness} = IPC::Run::start(\@command, '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	$self->{psql} = open3($self->{stdin}, $self->{stdout}, $self->{stderr}, @command);
+	$self->{$_}->blocking(0) foreach qw(stdin stdout stderr);
 	$self->{pid} = $self->query('SELECT pg_backend_pid()');
 	return $self;
 }
+
+# Write and read what can be; wait so long for something that can.
+sub pump
+{
+	my ($self, $seconds) = @_;
+	my ($readable, $writable) = ('', '');
+
+	vec($readable, fileno $self->{$_}, 1) = 1 foreach grep { $self->{$_} } qw(stdout stderr);
+	vec($writable, fileno $self->{stdin}, 1) = 1 if $self->{in} ne '';
+	return if !$self->is_there || select($readable, $writable, undef, $seconds) <= 0;
+
+	foreach ([ 'stdout', 'out' ], [ 'stderr', 'err' ])
+	{
+		my ($from, $to) = @$_;
+
+		next unless $self->{$from} && vec $readable, fileno $self->{$from}, 1;
+		my $n = sysread $self->{$from}, $self->{$to}, 65536, length $self->{$to};
+		delete $self->{$from} if defined $n ? $n == 0 : !$!{EAGAIN} && !$!{EINTR};
+	}
+	if (vec $writable, fileno $self->{stdin}, 1)
+	{
+		local $SIG{PIPE} = 'IGNORE';
+		my $n = syswrite $self->{stdin}, $self->{in};
+		substr($self->{in}, 0, $n) = '' if defined $n;
+		$self->{in} = '' if !defined $n && !$!{EAGAIN} && !$!{EINTR};
+	}
+	return;
+}
+
+# Has psql not ended yet, as far as was seen?
+sub is_there { my ($self) = @_; return defined $self->{stdout} || defined $self->{stderr}; }
 
 sub start
 {
@@ -337,7 +373,7 @@ sub start
 
 	$self->{count}++;
 	$self->{in} .= "$sql;\n\\echo end $self->{count}\n\\warn end $self->{count}\n";
-	$self->{harness}->pump_nb;
+	$self->pump(0);
 	return;
 }
 
@@ -347,8 +383,8 @@ sub done
 	my ($self) = @_;
 	my $mark = "end $self->{count}\n";
 
-	$self->{harness}->pump_nb;
-	return 1 if !$self->{harness}->pumpable;
+	$self->pump(0);
+	return 1 if !$self->is_there;
 	return index($self->{out}, $mark) >= 0 && index($self->{err}, $mark) >= 0;
 }
 
@@ -356,13 +392,11 @@ sub finish
 {
 	my ($self) = @_;
 	my $until = time + ActorstoreTest::patience();
-	my $pause = 200;
 
 	until ($self->done)
 	{
 		die "no answer" if time > $until;
-		Time::HiRes::usleep($pause);
-		$pause = 1.5 * $pause if $pause < 10_000;
+		$self->pump(1);
 	}
 	my $answer = $self->{out} . $self->{err};
 	$self->{out} = $self->{err} = '';
@@ -385,15 +419,15 @@ sub blocked
 {
 	my ($self, $other) = @_;
 	my $until = time + ActorstoreTest::patience();
-	my $pause = 200;
+	my $pause = 0.0005;
 
 	until ($self->done)
 	{
 		return 1
 		  if $other->query("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $self->{pid}") eq 't';
 		die "neither done nor waiting" if time > $until;
-		Time::HiRes::usleep($pause);
-		$pause = 1.5 * $pause if $pause < 10_000;
+		$self->pump($pause);
+		$pause *= 2 if $pause < 0.01;
 	}
 	return 0;
 }
@@ -401,9 +435,25 @@ sub blocked
 sub quit
 {
 	my ($self) = @_;
+	my $until = time + ActorstoreTest::patience();
 
 	$self->{in} .= "\\q\n";
-	$self->{harness}->finish;
+	while ($self->is_there)
+	{
+		die "psql does not end" if time > $until;
+		$self->pump(1);
+	}
+	waitpid $self->{psql}, 0;
+	return;
+}
+
+# End psql at once, whatever it waits for.
+sub kill
+{
+	my ($self) = @_;
+
+	CORE::kill('KILL', $self->{psql});
+	waitpid $self->{psql}, 0;
 	return;
 }
 

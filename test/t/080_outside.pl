@@ -174,7 +174,7 @@ foreach my $client (@clients)
 	$client->start(checkout_sql('out', max_wait => $wait));
 	becomes_true("(SELECT wait_event = 'Extension' FROM pg_stat_activity WHERE pid = $client->{pid})", 'a client waits');
 }
-$clients[0]->{harness}->pump_nb;
+$clients[0]->pump(0);
 sql("SELECT pg_cancel_backend($clients[1]->{pid})");
 is($clients[1]->finish, 'ERROR:  57014', 'one is cancelled');
 sql(q{SELECT actorstore.send('out', 'w' || n, 'm', to_jsonb(n)) FROM generate_series(1, 2) AS n});

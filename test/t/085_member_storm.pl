@@ -53,7 +53,7 @@ while (time < $until)
 		if ($answer eq '') { $done++; }
 		elsif ($answer =~ /(?:ERROR|FATAL|WARNING):  (?:VA009|08006|08003|57P0[123]|40001|55P03)|server closed|terminat|connection/) { $refused++; }
 		else { $odd{$answer}++; }
-		$session->quit if $session->{harness}->pumpable;
+		$session->quit;
 	}
 	$victim->start if !defined $victim->{_pid};
 }

@@ -10,7 +10,8 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use Test::More;
 
-my @nodes = new_cluster('one', 'two');
+# Nobody is held to be down because he does not answer for a while.
+my @nodes = new_cluster('one', 'two', { settings => q{actorstore.heartbeat_pause = '1h'} });
 my ($one, $two) = @nodes;
 my $check = q{SELECT ok, round_trip IS NOT NULL, detail FROM actorstore.node_check('two')};
 

@@ -1,5 +1,5 @@
-# make demo-cluster, for a few seconds and in servers of its own: what it says,
-# and that it leaves three servers behind, until it is told to stop.
+# make demo-cluster, for a few seconds and in servers of its own: what it says, and that it leaves
+# three servers behind, until it is told to stop. Its clients leave the other tests some of the machine.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $root = "$FindBin::RealBin/../..";
-local @ENV{qw(DEMO_PREFIX DURATION CLIENTS)} = ('test_', 7, 1);
+local @ENV{qw(DEMO_PREFIX DURATION CLIENTS PAUSE)} = ('test_', 7, 1, 0.05);
 
 my ($said, $complaints) = run_command([ 'bash', "$root/scripts/demo-cluster" ]);
 is($complaints, '', 'no complaints');

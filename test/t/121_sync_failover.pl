@@ -159,7 +159,7 @@ is(sqlstate($nodes[1], 'd', "SELECT actorstore.get_many('t', '{$here}', 'share')
 ok(comes_true($nodes[1], 'd', q{(SELECT incarnation & 4294967295 > 1 FROM actorstore.node WHERE node_name = 'one')}), 'which is written down');
 $nodes[1]->restart;
 like($nodes[1]->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('one')}), qr/^f\|node "one" cannot be spoken to: .*older incarnation/, 'after a restart, too');
-$_->[0]->{harness}->kill_kill foreach @waiting;
+$_->[0]->kill foreach @waiting;
 $old->stop('immediate');
 $_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port) foreach @nodes;
 settled('one who was replaced');
