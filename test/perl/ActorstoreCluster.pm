@@ -3,10 +3,10 @@
 # initdb runs once for all tests of a run; each cluster is a copy of what it made (as in PostgreSQL 17 and later, but also with
 # options, and with a system identifier of its own: the extension tells a database from its copy by that).
 #
-# psql(), and with it safe_psql(), opens a connection (ActorstoreClient) instead of starting psql, for each call a new one;
-# psql is still there for what only it can do.  With kept => 1, what is asked often and in whose session does not matter shares
-# one for each database, with DISCARD ALL in between: a new backend is the dearest part of a small query.  poll_query_until()
-# asks again and again over one connection.
+# psql(), and with it safe_psql(), opens a connection (ActorstoreClient) instead of starting psql; psql is still there for what
+# only it can do.  A new backend is the dearest part of a small query: calls share one for each database, with DISCARD ALL in
+# between, unless they look at sessions or do what a session would be in the way of; kept => 0 asks for a new one, kept => 1 for
+# the shared one in any case.  poll_query_until() asks again and again over one connection.
 
 package ActorstoreCluster;
 
@@ -141,6 +141,13 @@ sub _write
 
 # ---- Queries ----
 
+# Who says one of these sees, wants to see or shall not see sessions, or what these leave behind when they end.
+my $of_sessions = qr/\b(?:DATABASE|TABLESPACE|SYSTEM|EXTENSION|LOAD|SUBSCRIPTION|PUBLICATION|(?:ALTER|DROP)\s+(?:ROLE|USER)|REASSIGN|LISTEN|VACUUM
+	|pg_(?:stat\w*|reload_conf|backend_pid|terminate_backend|cancel_backend|locks|prepared_xacts|create_\w*slot|drop_\w*slot|export_snapshot))\b/xi;
+
+# The sessions that are kept, by process, server and database.
+my %kept;
+
 # The parameters of psql() that it need not be psql for.
 my %known = map { $_ => 1 } qw(stdout stderr on_error_stop on_error_die extra_params kept);
 
@@ -153,21 +160,24 @@ sub psql
 	  && (!@extra || "@extra" eq '-v VERBOSITY=sqlstate')
 	  && !(defined $stdout && defined $stderr && $stdout == $stderr);
 	my $statements = $is_known ? _statements($sql) : undef;
-	my $client = $statements && $self->_is_usual($database) ? $params{kept} ? $self->_kept($database) : $self->_connect($database) : undef;
+	my $keep = $params{kept} // $sql !~ $of_sessions;
+	$self->end_kept if !$keep;
+	my $client = $statements && $self->_is_usual($database) ? $keep ? $self->_kept($database) : $self->_connect($database) : undef;
 
 	return $self->SUPER::psql($database, $sql, %params) unless $client;
 
 	my $stop = $params{on_error_stop} // 1;
 	my ($status, $out, $err) = $client->run($statements, stop => $stop, sqlstate => @extra > 0);
-	if ($params{kept} && $status != 2)
+	if ($keep && $status != 2)
 	{
 		$client->run([ [ 'ROLLBACK', 1 ], [ 'DISCARD ALL', 2 ] ]);
-		$self->{_kept}{"$$ $database"} = $client;
+		$kept{ $self->_key($database) } = $client;
 	}
 	else
 	{
 		$client->close;
 	}
+	$self->end_kept if $sql =~ /\bALTER\s+(?:DATABASE|ROLE|USER)\b/i;	# the settings of new sessions
 
 	print $out unless $stdout || wantarray;
 	print STDERR $err unless $stderr || wantarray;
@@ -185,24 +195,44 @@ sub psql
 	return wantarray ? ($status, $out, $err) : $status;
 }
 
-# The session that is kept for a database, if it is still there, else a new one.  A process forked off has its own.
+# A process forked off has sessions of its own; the environment may ask for other settings.
+sub _key
+{
+	my ($self, $database) = @_;
+	return join ' ', $$, $self->port, $database, $ENV{PGUSER} // '', $ENV{PGOPTIONS} // '', $ENV{PGAPPNAME} // '';
+}
+
+# The session that is kept for a database, if it is still there, else a new one.
 sub _kept
 {
 	my ($self, $database) = @_;
-	my $client = delete $self->{_kept}{"$$ $database"};
+	my $client = delete $kept{ $self->_key($database) };
 
 	return $client if $client && $client->is_quiet;
 	$client->close if $client;
 	return $self->_connect($database);
 }
 
-# End the sessions that are kept, where one would be in the way.
+# End the sessions that are kept, of all servers, where one would be in the way: some have connections to other servers.
 sub end_kept
 {
-	my ($self) = @_;
-
-	$_->close foreach values %{ delete $self->{_kept} // {} };
+	foreach my $key (grep { /^$$ / } keys %kept)
+	{
+		delete($kept{$key})->close;
+	}
 	return;
+}
+
+# What happens to a server happens to new sessions.
+foreach my $method (qw(stop restart reload promote kill9 teardown_node))
+{
+	no strict 'refs';
+	*$method = sub {
+		my ($self, @params) = @_;
+		$self->end_kept;
+		my $super = "SUPER::$method";
+		return $self->$super(@params);
+	};
 }
 
 # The pauses are short at first.
@@ -218,6 +248,7 @@ sub poll_query_until
 	return $self->SUPER::poll_query_until($database, $sql, $expected)
 	  if !$statements || !$self->_is_usual($database) || grep { $_->[0] !~ /\A(?:SELECT|WITH|VALUES|TABLE)\b/ } @$statements;
 
+	$self->end_kept if $sql =~ $of_sessions;
 	$expected //= 't';
 	while (1)
 	{
