@@ -1930,6 +1930,15 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'Correct the service that conninfo names, or the column conninfo in the table actorstore.node, on every node.'
 		FROM actorstore.node WHERE detour IS NOT NULL
 		HAVING count(*) > 0
+		UNION ALL
+		-- the columns are there since 17, and so is the setting
+		SELECT 35, 'synchronized slots', count(*) = count(*) FILTER (WHERE (to_jsonb(r) ->> 'synced')::boolean AND NOT r.temporary AND NOT actorstore.slot_is_lost(s.slot)),
+			format('of %s subscriptions %s would go on here', count(*),
+				count(*) FILTER (WHERE (to_jsonb(r) ->> 'synced')::boolean AND NOT r.temporary AND NOT actorstore.slot_is_lost(s.slot))),
+			'Subscriptions follow to this standby with sync_replication_slots = on, hot_standby_feedback = on, primary_slot_name and a dbname in primary_conninfo, each once it has been read on. Slots that this server has from when it was the primary are in the way: drop them with pg_drop_replication_slot().'
+		FROM actorstore.subscription AS s LEFT JOIN pg_replication_slots AS r ON r.slot_name = s.slot
+		WHERE pg_is_in_recovery()
+		HAVING count(*) > 0 AND current_setting('sync_replication_slots', true) IS NOT NULL
 	)
 	SELECT item, ok, detail, CASE WHEN NOT ok THEN hint END FROM checks ORDER BY number
 $$;

@@ -176,6 +176,20 @@ extern bool pq_buffer_has_data(void);
 #define as_slot_acquire(name) ReplicationSlotAcquire((name), true)
 #endif
 
+/*
+ * 17: standbys may keep a slot as it is on the primary (sync_replication_slots),
+ * and who reads such a slot waits for the standbys in synchronized_standby_slots.
+ */
+#if PG_VERSION_NUM >= 170000
+#define AS_FOLLOWING_SLOT ", failover => true"
+#define as_slot_follow(slot) ((slot)->data.failover = true)
+#define as_slot_wait_for_standbys(lsn) WaitForStandbyConfirmation(lsn)
+#else
+#define AS_FOLLOWING_SLOT ""
+#define as_slot_follow(slot) ((void) (slot))
+#define as_slot_wait_for_standbys(lsn) ((void) (lsn))
+#endif
+
 /* 16: one more argument */
 #if PG_VERSION_NUM >= 160000
 #define as_eval_plan_qual_init(epq, estate) \

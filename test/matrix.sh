@@ -1,7 +1,7 @@
 #!/bin/bash
 # matrix.sh [trixie|sid]...: `make check` with the PostgreSQL of other releases of Debian: 17 in trixie, 18 in sid.
 #
-# KINDS chooses tests as for `make check`; npm's packages are left out unless ACTORSTORE_WITHOUT_NPM is set empty.
+# KINDS and TESTS choose tests as for `make check`; npm's packages are left out unless ACTORSTORE_WITHOUT_NPM is set empty.
 
 . "$(dirname "$0")/roots.sh"
 export ACTORSTORE_WITHOUT_NPM=${ACTORSTORE_WITHOUT_NPM-1}

@@ -30,6 +30,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "cdc/slot.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "lib/sequence.h"
 #include "miscadmin.h"
@@ -235,7 +236,7 @@ begin_keeping(void)
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(keeper_slot())};
 
-	run("SELECT pg_catalog.pg_create_logical_replication_slot($1::pg_catalog.name, 'actorstore')",
+	run("SELECT pg_catalog.pg_create_logical_replication_slot($1::pg_catalog.name, 'actorstore'" AS_FOLLOWING_SLOT ")",
 		1, types, values, NULL);
 }
 

@@ -204,6 +204,9 @@ decode(LogicalDecodingContext *ctx, AsSlotRead *read)
 	{
 		XLogRecPtr	end_of_wal = GetFlushRecPtr(NULL);
 
+		/* nobody is to see what a standby that takes over may not have */
+		if (ctx->reader->EndRecPtr < end_of_wal)
+			as_slot_wait_for_standbys(end_of_wal);
 		while (ctx->reader->EndRecPtr < end_of_wal)
 		{
 			char	   *problem = NULL;
@@ -342,6 +345,11 @@ keep(const char *slot)
 				 errdetail("An error in the transaction, also one behind a savepoint, ends the replication slot of a subscription that is not committed."),
 				 errhint("Call subscribe in a transaction of its own.")));
 	as_slot_acquire(slot);
+
+	/* a temporary one could not be made so */
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	as_slot_follow(MyReplicationSlot);
+	SpinLockRelease(&MyReplicationSlot->mutex);
 	ReplicationSlotPersist();
 	ReplicationSlotRelease();
 }
