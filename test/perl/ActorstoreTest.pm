@@ -24,11 +24,13 @@ sub patience { return $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180; }
 
 # A running cluster.  Settings are lines for postgresql.conf; preload => 0
 # leaves the library out of shared_preload_libraries; plugins are the output
-# plugins to be allowed, where the server knows a setting for that.
+# plugins to be allowed, where the server knows a setting for that; server is
+# where another one is installed.
 sub new_node
 {
 	my ($name, %options) = @_;
-	my @where = $options{faults} ? (install_path => fault_server()) : ();
+	my $server = $options{faults} ? fault_server() : $options{server};
+	my @where = $server ? (install_path => $server) : ();
 	my $node = ActorstoreCluster->new($name, @where);
 
 	$node->init(
