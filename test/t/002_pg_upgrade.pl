@@ -37,8 +37,8 @@ $old->safe_psql('three', q{SELECT actorstore.subscribe('s', 'now')}) if $has_sub
 $old->safe_psql('three', q{SELECT actorstore.pause('list', 'a')});
 $old->safe_psql('three', qq{SELECT actorstore.send('list', 'a', 'note', '"$_"')}) foreach 'first', 'second';
 $old->safe_psql('three', q{
-	SELECT actorstore.set_timer('list', 'c', 'soon', 'note', '"timer"', after => '5 s');
-	SELECT actorstore.set_timer('list', 'd', 'again', 'note', '"again"', after => '5 s', every => '1 day')});
+	SELECT actorstore.set_timer('list', 'c', 'soon', 'note', '"timer"', after => '20 s');
+	SELECT actorstore.set_timer('list', 'd', 'again', 'note', '"again"', after => '20 s', every => '1 day')});
 
 my %before = map { $_ => contents($old, $_) } 'one', 'two';
 is(scalar(grep { /^actor\|/ } @{ $before{one} }), 8 * 300 + 6, 'actors to be carried over');
@@ -62,12 +62,9 @@ $new->append_conf('postgresql.conf', "output_plugin_libraries = 'actorstore'")
   if $new->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'});
 $new->reload;
 
-# 17: owners have one right more, MAINTAIN
-foreach my $database ('one', 'two')
-{
-	my @after = map { $ENV{ACTORSTORE_OLD_SERVER} ? s/=arwdDxtm\b/=arwdDxt/gr : $_ } @{ contents($new, $database) };
-	is_deeply(\@after, $before{$database}, "database $database: everything, one by one");
-}
+# What 17 has besides: one more right of owners, MAINTAIN, and the types of an extension's tables and arrays among its members.
+sub comparable { return [ map { s/=arwdDxtm\b/=arwdDxt/gr } $ENV{ACTORSTORE_OLD_SERVER} ? grep { !/^member\|type / } @_ : @_ ]; }
+is_deeply(comparable(@{ contents($new, $_) }), comparable(@{ $before{$_} }), "database $_: everything, one by one") foreach 'one', 'two';
 
 is($new->safe_psql('one', q{SELECT value, version FROM actorstore.get('moved', 'id 4')}), '-4|1', 'get');
 is($new->safe_psql('one', q{SELECT version FROM actorstore.update('loose', 'id 4', '1')}), '2', 'update');
