@@ -37,6 +37,7 @@ sub everything
 
 sub mover { return $_[0]->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore mover'}) }
 
+comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.outbox)') foreach @nodes;	# what is for the other node is there
 my $before = everything();
 my $sent = 300;
 
