@@ -203,6 +203,7 @@ OBJS = \
 	src/cluster/global_guard.o \
 	src/cluster/global_commit.o \
 	src/cluster/global_last.o \
+	src/cluster/global_undo.o \
 	src/cluster/global.o \
 	src/cluster/caller.o \
 	src/cluster/row_wire.o \

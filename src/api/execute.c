@@ -156,7 +156,38 @@ start_there(Target *target, const Statement *statement)
 	/* what else it may leave behind in the session is nobody's business */
 	if (!plain)
 		peer->unkept = true;
-	(void) as_peer_launch(peer);
+}
+
+/*
+ * Are the others to prepare in the same flight?  They write, and this is all
+ * that happens there; and it is not one node alone, which needs not prepare.
+ */
+static bool
+ends_there(FunctionCallInfo fcinfo, const Statement *statement, const Target *targets, int n, int16 here)
+{
+	bool		is_here = false;
+
+	for (int i = 0; i < n; i++)
+		is_here |= targets[i].node.number == here;
+	return n > 1 && as_statement_is_plain(statement->known) && !as_statement_is_select(statement->known) &&
+		(!is_here || as_statement_is_closed(statement->known)) && as_global_is_last(fcinfo);
+}
+
+/* Where PREPARE does not follow, who is told first begins while others are connected to. */
+static void
+start_all(Target *targets, int n, int16 here, const Statement *statement, AsPeer **peers, bool last)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (targets[i].node.number == here)
+			continue;
+		start_there(&targets[i], statement);
+		peers[i] = targets[i].peer;
+		if (!last)
+			(void) as_peer_launch(peers[i]);
+	}
+	if (last)
+		as_global_launch_last();
 }
 
 static void
@@ -179,6 +210,7 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 	Statement	statement;
 	int16		here;
 	int			n;
+	bool		last;
 
 	if (!superuser())
 		ereport(ERROR,
@@ -189,19 +221,17 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 	n = read_targets(fcinfo, &targets);
 	peers = palloc0(sizeof(AsPeer *) * (n + 1));
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < n; i++)
-	{
-		if (targets[i].node.number == here)
-			continue;
-		start_there(&targets[i], &statement);
-		peers[i] = targets[i].peer;
-	}
+	last = ends_there(fcinfo, &statement, targets, n, here);
+	start_all(targets, n, here, &statement, peers, last);
 	for (int i = 0; i < n; i++)
 	{
 		if (targets[i].node.number == here)
 			targets[i].nrows = as_statement_execute(statement.known, statement.nparams, statement.params);
 	}
-	(void) as_peers_wait(peers, n, 0);
+	if (last)
+		as_peers_wait_for_early(peers, n);
+	else
+		(void) as_peers_wait(peers, n, 0);
 	for (int i = 0; i < n; i++)
 	{
 		Datum		values[2];

@@ -9,17 +9,26 @@
  */
 #include "api/statement.h"
 
+#include "access/table.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "parser/parsetree.h"
 #include "tcop/utility.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
 
 /* as many are kept, of at most so many bytes */
 #define MAX_KEPT		16
@@ -36,6 +45,7 @@ struct AsStatement
 	SPIPlanPtr	plan;			/* NULL: not yet */
 	int			npath;			/* the search_path that it was made with */
 	Oid			path[MAX_PATH];
+	bool		closed;			/* see as_statement_is_closed() */
 };
 
 static AsStatement kept[MAX_KEPT];	/* sql is NULL: none */
@@ -215,6 +225,115 @@ is_path(const AsStatement *statement)
 		memcmp(path, statement->path, sizeof(Oid) * n) == 0;
 }
 
+/* ---- Is it closed? ---- */
+
+/* What a function only reads may lie on another node: the server's own ones do not look there. */
+static bool
+may_read_anywhere(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId && func_volatile(function) != PROVOLATILE_IMMUTABLE;
+}
+
+/* A domain's constraints are not in the tree: they may call anything. */
+static bool
+reads_anywhere(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, may_read_anywhere, NULL))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_anywhere, context, 0);
+	return expression_tree_walker(node, reads_anywhere, context);
+}
+
+static bool
+is_closed_expression(Node *node)
+{
+	return !contain_volatile_functions_not_nextval(node) && !reads_anywhere(node, NULL);
+}
+
+static bool
+are_closed_constraints(const TupleConstr *constraints)
+{
+	if (constraints == NULL)
+		return true;
+	for (int i = 0; i < constraints->num_check; i++)
+	{
+		if (!is_closed_expression(stringToNode(constraints->check[i].ccbin)))
+			return false;
+	}
+	return !constraints->has_generated_stored;
+}
+
+/* A parameter's text is read as its type, and a domain checks what it reads. */
+static bool
+are_closed_types(const AsStatement *statement)
+{
+	for (int i = 0; i < statement->ntypes; i++)
+	{
+		Oid			element = get_element_type(statement->types[i]);
+		char		kind = get_typtype(OidIsValid(element) ? element : statement->types[i]);
+
+		if (kind != TYPTYPE_BASE && kind != TYPTYPE_ENUM)
+			return false;
+	}
+	return true;
+}
+
+/* Changes of actions that follow a key would have triggers of their own. */
+static bool
+only_checks(const TriggerDesc *triggers)
+{
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		switch (triggers->triggers[i].tgfoid)
+		{
+			case F_RI_FKEY_CHECK_INS:
+			case F_RI_FKEY_CHECK_UPD:
+			case F_RI_FKEY_NOACTION_DEL:
+			case F_RI_FKEY_NOACTION_UPD:
+			case F_RI_FKEY_RESTRICT_DEL:
+			case F_RI_FKEY_RESTRICT_UPD:
+			case F_UNIQUE_KEY_RECHECK:
+				break;
+			default:
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool
+is_closed_table(Oid table)
+{
+	Relation	rel = table_open(table, NoLock);
+	bool		closed = rel->rd_rel->relkind == RELKIND_RELATION &&
+		!rel->rd_rel->relhassubclass && only_checks(rel->trigdesc) &&
+		are_closed_constraints(rel->rd_att->constr);
+
+	table_close(rel, NoLock);
+	return closed;
+}
+
+/* While the tables are still locked since it was analyzed; a trigger that comes makes the plan void. */
+static bool
+is_closed(const AsStatement *statement, SPIPlanPtr plan)
+{
+	List	   *sources = SPI_plan_get_plan_sources(plan);
+	List	   *queries = linitial_node(CachedPlanSource, sources)->query_list;
+	Query	   *query;
+
+	if (list_length(sources) != 1 || list_length(queries) != 1)
+		return false;
+	query = linitial_node(Query, queries);
+	return query->resultRelation != 0 && !query->hasModifyingCTE &&
+		are_closed_types(statement) && is_closed_expression((Node *) query) &&
+		is_closed_table(rt_fetch(query->resultRelation, query->rtable)->relid);
+}
+
+/* ---- Its plan ---- */
+
 /* Anew if tables or names have changed: then the types may have, too. */
 static SPIPlanPtr
 get_plan(AsStatement *statement)
@@ -233,9 +352,17 @@ get_plan(AsStatement *statement)
 		if (SPI_keepplan(plan) != 0)
 			elog(ERROR, "SPI_keepplan failed");
 		statement->plan = plan;
+		statement->closed = is_closed(statement, plan);
 		statement->npath = fetch_search_path_array(statement->path, MAX_PATH);
 	}
 	return plan;
+}
+
+bool
+as_statement_is_closed(const AsStatement *statement)
+{
+	return statement->plan != NULL && statement->closed &&
+		SPI_plan_is_valid(statement->plan) && is_path(statement);
 }
 
 static ParamListInfo

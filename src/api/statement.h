@@ -31,6 +31,15 @@ extern bool as_statement_is_plain(const AsStatement *statement);
 extern bool as_statement_is_select(const AsStatement *statement);
 
 /*
+ * Does it, executed here, certainly change rows of one table and do nothing
+ * else, now or at the end of the transaction: nothing of a user's is called
+ * that could write, or read on another node?  False also where that is not
+ * known yet, as before the first execution.  (Whatever claims to be IMMUTABLE
+ * and is not gets 55000 when it comes to another node.)
+ */
+extern bool as_statement_is_closed(const AsStatement *statement);
+
+/*
  * Execute it here, as the caller; params may hold NULL for NULL.  Returns how
  * many rows it has read or changed.
  */

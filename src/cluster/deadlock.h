@@ -51,8 +51,8 @@
  * The victim is the youngest transaction over several nodes of the cycle of
  * which nothing is prepared: two resolvers that find the same cycle choose the
  * same one.  (Where all are preparing, which waits of triggers that were put
- * off can lead to, it is the youngest of all: what waits is not prepared, and
- * nothing is decided.)  First its coordinator's node is told what to say, then
+ * off can lead to, and statements that PREPARE goes with, it is the youngest of
+ * all: what waits is not prepared, and nothing is decided.)  First its coordinator's node is told what to say, then
  * its wait in the cycle is ended, if it still goes on, by the node where it is.
  * Nothing else ends a wait: neither a lost message nor a late one, nor two that
  * say the same, hit anything but this wait of this process.

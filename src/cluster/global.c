@@ -49,6 +49,13 @@ as_global_check_nesting(void)
 static void
 check_may_enlist(void)
 {
+	for (int i = 0; i < as_global_nmembers; i++)
+	{
+		if (as_global_members[i].state != AS_PART_ACTIVE)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the transaction is already being prepared on other nodes")));
+	}
 	as_global_check_nesting();
 	PreventCommandDuringRecovery("a transaction over several nodes");
 	(void) as_node_need_self();

@@ -20,7 +20,8 @@
  *			incarnation, and the number of the server's start: an xid that nobody
  *			here remembers after a crash is used again.
  *		K2	to each member that wrote, at once: PREPARE TRANSACTION.  The member
- *			inserts a receipt before it does (global_guard.c).
+ *			inserts a receipt before it does (global_guard.c).  It may go with the
+ *			command, before the local transaction comes to its end: below.
  *		K3	while they do: the decision row, of this transaction: xid,
  *			incarnation, members, their global ids
  *		K4	all are prepared, those that only read have ended.  The local commit,
@@ -32,6 +33,18 @@
  *			here can throw.
  *		Later, the resolver deletes the rows once all members have receipts, and
  *		tells them to delete the receipts.
+ *
+ * Where a statement is certainly all that the transaction does (global_last.c),
+ * and nothing that it does here can come back to the members, K1 and K2 are
+ * before the members have been sent anything, and PREPARE stands behind the
+ * statement in the same flight: a member prepares at once when it has executed
+ * it, which takes one round trip less, while this node still works.  It says
+ * that it has executed it before it prepares, so that the wait for the one has
+ * no end and that for the other has.  What follows does not change: until K4 an
+ * error rolls back, also what is prepared.  But a part may be prepared for long,
+ * while this node waits for a lock or for another member: the resolver leaves it
+ * alone as long as the transaction's backend is there, and a deadlock through it
+ * is found by its global id (deadlock.h).
  *
  * Flushes of WAL in a row: PREPARE's on the members, the decision's here, COMMIT
  * PREPARED's on the members; the client's answer waits for the last only where
@@ -93,6 +106,7 @@ typedef struct AsPart
 	bool		locked;			/* something that it has told us */
 	bool		doomed;
 	AsPartState state;
+	int			prepare;		/* PREPARE's number in its flight */
 	char		gid[AS_GID_SIZE];
 } AsPart;
 
@@ -129,6 +143,14 @@ extern AsPeer *as_global_enlist_once(const AsNode *node);
 extern void as_global_run_last(AsPeer *peer);
 extern void as_global_end_last(bool wrote);
 
+/*
+ * All members write with what is queued for them, and neither they nor others
+ * are sent anything more but the end of the transaction: launch these flights,
+ * each with PREPARE at its end.  as_peers_wait_for_early() waits for the answers
+ * to what comes before it.
+ */
+extern void as_global_launch_last(void);
+
 /* Is the node one of them? */
 extern bool as_global_is_member(const AsNode *node);
 
@@ -141,6 +163,11 @@ extern void as_global_init(void);
 
 extern AsPart as_global_members[AS_MAX_PEERS];
 extern int	as_global_nmembers;
+
+#define AS_FOR_EACH_MEMBER(member) \
+	for (AsPart *member = as_global_members; \
+		 member < as_global_members + as_global_nmembers; member++)
+
 extern AsNode as_global_self;	/* this node; its texts are not ours */
 
 /* Before the local commit: throws if the transaction cannot commit. */

@@ -19,10 +19,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define FOR_EACH_MEMBER(member) \
-	for (AsPart *member = as_global_members; \
-		 member < as_global_members + as_global_nmembers; member++)
-
 /* What a COMMIT must wait for; PREPARE has the receipt for that. */
 #define REQUIRE_SYNC_SQL \
 	"SELECT pg_catalog.set_config('synchronous_commit', 'on', true)" \
@@ -41,7 +37,7 @@ count_writers(void)
 {
 	int			n = 0;
 
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 		n += member->wrote;
 	return n;
 }
@@ -106,7 +102,7 @@ commit_readers(void)
 	int			commit[AS_MAX_PEERS];
 	int			n = 0;
 
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->wrote)
 			continue;
@@ -120,7 +116,7 @@ commit_readers(void)
 		return;
 	(void) as_peers_wait(peers, n, as_peer_deadline(actorstore_peer_timeout));
 	n = 0;
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->wrote)
 			continue;
@@ -162,7 +158,7 @@ write_gids(FullTransactionId xid)
 	parts.incarnation = as_global_self.incarnation;
 	parts.boot = as_boot_get();
 	parts.xid = xid;
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		parts.participant = member->peer->number;
 		if (member->wrote)
@@ -171,13 +167,26 @@ write_gids(FullTransactionId xid)
 }
 
 static void
-decide(FullTransactionId xid)
+begin_first_phase(void)
+{
+	FullTransactionId xid;
+
+	as_life_set(AS_LIFE_PREPARING);
+	AS_FAULT("K1");
+	xid = GetTopFullTransactionId();
+	write_gids(xid);
+	as_life_set_xid(xid);
+	AS_FAULT("K2");
+}
+
+static void
+decide(void)
 {
 	int16		nodes[AS_MAX_PEERS];
 	char	   *gids[AS_MAX_PEERS];
 	int			n = 0;
 
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (!member->wrote)
 			continue;
@@ -185,28 +194,58 @@ decide(FullTransactionId xid)
 		gids[n++] = member->gid;
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	as_decision_write(xid, as_global_self.incarnation, n, nodes, gids);
+	as_decision_write(GetTopFullTransactionId(), as_global_self.incarnation, n, nodes, gids);
 	PopActiveSnapshot();
 }
 
-/* Returns the number of the command whose success counts. */
-static int
+static void
 send_prepare(AsPart *member)
 {
 	char		command[AS_GID_SIZE + 32];
-	int			last;
 
 	snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
-	last = as_peer_add(member->peer, command, 0, NULL, false);
+	member->prepare = as_peer_add(member->peer, command, 0, NULL, false);
 	member->state = AS_PART_PREPARING;
 	(void) as_peer_launch(member->peer);
-	return last;
 }
 
 static void
-check_prepared(AsPart *member, int command)
+send_prepares(void)
+{
+	bool		first = true;
+
+	AS_FOR_EACH_MEMBER(member)
+	{
+		if (!member->wrote)
+			continue;
+		send_prepare(member);
+		if (!first)
+			continue;
+		first = false;
+#ifdef ACTORSTORE_FAULTS
+		(void) as_peers_wait(&member->peer, 1, as_peer_deadline(actorstore_peer_timeout));
+#endif
+		AS_FAULT("K3");
+	}
+}
+
+void
+as_global_launch_last(void)
+{
+	AS_FOR_EACH_MEMBER(member)
+	{
+		member->wrote = true;
+		as_peer_add_early_end(member->peer);
+	}
+	begin_first_phase();
+	send_prepares();
+}
+
+static void
+check_prepared(AsPart *member)
 {
 	AsPeer	   *peer = member->peer;
+	int			command = member->prepare;
 	const char *state = as_peer_sqlstate(peer, command);
 
 	if (peer->state == AS_PEER_FLYING && !peer->broken)
@@ -224,59 +263,61 @@ check_prepared(AsPart *member, int command)
 		throw_unreplicated(peer);
 }
 
+/* The decision's row is written while they prepare: it counts only once this transaction has committed. */
 static void
-prepare_writers(FullTransactionId xid)
+await_prepared(void)
 {
 	AsPart	   *writers[AS_MAX_PEERS];
 	AsPeer	   *peers[AS_MAX_PEERS];
 	int			n = 0;
-	int			commands[AS_MAX_PEERS];
 	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
 
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (!member->wrote)
 			continue;
 		writers[n] = member;
-		peers[n] = member->peer;
-		commands[n] = send_prepare(member);
-#ifdef ACTORSTORE_FAULTS
-		if (n == 0)
-			(void) as_peers_wait(peers, 1, deadline);
-#endif
-		if (n++ == 0)
-			AS_FAULT("K3");
+		peers[n++] = member->peer;
 	}
-
-	/* while they do: it counts only once this transaction has committed */
-	decide(xid);
+	decide();
 	AS_FAULT("decided");
 	(void) as_peers_wait(peers, n, deadline);
 	for (int i = 0; i < n; i++)
 	{
-		if (as_peer_succeeded(peers[i], commands[i]) &&
-			strcmp(PQcmdStatus(as_peer_result(peers[i], commands[i])), "PREPARE TRANSACTION") == 0)
+		int			command = writers[i]->prepare;
+
+		if (as_peer_succeeded(peers[i], command) &&
+			strcmp(PQcmdStatus(as_peer_result(peers[i], command)), "PREPARE TRANSACTION") == 0)
 		{
 			writers[i]->state = AS_PART_PREPARED;
 			as_peer_stat_count(peers[i]->stat, AS_PEER_PREPARED, 1);
 		}
 	}
 	for (int i = 0; i < n; i++)
-		check_prepared(writers[i], commands[i]);
+		check_prepared(writers[i]);
+}
+
+/* Have they been sent PREPARE with what they had to do? */
+static bool
+is_preparing(void)
+{
+	AS_FOR_EACH_MEMBER(member)
+	{
+		if (member->state == AS_PART_PREPARING)
+			return true;
+	}
+	return false;
 }
 
 static void
 prepare_in_two_phases(void)
 {
-	FullTransactionId xid;
-
-	as_life_set(AS_LIFE_PREPARING);
-	AS_FAULT("K1");
-	xid = GetTopFullTransactionId();
-	write_gids(xid);
-	as_life_set_xid(xid);
-	AS_FAULT("K2");
-	prepare_writers(xid);
+	if (!is_preparing())
+	{
+		begin_first_phase();
+		send_prepares();
+	}
+	await_prepared();
 	commit_readers();
 	as_life_set(AS_LIFE_PREPARED);
 	AS_FAULT("K4");
@@ -288,13 +329,13 @@ as_global_prepare(void)
 	int			nwriters = count_writers();
 	bool		wrote_here = TransactionIdIsValid(GetTopTransactionIdIfAny());
 
-	if (nwriters > 1 || (nwriters == 1 && (wrote_here || IsolationIsSerializable())))
+	if (is_preparing() || nwriters > 1 || (nwriters == 1 && (wrote_here || IsolationIsSerializable())))
 	{
 		prepare_in_two_phases();
 		return;
 	}
 	commit_readers();
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->wrote)
 			commit_writer(member);
@@ -338,7 +379,7 @@ await_commits(void)
 
 	(void) as_peers_wait_quietly(peers, collect(peers),
 								 as_peer_deadline(actorstore_phase_two_timeout));
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->state == AS_PART_PREPARED && !as_peer_succeeded(member->peer, 0))
 		{
@@ -363,7 +404,7 @@ finish(void)
 	if (!as_sync_acknowledged(XactLastCommitEnd))
 	{
 		/* not safe yet: the resolver waits till it is */
-		FOR_EACH_MEMBER(member)
+		AS_FOR_EACH_MEMBER(member)
 		{
 			if (member->state == AS_PART_PREPARED)
 				name = member->peer->name;
@@ -371,7 +412,7 @@ finish(void)
 		warn_of_rest(count_writers(), name);
 		return;
 	}
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->state != AS_PART_PREPARED)
 			continue;
@@ -382,7 +423,7 @@ finish(void)
 		await_commits();
 	else
 	{
-		FOR_EACH_MEMBER(member)
+		AS_FOR_EACH_MEMBER(member)
 			as_peer_leave(member->peer);
 	}
 	AS_FAULT("K7");
@@ -391,7 +432,7 @@ finish(void)
 static bool
 all_ended(void)
 {
-	FOR_EACH_MEMBER(member)
+	AS_FOR_EACH_MEMBER(member)
 	{
 		if (member->state != AS_PART_ENDED)
 			return false;
@@ -420,75 +461,7 @@ as_global_finish(void)
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 		(void) as_resolver_poke();
-		FOR_EACH_MEMBER(member)
-			member->doomed = true;
-	}
-	PG_END_TRY();
-}
-
-/* ---- Undoing ---- */
-
-/* Some PREPARE whose answer is missing may yet succeed. */
-static bool
-undo(void)
-{
-	TimestampTz deadline = as_peer_deadline(actorstore_peer_timeout);
-	char		command[AS_GID_SIZE + 32];
-	bool		unknown = false;
-
-	as_global_settle(true, deadline);
-	FOR_EACH_MEMBER(member)
-	{
-		as_peer_forget_settings(member->peer);
-		if (member->doomed || member->peer->broken || member->level == 0)
-			continue;
-		if (member->state == AS_PART_PREPARING || member->state == AS_PART_PREPARED)
-		{
-			/* an error if it never was: its connection has no transaction then */
-			snprintf(command, sizeof(command), "ROLLBACK PREPARED '%s'", member->gid);
-			if (member->state == AS_PART_PREPARING)
-			{
-				(void) as_peer_add(member->peer, "ROLLBACK", 0, NULL, false);
-				(void) as_peer_launch(member->peer);
-				(void) as_peers_wait_quietly(&member->peer, 1, deadline);
-			}
-		}
-		else
-			snprintf(command, sizeof(command), "ROLLBACK");
-		(void) as_peer_add(member->peer, command, 0, NULL, false);
-		(void) as_peer_launch(member->peer);
-	}
-	as_global_settle(false, deadline);
-	FOR_EACH_MEMBER(member)
-	{
-		bool		done = !member->doomed && as_peer_succeeded(member->peer, 0);
-
-		if (member->state == AS_PART_PREPARED && done)
-			as_peer_stat_count(member->peer->stat, AS_PEER_ROLLED_BACK, 1);
-		unknown = unknown || (!done && (member->state == AS_PART_PREPARING ||
-										member->state == AS_PART_PREPARED));
-		if (member->state == AS_PART_ACTIVE && !done)
-			member->doomed = true;
-	}
-	return !unknown;
-}
-
-void
-as_global_undo(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		if (!undo())
-			(void) as_resolver_poke();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		(void) as_resolver_poke();
-		FOR_EACH_MEMBER(member)
+		AS_FOR_EACH_MEMBER(member)
 			member->doomed = true;
 	}
 	PG_END_TRY();

@@ -83,6 +83,7 @@ typedef struct AsPeer
 	int			ncommands;		/* sent */
 	int			nadded;			/* of these, the callers' */
 	int			nresults;		/* arrived */
+	int			nearly;			/* of these, so many come without the rest; 0: none */
 	PGresult   *results[AS_PEER_MAX_COMMANDS];
 	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
 													 * be noted as prepared */
@@ -150,6 +151,12 @@ extern int	as_peer_add(AsPeer *peer, const char *sql, int nvalues,
  */
 extern int	as_peer_add_end(AsPeer *peer);
 
+/*
+ * The answers to the commands queued so far come when they are there, not with
+ * those to the rest of the flight: as_peers_wait_for_early() waits for no more.
+ */
+extern void as_peer_add_early_end(AsPeer *peer);
+
 /* Should the flight be sent, as few more commands fit in? */
 extern bool as_peer_is_nearly_full(const AsPeer *peer);
 
@@ -173,7 +180,10 @@ extern bool as_peer_launch(AsPeer *peer);
  */
 extern bool as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline);
 
-/* The same with interrupts held: ends only by answers or the deadline. */
+/* The same, for those answers only that come early, without a deadline. */
+extern void as_peers_wait_for_early(AsPeer *const *peers, int n);
+
+/* As as_peers_wait(), with interrupts held: ends only by answers or the deadline. */
 extern bool as_peers_wait_quietly(AsPeer *const *peers, int n,
 								  TimestampTz deadline);
 
@@ -208,6 +218,9 @@ extern PGresult *as_peer_result(AsPeer *peer, int command);
 
 /* Did the command succeed?  Never throws. */
 extern bool as_peer_succeeded(AsPeer *peer, int command);
+
+/* Was it not executed, as one before it in its flight had failed? */
+extern bool as_peer_was_skipped(AsPeer *peer, int command);
 
 /* Its SQLSTATE, or NULL where no answer came. */
 extern const char *as_peer_sqlstate(AsPeer *peer, int command);

@@ -52,6 +52,14 @@ as_peer_succeeded(AsPeer *peer, int command)
 	return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
 }
 
+bool
+as_peer_was_skipped(AsPeer *peer, int command)
+{
+	PGresult   *result = find_result(peer, command);
+
+	return result != NULL && PQresultStatus(result) == PGRES_PIPELINE_ABORTED;
+}
+
 const char *
 as_peer_sqlstate(AsPeer *peer, int command)
 {

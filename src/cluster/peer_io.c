@@ -90,6 +90,7 @@ as_peer_add_command(AsPeer *peer, const AsPeerCommand *command)
 		peer->state = AS_PEER_LOADING;
 		peer->unreplicated = false;
 		peer->nadded = 0;
+		peer->nearly = 0;
 		peer->streamed = -1;
 	}
 	if (peer->broken || peer->state != AS_PEER_LOADING ||
@@ -146,6 +147,15 @@ as_peer_add_end(AsPeer *peer)
 	return peer->nadded++;
 }
 
+void
+as_peer_add_early_end(AsPeer *peer)
+{
+	if (peer->broken || peer->state != AS_PEER_LOADING ||
+		!PQsendFlushRequest(peer->conn))
+		peer->broken = true;
+	peer->nearly = peer->ncommands;
+}
+
 bool
 as_peer_launch(AsPeer *peer)
 {
@@ -186,6 +196,7 @@ as_peer_leave(AsPeer *peer)
 	peer->nresults = 0;
 	peer->ncommands = 0;
 	peer->nadded = 0;
+	peer->nearly = 0;
 	peer->nskip++;
 	peer->state = AS_PEER_IDLE;
 }
@@ -326,8 +337,18 @@ as_peer_send_off(AsPeer *peer)
 	as_peer_leave(peer);
 }
 
+/* Has all come that comes early?  For the rest nobody has looked. */
 static bool
-wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly)
+has_come_early(AsPeer *peer)
+{
+	if (peer->nearly == 0 || peer->nresults < peer->nearly)
+		return false;
+	peer->just_launched = true;
+	return true;
+}
+
+static bool
+wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly, bool early)
 {
 	AsPeerSocket sockets[AS_MAX_PEERS];
 	bool		all = true;
@@ -346,7 +367,7 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 		for (int i = 0; i < n; i++)
 		{
 			if (exchange(peers[i], &sockets[nwaiting], last))
-				nwaiting++;
+				nwaiting += !(early && has_come_early(peers[i]));
 			else if (peers[i] != NULL && peers[i]->broken && peers[i]->in_transaction)
 				as_life_lose_node(peers[i]->number);
 		}
@@ -364,13 +385,19 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 bool
 as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline)
 {
-	return wait_for_flights(peers, n, deadline, false);
+	return wait_for_flights(peers, n, deadline, false, false);
+}
+
+void
+as_peers_wait_for_early(AsPeer *const *peers, int n)
+{
+	(void) wait_for_flights(peers, n, 0, false, true);
 }
 
 bool
 as_peers_wait_quietly(AsPeer *const *peers, int n, TimestampTz deadline)
 {
-	return wait_for_flights(peers, n, deadline, true);
+	return wait_for_flights(peers, n, deadline, true, false);
 }
 
 /* ---- Rows that are streamed ---- */

@@ -31,45 +31,51 @@ my @places = (
 	[ 'K7', 'commit', 'commit' ]);
 my $n = 0;
 
-foreach my $place (@places)
+# PREPARE comes with COMMIT; or with the statement, where that is all, before it is executed on the coordinator.
+my @victims = ('coordinator backend', 'coordinator postmaster', 'participant backend', 'participant postmaster');
+sub cases { my ($way, @where) = @_; return map { my $place = $_; map { [ $way, $_, @$place ] } @victims } @where; }
+foreach my $case (cases('in a block', @places), cases('at once', @places[0 .. 3]))
 {
-	foreach my $victim ('coordinator backend', 'coordinator postmaster', 'participant backend', 'participant postmaster')
-	{
-		my ($where, @outcomes) = @$place;
-		my $server = $victim =~ /^coordinator/ ? $one : $two;
-		my $outcome = $outcomes[ $server == $two ];
-		my $session = ActorstoreTest::Session->new($one, 'd');
-		my $before = $n++;
+	my ($way, $victim, $where, @outcomes) = @$case;
+	my $name = "$victim at $where, $way";
+	my $server = $victim =~ /^coordinator/ ? $one : $two;
+	my $outcome = $outcomes[ $server == $two ];
+	my $session = ActorstoreTest::Session->new($one, 'd');
+	my $before = $n++;
+	my $set = q{SELECT FROM actorstore.execute_on_nodes('UPDATE t SET n = $1', '{%d}')};
 
-		$session->query("SET actorstore.fault = '$where:wait'");
-		$session->query('BEGIN');
-		$session->query("SELECT actorstore.execute_on_nodes('UPDATE t SET n = $n')");
-		my $peer = $two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'actorstore peer'});
-		$session->start('COMMIT');
-		reached($one, $where);
-		my $backend = $server == $one ? $session->{pid} : $peer;
-		if ($victim =~ /postmaster/)
-		{
-			$server->kill9;
-		}
-		else
-		{
-			kill 'KILL', $backend;
-		}
-		gone($peer) if $victim eq 'participant postmaster';
-		release($one, $where) if $server == $two;
-		my $answer = answer($session);
-		comes_back($server, $backend, $victim =~ /postmaster/);
-		unlink map { $one->data_dir . "/fault.$where.$_" } qw(reached go);
-		settle("$victim at $where");
-		my $expected = $outcome eq 'commit' ? $n : $before;
-		is(join(' ', map { $_->safe_psql('d', 'SELECT n FROM t') } @nodes), "$expected $expected $expected", "$victim at $where: $outcome");
-		if ($server == $two)
-		{
-			is($answer =~ /ERROR/ ? 'abort' : 'commit', $outcome, "$victim at $where: as the client was told");
-		}
-		$n = $expected;
+	# what it does here is known once it was executed
+	$session->query(sprintf $set, $before) for 1 .. 2;
+	$session->query("SET actorstore.fault = '$where:wait'");
+	if ($way eq 'in a block')
+	{
+		$session->query($_) foreach 'BEGIN', sprintf $set, $n;
 	}
+	my $peer = $two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'actorstore peer'});
+	$session->start($way eq 'in a block' ? 'COMMIT' : sprintf $set, $n);
+	reached($one, $where);
+	my $backend = $server == $one ? $session->{pid} : $peer;
+	if ($victim =~ /postmaster/)
+	{
+		$server->kill9;
+	}
+	else
+	{
+		kill 'KILL', $backend;
+	}
+	gone($peer) if $victim eq 'participant postmaster';
+	release($one, $where) if $server == $two;
+	my $answer = answer($session);
+	comes_back($server, $backend, $victim =~ /postmaster/);
+	unlink map { $one->data_dir . "/fault.$where.$_" } qw(reached go);
+	settle($name);
+	my $expected = $outcome eq 'commit' ? $n : $before;
+	is(join(' ', map { $_->safe_psql('d', 'SELECT n FROM t') } @nodes), "$expected $expected $expected", "$name: $outcome");
+	if ($server == $two)
+	{
+		is($answer =~ /ERROR/ ? 'abort' : 'commit', $outcome, "$name: as the client was told");
+	}
+	$n = $expected;
 }
 
 # Two has prepared; three is about to, or cannot; the row of the decision is written, and nobody sees it.
