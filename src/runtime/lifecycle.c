@@ -27,9 +27,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Before everything else in its lane, which is that of the system. */
-#define FIRST_POSITION	1
-
 /* ---- Reasons ---- */
 
 bool
@@ -273,7 +270,7 @@ tell_itself(AsTurn *turn, AsMailbox *mailbox, const char *error)
 	message.name = cstring_to_text("$failed");
 	message.body = as_json_end(&json);
 	message.key_hash = failed->key_hash;
-	message.position = FIRST_POSITION;
+	message.position = AS_FIRST_POSITION;
 	message.priority = message.lane = AS_SYSTEM_PRIORITY;
 	message.sent_at = GetCurrentTimestamp();
 	(void) as_outgoing_reserve(mailbox, message.key_hash, PG_INT32_MAX - 1,

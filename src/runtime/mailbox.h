@@ -69,6 +69,12 @@ typedef struct AsMessage
  */
 #define AS_SYSTEM_PRIORITY	0
 
+/*
+ * Where, in their lane, stands what an actor is to do before all else ($failed).
+ * Where that cannot be done yet, all its mail waits.
+ */
+#define AS_FIRST_POSITION	1
+
 static inline bool
 as_is_system(const text *name)
 {

@@ -7,7 +7,8 @@
  * the slot knew.  So that the last ones do not starve, a message that has
  * waited counts as one of a higher priority: one step for each
  * actorstore.priority_aging.  What the system says comes before all that.  A
- * lane whose first message has a time in the future waits for it.
+ * lane whose first message has a time in the future waits for it; all of them
+ * wait for what the actor is to do before all else (AS_FIRST_POSITION).
  *
  * Requests come first, so that who waits for an answer does not wait for all
  * mail; where there is mail, they get half of the turn at most.
@@ -92,6 +93,14 @@ same_actor(const AsMessage *a, const AsMessage *b)
 		as_same_text(a->actor_id, b->actor_id);
 }
 
+/* Is nothing else to be handled before this one, which is to be handled later? */
+static bool
+holds_all(const AsMessage *message, TimestampTz now)
+{
+	return message->lane == AS_SYSTEM_PRIORITY &&
+		message->position == AS_FIRST_POSITION && message->due > now;
+}
+
 /* The messages from that one on stay where they are. */
 void
 as_turn_leave(AsTurn *turn, int from)
@@ -143,6 +152,12 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 
 	n = leave_delayed(turn, messages, n, &end);
 	turn->messages = palloc(Max(n, 1) * sizeof(AsMessage));
+	if (n > 0 && holds_all(&messages[0], now))
+	{
+		for (int lane = 0; lane < AS_LANES; lane++)
+			set_left(turn, lane, 0);
+		return;
+	}
 	for (int i = 0; i < n; i++)
 	{
 		AsMessage  *message = &messages[i];
@@ -231,6 +246,12 @@ merge_lanes(AsTurn *turn, Lane *lanes, int max, TimestampTz now)
 		if (lane < 0)
 			break;
 		message = &lanes[lane].messages[lanes[lane].next];
+		if (holds_all(message, now))
+		{
+			for (int all = 0; all < AS_LANES; all++)
+				lanes[all].blocked = true;
+			break;
+		}
 		if (message->due > now ||
 			(turn->nmessages > 0 && !same_actor(message, &turn->messages[0])))
 		{

@@ -137,6 +137,25 @@ is(sql(q{SELECT actorstore.resume('pause', 'x')}), 't', 'resume of who was pause
 quiet('pause: goes on');
 is(seen(), 'x two', 'pause: mail was kept');
 
+# What is to become of an actor comes before its next message, also where that cannot be done at once, and where the server begins anew meanwhile.
+sql(q{
+CREATE SEQUENCE refusals;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('public.refusals') = 1 THEN RAISE EXCEPTION 'not now'; END IF; RETURN NEW; END $$;
+SELECT actorstore.create_type('late', max_attempts => 2, backoff => '1 s', on_exhausted => 'restart');
+SELECT actorstore.set_handler('late', h, f::regprocedure) FROM (VALUES ('*', 'act(jsonb, jsonb)'), ('$pre_restart', 'hook(jsonb, jsonb)')) AS x (h, f);
+CREATE TRIGGER refuse BEFORE INSERT ON actorstore.supervision_event FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT actorstore.pause('late', 'x');
+SELECT actorstore.send('late', 'x', 'do', b::jsonb, priority => p) FROM (VALUES ('{"fail": "boom"}', 4), ('{"note": "one"}', 4), ('{"fail": "boom"}', 4), ('{"note": "two"}', 4)) AS x (b, p);
+SELECT actorstore.resume('late', 'x')});
+wait_for(q{(SELECT last_value FROM refusals) = 1 AND EXISTS (SELECT FROM actorstore.message WHERE message = '$failed' AND attempts = 1)}, 'the restart has failed');
+sql(q{SELECT actorstore.send('late', 'x', 'do', '{"note": "urgent"}', priority => 0)});
+$node->stop('immediate');
+$node->start;
+quiet('the restart has been made');
+is(seen(), 'x $pre_restart {"reason": "P0001: boom"} of , x urgent, x one, x $pre_restart {"reason": "P0001: boom"} of , x two', 'nothing is handled before the restart');
+is(sql(q{SELECT event, count(*) FROM actorstore.supervision_log WHERE child_type = 'late' GROUP BY 1}), 'restarted|2', 'each failure has restarted the actor');
+sql(q{DROP TRIGGER refuse ON actorstore.supervision_event; SELECT actorstore.purge_dead_letters('late', 'infinity'), actorstore.purge_supervision_log('late', 'infinity')});
+
 # Restarts of actors with another past
 order('restart', 'unborn', '{"state": {"n": 1}}');
 order('restart', 'unborn', '{"fail": "boom"}');
