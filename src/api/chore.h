@@ -63,7 +63,8 @@ extern void as_chore_check_epoch(bool same);
 
 /*
  * They do not: learn from that one (NULL: it was this one that did not) what it
- * knows; after the second try VA007.
+ * knows.  VA007 after some tries: epochs may come faster, as in a rebalance, and
+ * each node that is asked may know another one.
  */
 extern void as_chore_learn(int tries, const AsNode *refuser);
 

@@ -35,6 +35,7 @@ sub everything
 	} @nodes;
 }
 
+sub number_of_messages { return eval join '+', map { $_->safe_psql('d', q{SELECT count(*) FROM actorstore.message}) } @nodes; }
 sub mover { return $_[0]->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore mover'}) }
 
 comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.outbox)') foreach @nodes;	# what is for the other node is there
@@ -78,7 +79,9 @@ foreach my $place (qw(move_announced move_drained move_frozen move_sent move_tak
 			"$victim at $place: all has moved, as " . $_->name . ' says') foreach @nodes, @nodes;
 		my $after = join "\n", grep { !/more\d+$/ } split /\n/, everything();
 		is($after, $before, "$victim at $place: all is there");
-		is(eval join('+', map { $_->safe_psql('d', q{SELECT count(*) FROM actorstore.message}) } @nodes), $sent, "$victim at $place: with what was sent meanwhile");
+		my ($count, $until) = (0, time + patience());
+		while (($count = number_of_messages()) != $sent && time < $until) { }	# what goes from one to the other while they are counted
+		is($count, $sent, "$victim at $place: with what was sent meanwhile");
 		is(join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM (SELECT actor_type, actor_id FROM actorstore.actor UNION ALL SELECT actor_type, actor_id FROM actorstore.message) AS a
 			WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes), '0 0', "$victim at $place: where it belongs");
 	}

@@ -32,16 +32,17 @@ push @{ $free{ (split /\|/)[0] } }, (split /\|/)[1]
 
 sub epochs { return join ' ', map { $_->safe_psql('d', 'SELECT max(epoch) FROM actorstore.epoch') } @nodes; }
 
-# Another epoch by which an unused id belongs to another node; all but $deaf know it.
+# Another epoch by which an unused id belongs to another node; all but $deaf, or several of them, know it.
 sub move_on
 {
 	my ($deaf, $from, $to) = @_;
 	my $id = shift @{ $free{$from} };
+	my @deaf = ref $deaf eq 'ARRAY' ? @$deaf : $deaf;
 	my $owners = "owners[:SLOT] || $number{$to}::smallint || owners[SLOT + 2:]" =~ s/SLOT/actorstore.slot_of('t', '$id')/gr;
 
 	$_->safe_psql('d', qq{INSERT INTO actorstore.epoch SELECT * FROM jsonb_populate_record(NULL::actorstore.epoch,
 		(SELECT to_jsonb(e) || jsonb_build_object('epoch', epoch + 1, 'owners', $owners) FROM actorstore.epoch AS e ORDER BY epoch DESC LIMIT 1))})
-	  foreach grep { $_ != $deaf } @nodes;
+	  foreach grep { my $node = $_; !grep { $_ == $node } @deaf } @nodes;
 	return $id;
 }
 
@@ -103,6 +104,14 @@ in_transaction($three, map { $_ // '' } @$_[ 0 .. 5 ]) foreach grep { $_->[0] =~
 my $id = move_on($three, 'two', 'three');
 q1("SELECT actorstore.send('t', '$id', 'plus', '1')");
 ok(comes_true($three, 'd', "(SELECT value FROM actorstore.get('t', '$id')) = '1'"), 'a message to an owner who does not know that he is');
+
+# Each node that is asked knows more than the one before.
+move_on($one, 'two', 'three');
+move_on([ $one, $two ], 'two', 'three');
+is(epochs() =~ s/(\d+) (\d+) (\d+)/$2 - $1 . ' ' . ($3 - $2)/er, '1 1', 'each knows another epoch');
+is(q1(q{SELECT actorstore.pause('held')}), '', 'pause of a type: all come to know the last one');
+is(join(' ', map { $_->safe_psql('d', q{SELECT count(*) FROM actorstore.halted WHERE actor_type = 'held'}) } @nodes), '1 1 1', 'pause of a type: done on all');
+is(q1(q{SELECT actorstore.resume('held')}), 't', 'resume of a type');
 
 # One statement, of a transaction of its own; and an actor that has come here.
 $id = move_on($one, 'two', 'three');
