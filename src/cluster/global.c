@@ -54,7 +54,8 @@ check_may_enlist(void)
 		if (as_global_members[i].state != AS_PART_ACTIVE)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the transaction is already being prepared on other nodes")));
+					 errmsg("the transaction is already being prepared on other nodes"),
+					 errhint("A function that calls other nodes must be VOLATILE.")));
 	}
 	as_global_check_nesting();
 	PreventCommandDuringRecovery("a transaction over several nodes");

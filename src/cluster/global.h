@@ -186,6 +186,12 @@ extern void as_global_release_members(void);
 /* After it: what the members are told.  Throws nothing. */
 extern void as_global_finish(void);
 
+/*
+ * It, or the next one, has failed itself: drop the error, back in the memory context;
+ * the resolver sees to what is left.
+ */
+extern void as_global_give_up(MemoryContext context);
+
 /* After an abort.  Throws nothing. */
 extern void as_global_undo(void);
 

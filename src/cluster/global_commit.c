@@ -16,7 +16,6 @@
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 /* What a COMMIT must wait for; PREPARE has the receipt for that. */
@@ -458,11 +457,7 @@ as_global_finish(void)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		(void) as_resolver_poke();
-		AS_FOR_EACH_MEMBER(member)
-			member->doomed = true;
+		as_global_give_up(context);
 	}
 	PG_END_TRY();
 }

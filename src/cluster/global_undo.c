@@ -62,6 +62,16 @@ undo(void)
 }
 
 void
+as_global_give_up(MemoryContext context)
+{
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	(void) as_resolver_poke();
+	AS_FOR_EACH_MEMBER(member)
+		member->doomed = true;
+}
+
+void
 as_global_undo(void)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -73,11 +83,7 @@ as_global_undo(void)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		(void) as_resolver_poke();
-		AS_FOR_EACH_MEMBER(member)
-			member->doomed = true;
+		as_global_give_up(context);
 	}
 	PG_END_TRY();
 }

@@ -172,6 +172,12 @@ $victim->query('ROLLBACK');
 is($session->finish, "one|1\ntwo|1", 'deadlock there: this one goes on');
 is(amounts(9), '1 1 0', 'deadlock there: and is done');
 
+# A function that says it is IMMUTABLE, and calls another node when that has prepared.
+$_->safe_psql('d', "CREATE FUNCTION lies(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$BEGIN PERFORM actorstore.put('t', '$there', to_jsonb(\$1)); RETURN \$1; END\$\$") foreach @nodes;
+is(q1(on('one,two', 'UPDATE account SET amount = lies(id) WHERE id = 20')), 'ERROR:  55000', 'a function that lies: refused');
+is(amounts(20), '0 0 0', 'a function that lies: nothing is done');
+nothing_is_left('a function that lies');
+
 $_->quit foreach $session, $holder, $victim;
 $_->stop foreach @nodes;
 done_testing();
