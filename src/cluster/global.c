@@ -55,7 +55,7 @@ check_may_enlist(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the transaction is already being prepared on other nodes"),
-					 errhint("A function that calls other nodes must be VOLATILE.")));
+					 errhint("What runs on several nodes at once cannot call them.")));
 	}
 	as_global_check_nesting();
 	PreventCommandDuringRecovery("a transaction over several nodes");
@@ -166,7 +166,10 @@ as_global_enlist(const AsNode *node)
 	if (member->doomed || member->peer->broken)
 		throw_doomed(member);
 	if (member->peer->state == AS_PEER_FLYING)
-		elog(ERROR, "node \"%s\" has not answered yet", node->name);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("node \"%s\" has not answered yet", node->name),
+				 errhint("What runs on several nodes at once cannot call them.")));
 	catch_up(member);
 	as_life_set(AS_LIFE_ACTIVE);
 	as_waits_explain_errors();

@@ -172,11 +172,14 @@ $victim->query('ROLLBACK');
 is($session->finish, "one|1\ntwo|1", 'deadlock there: this one goes on');
 is(amounts(9), '1 1 0', 'deadlock there: and is done');
 
-# A function that says it is IMMUTABLE, and calls another node when that has prepared.
-$_->safe_psql('d', "CREATE FUNCTION lies(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$BEGIN PERFORM actorstore.put('t', '$there', to_jsonb(\$1)); RETURN \$1; END\$\$") foreach @nodes;
-is(q1(on('one,two', 'UPDATE account SET amount = lies(id) WHERE id = 20')), 'ERROR:  55000', 'a function that lies: refused');
-is(amounts(20), '0 0 0', 'a function that lies: nothing is done');
-nothing_is_left('a function that lies');
+# What calls another node itself, which is still at work, or has prepared, where the function says that it is IMMUTABLE.
+foreach my $kind (qw(VOLATILE IMMUTABLE))
+{
+	$_->safe_psql('d', "CREATE FUNCTION \L$kind\E_calls(int) RETURNS int LANGUAGE plpgsql $kind AS \$\$BEGIN PERFORM actorstore.put('t', '$there', to_jsonb(\$1)); RETURN \$1; END\$\$") foreach @nodes;
+	is(q1(on('one,two', "UPDATE account SET amount = \L$kind\E_calls(id) WHERE id = 20")), 'ERROR:  55000', "$kind, and calls a node: refused") foreach 1 .. 2;
+	is(amounts(20), '0 0 0', "$kind, and calls a node: nothing is done");
+	nothing_is_left("$kind, and calls a node");
+}
 
 $_->quit foreach $session, $holder, $victim;
 $_->stop foreach @nodes;
