@@ -93,12 +93,25 @@ same_actor(const AsMessage *a, const AsMessage *b)
 		as_same_text(a->actor_id, b->actor_id);
 }
 
-/* Is nothing else to be handled before this one, which is to be handled later? */
+/*
+ * Is it to be handled later?  Its time may have come already, and the clock have
+ * gone back since: then nobody would look for it any more.
+ */
 static bool
-holds_all(const AsMessage *message, TimestampTz now)
+is_for_later(const AsMessage *message, TimestampTz now)
+{
+	if (message->due <= now)
+		return false;
+	as_sched_lower_due(as_sched_home(), message->due);
+	return true;
+}
+
+/* Nothing else is handled before this one. */
+static bool
+comes_first(const AsMessage *message)
 {
 	return message->lane == AS_SYSTEM_PRIORITY &&
-		message->position == AS_FIRST_POSITION && message->due > now;
+		message->position == AS_FIRST_POSITION;
 }
 
 /* The messages from that one on stay where they are. */
@@ -152,7 +165,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 
 	n = leave_delayed(turn, messages, n, &end);
 	turn->messages = palloc(Max(n, 1) * sizeof(AsMessage));
-	if (n > 0 && holds_all(&messages[0], now))
+	if (n > 0 && comes_first(&messages[0]) && is_for_later(&messages[0], now))
 	{
 		for (int lane = 0; lane < AS_LANES; lane++)
 			set_left(turn, lane, 0);
@@ -164,7 +177,7 @@ read_unknown(AsTurn *turn, AsMailbox *mailbox, int max, TimestampTz now)
 
 		if (blocked & (1U << message->lane))
 			continue;
-		if (message->due > now)
+		if (is_for_later(message, now))
 		{
 			blocked |= 1U << message->lane;
 			set_left_at(turn, message);
@@ -246,18 +259,22 @@ merge_lanes(AsTurn *turn, Lane *lanes, int max, TimestampTz now)
 		if (lane < 0)
 			break;
 		message = &lanes[lane].messages[lanes[lane].next];
-		if (holds_all(message, now))
+		if (is_for_later(message, now))
 		{
-			for (int all = 0; all < AS_LANES; all++)
-				lanes[all].blocked = true;
-			break;
+			if (comes_first(message))
+			{
+				for (int all = 0; all < AS_LANES; all++)
+					lanes[all].blocked = true;
+				break;
+			}
+			lanes[lane].blocked = true;
+			continue;
 		}
-		if (message->due > now ||
-			(turn->nmessages > 0 && !same_actor(message, &turn->messages[0])))
+		if (turn->nmessages > 0 && !same_actor(message, &turn->messages[0]))
 		{
 			/* that of another actor with this hash waits for the next turn */
 			lanes[lane].blocked = true;
-			turn->more = turn->more || message->due <= now;
+			turn->more = true;
 			continue;
 		}
 		turn->messages[turn->nmessages++] = *message;
@@ -434,8 +451,9 @@ as_turn_read_system(AsTurn *turn, AsMailbox *mailbox)
 		for (int i = 0; i < n; i++)
 		{
 			from = (uint64) messages[i].position + 1;
-			if (!as_is_system(messages[i].name) || messages[i].due > now ||
-				!same_actor(&messages[i], &found[0]))
+			if (!as_is_system(messages[i].name) ||
+				!same_actor(&messages[i], &found[0]) ||
+				is_for_later(&messages[i], now))
 				continue;
 			found[turn->nmessages++] = messages[i];
 			turn->more = true;

@@ -52,6 +52,19 @@ foreach my $offset (3600, 0, -3600, 3600, 0)
 	}
 	is($_->safe_psql('d', "BEGIN; SELECT count(actorstore.put('account', 'a' || i, '$n')) FROM generate_series(1, 20) AS i; COMMIT"), 20, "by $offset s: a transaction of all nodes, from " . $_->name) foreach @nodes;
 }
+# What waits for a time that has come waits again where the clock goes back before anybody has seen to it.
+$two->safe_psql('d', q{SELECT actorstore.create_type('job'), actorstore.set_handler('job', '*', 'actorstore.outside(jsonb, jsonb)')});
+my $job = $two->safe_psql('d', q{SELECT min('j' || i) FROM generate_series(1, 100) AS i WHERE actorstore.locate('job', 'j' || i) = 'two'});
+sub checkout { return $two->safe_psql('d', "SELECT turn_id, token FROM actorstore.checkout('client', '{job}', 1, max_wait => '$_[0]')"); }
+$two->safe_psql('d', "SELECT actorstore.send('job', '$job', 'do')");
+my ($turn, $token) = split /\|/, checkout('20 s');
+$two->safe_psql('d', "SELECT actorstore.fail($turn, $token, 'not now', '100 ms')");
+sleep 1;
+set_clock($two, -8);
+is(checkout('100 ms'), '', 'the clock has gone back: not yet');
+like(checkout('30 s'), qr/^\d+\|\d+$/, 'but then');
+set_clock($two, 0);
+
 all_up('in the end');
 is(scalar(grep { slurp_file($_->logfile, $log{ $_->name }) =~ /is down|DETAIL: .*suspect/ } @nodes), 0, 'nobody was ever held to be down');
 is($_->safe_psql('d', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'nothing is left prepared on ' . $_->name) foreach @nodes;
