@@ -321,7 +321,7 @@ static bool
 is_closed(const AsStatement *statement, SPIPlanPtr plan)
 {
 	List	   *sources = SPI_plan_get_plan_sources(plan);
-	List	   *queries = linitial_node(CachedPlanSource, sources)->query_list;
+	List	   *queries = ((CachedPlanSource *) linitial(sources))->query_list;
 	Query	   *query;
 
 	if (list_length(sources) != 1 || list_length(queries) != 1)
