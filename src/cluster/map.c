@@ -20,6 +20,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* Column numbers of actorstore.node */
 #define Anum_node_number		1
@@ -164,7 +165,7 @@ read_lost(AsCluster *into, Jsonb *lost)
 	}
 }
 
-/* Of the epochs only the last one is of use; a snapshot of NULL shows what is committed. */
+/* Of the epochs only the last one is of use. */
 static HeapTuple
 last_epoch(Relation rel, Snapshot snapshot, int64 *number)
 {
@@ -188,11 +189,13 @@ last_epoch(Relation rel, Snapshot snapshot, int64 *number)
 	return last;
 }
 
+/* The snapshot is kept for what is stored out of line: COMMIT PREPARED, which comes here, has none. */
 static void
 read_epoch(AsCluster *into)
 {
 	Relation	rel = open_table("epoch");
-	HeapTuple	last = last_epoch(rel, NULL, &into->epoch);
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
+	HeapTuple	last = last_epoch(rel, snapshot, &into->epoch);
 
 	epoch_table = RelationGetRelid(rel);
 	if (last != NULL)
@@ -203,6 +206,7 @@ read_epoch(AsCluster *into)
 			!is_member(column(last, rel, Anum_epoch_node_numbers, NULL),
 					   into->nodes[into->self].number);
 	}
+	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 }
 

@@ -101,5 +101,16 @@ $node->safe_psql('d', "COMMIT PREPARED '$_'") foreach 'silent', 'sending';
 $told++;
 ok(comes_true($node, 'd', "(SELECT value = '$told' FROM actorstore.get('told', 'a'))"), 'after a crash nothing is known, and nothing lost');
 
+# Another node's sessions look at the map of slots first, without a snapshot, and it may be stored out of line.
+$node->safe_psql('d', q{SELECT actorstore.init_node('prepared');
+	ALTER TABLE actorstore.epoch ALTER owners SET STORAGE EXTERNAL; UPDATE actorstore.epoch SET owners = owners || '{}'});
+cmp_ok($node->safe_psql('d', 'SELECT pg_column_size(owners) FROM actorstore.epoch'), '>', 8192, 'a map that no page has room for');
+$node->safe_psql('d', q{BEGIN; SELECT actorstore.put('acct', 'a', '10'); PREPARE TRANSACTION 'theirs'});
+{
+	local $ENV{PGOPTIONS} = '-c actorstore.coordinator=1.1.00000000-0000-0000-0000-000000000000';
+	$node->safe_psql('d', q{COMMIT PREPARED 'theirs'});
+}
+is($node->safe_psql('d', q{SELECT value FROM actorstore.get('acct', 'a')}), '10', 'is read by COMMIT PREPARED');
+
 $node->stop;
 done_testing();
