@@ -488,6 +488,7 @@ as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 	IndexScanDesc scan;
 	AsMessage	message;
 	bool		go_on = true;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "message that is due", ALLOCSET_DEFAULT_SIZES);
 
 	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMP_GE,
 				TimestampTzGetDatum(from));
@@ -497,11 +498,16 @@ as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,
 	while (go_on && index_getnext_slot(scan, ForwardScanDirection,
 									   mailbox->slot))
 	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
 		as_mailbox_take(mailbox, &message);
 		go_on = callback(&message, arg);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
 	index_endscan(scan);
 	ExecClearTuple(mailbox->slot);
+	MemoryContextDelete(context);
 }
 
 void

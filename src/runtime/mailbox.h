@@ -140,7 +140,7 @@ extern bool as_mailbox_find(AsMailbox *mailbox, int64 message_id,
 
 /*
  * Call back for messages with a time, in the order of times, from a time on.
- * It returns false to end this.
+ * It returns false to end this.  Memory is reset after each.
  */
 typedef bool (*AsMessageCallback) (AsMessage *message, void *arg);
 extern void as_mailbox_scan_due(AsMailbox *mailbox, TimestampTz from,

@@ -210,24 +210,10 @@ typedef struct Due
 {
 	AsMailbox  *mailbox;
 	TimestampTz now;
-	uint64		next;			/* the first one that is not due yet */
+	TimestampTz last;			/* of those that were served */
+	uint64		next;			/* the first one that is not */
 	int			n;
-	AsMessage  *messages;
 } Due;
-
-static bool
-note_due(AsMessage *message, void *arg)
-{
-	Due		   *due = arg;
-
-	if (message->due > due->now || due->n == DUE_AT_ONCE)
-	{
-		due->next = (uint64) message->due;
-		return false;
-	}
-	due->messages[due->n++] = *message;
-	return true;
-}
 
 /* A delayed message takes its place: behind those sent by now. */
 static void
@@ -238,20 +224,29 @@ enter_lane(AsMailbox *mailbox, AsMessage *message)
 	(void) as_mailbox_replace(mailbox, message);
 }
 
-static void
-serve_due(Due *due)
+/*
+ * All of one moment are served together, however many: they keep their place in the
+ * index till they are handled, and the next one to look begins at that moment.
+ */
+static bool
+serve_due(AsMessage *message, void *arg)
 {
-	for (int i = 0; i < due->n; i++)
-	{
-		AsMessage  *message = &due->messages[i];
+	Due		   *due = arg;
 
-		if (message->lane >= AS_DELAYED_LANE)
-			enter_lane(due->mailbox, message);
-		as_outgoing_note(message->key_hash, message->lane, message->position,
-						 0);
-		if (wants_deadline(message))
-			as_outgoing_note_deadline(message->key_hash, message->expires_at);
+	if (message->due > due->now ||
+		(due->n >= DUE_AT_ONCE && message->due != due->last))
+	{
+		due->next = (uint64) message->due;
+		return false;
 	}
+	if (message->lane >= AS_DELAYED_LANE)
+		enter_lane(due->mailbox, message);
+	as_outgoing_note(message->key_hash, message->lane, message->position, 0);
+	if (wants_deadline(message))
+		as_outgoing_note_deadline(message->key_hash, message->expires_at);
+	due->last = message->due;
+	due->n++;
+	return true;
 }
 
 void
@@ -267,12 +262,10 @@ as_due(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	due.now = GetCurrentTimestamp();
-	due.messages = palloc(DUE_AT_ONCE * sizeof(AsMessage));
 	as_mailbox_open(&mailbox, RowExclusiveLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	as_mailbox_scan_due(&mailbox, (TimestampTz) due_from == 0 ? DT_NOBEGIN :
-						(TimestampTz) due_from, note_due, &due);
-	serve_due(&due);
+						(TimestampTz) due_from, serve_due, &due);
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);
 	CommitTransactionCommand();

@@ -291,6 +291,27 @@ SELECT actorstore.set_handler('line', 'due', 'when_due(jsonb, jsonb)');
 SELECT actorstore.send('line', 'due', 'due', jsonb_build_object('at', at), deliver_at => at) FROM (SELECT clock_timestamp() + i * interval '100 ms' AS at FROM unnest('{7,1,5,3}'::int[]) AS i) AS a});
 ok(handled($node, 'd', 'line'), 'deliver_at: handled');
 is(sql(q{SELECT value FROM actorstore.get('line', 'due')}), '[true, true, true, true]', 'deliver_at: never earlier');
+
+# Many that are due at one moment, of an actor that does not handle them by now, hold up nobody, also where there is room
+# beside them, so that they stay in front of the others.
+sql(q{
+SELECT actorstore.pause('line', 'many');
+DO $$
+DECLARE
+	at timestamptz := clock_timestamp() + interval '3 s';
+BEGIN
+	FOR i IN 1 .. 2500 LOOP
+		PERFORM actorstore.send('line', 'many', 'due', jsonb_build_object('at', at), deliver_at => at);
+		PERFORM actorstore.send('line', 'between', 'due', jsonb_build_object('at', now()));
+	END LOOP;
+	PERFORM actorstore.send('line', 'other', 'due', jsonb_build_object('at', at), deliver_at => at);
+END $$});
+ok(comes_true($node, 'd', q{NOT EXISTS (SELECT FROM actorstore.message WHERE actor_id = 'between')}), 'what stood between them is handled');
+$node->safe_psql('d', 'VACUUM actorstore.message', kept => 0);
+ok(comes_true($node, 'd', q{(SELECT value FROM actorstore.get('line', 'other')) = '[true]'}), 'deliver_at: the last of many at one moment');
+is(sql(q{SELECT actorstore.resume('line', 'many')}), 't', 'the others go on');
+ok(handled($node, 'd', 'line'), 'all are handled');
+is(sql(q{SELECT jsonb_array_length(value), value @> '[false]' FROM actorstore.get('line', 'many')}), '2500|f', 'each once, and never earlier');
 $node->stop('immediate');
 $node->start;
 sql(q{SELECT actorstore.send('line', 'crash', 'm', '"delayed"', delay => '1 s')});
