@@ -100,6 +100,15 @@ form_row(AsLeaseTable *leases, const AsLeaseRow *row)
 	return heap_form_tuple(RelationGetDescr(leases->rel), values, nulls);
 }
 
+/* Behind a bytea's length nothing is aligned as these are. */
+static const AsLeaseMessage *
+take_places(const bytea *places)
+{
+	Size		size = VARSIZE_ANY_EXHDR(places);
+
+	return memcpy(palloc(size), VARDATA_ANY(places), size);
+}
+
 /* A copy, in the current memory context, of the row in the slot. */
 static void
 take_row(AsLeaseTable *leases, AsLeaseRow *row)
@@ -123,10 +132,10 @@ take_row(AsLeaseTable *leases, AsLeaseRow *row)
 	row->actor_type = DatumGetTextPP(GET(COL_ACTOR_TYPE));
 	row->actor_id = DatumGetTextPP(GET(COL_ACTOR_ID));
 	row->worker = DatumGetTextPP(GET(COL_WORKER));
-	places = DatumGetByteaPCopy(GET(COL_PLACES));
+	places = DatumGetByteaPP(GET(COL_PLACES));
 #undef GET
-	row->messages = (const AsLeaseMessage *) VARDATA(places);
-	row->nmessages = Min(row->nmessages, (int) ((VARSIZE(places) - VARHDRSZ) /
+	row->messages = take_places(places);
+	row->nmessages = Min(row->nmessages, (int) (VARSIZE_ANY_EXHDR(places) /
 												sizeof(AsLeaseMessage)));
 	row->place = leases->slot->tts_tid;
 }
