@@ -20,7 +20,7 @@ use TortureClient;
 
 our @EXPORT = qw(torture_cluster start_clients have_done stop_clients torture heal read_history);
 
-# Servers with types account and list, the role teller that clients use, and
+# Servers with types account and list, of the role keeper, the role teller that clients use, and
 # accounts a1, a2, … of 1,000 each.
 sub torture_cluster
 {
@@ -36,7 +36,8 @@ sub torture_cluster
 	foreach my $node (@nodes)
 	{
 		$node->safe_psql('d', q{
-			CREATE ROLE teller LOGIN;
+			CREATE ROLE teller LOGIN; CREATE ROLE keeper; GRANT CREATE ON DATABASE d TO keeper;
+			DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'node_role') THEN GRANT keeper, teller TO node_role; END IF; END $$;
 			CREATE FUNCTION transfer(source text, target text, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 			DECLARE
 				a actorstore.actor;
@@ -46,11 +47,9 @@ sub torture_cluster
 				END LOOP;
 			END $$});
 	}
-	foreach my $node (@nodes)
-	{
-		$node->safe_psql('d', qq{SELECT actorstore.create_type(t) FROM unnest(ARRAY['account', 'list']) AS t WHERE NOT EXISTS (SELECT FROM actorstore.type WHERE actor_type = t)});
-		$node->safe_psql('d', q{SELECT actorstore.grant_type(t, 'teller', '{read,write,send,ask}') FROM unnest(ARRAY['account', 'list']) AS t});
-	}
+	$nodes[0]->safe_psql('d', q{SET ROLE keeper;
+		SELECT actorstore.create_type(t) FROM unnest('{account,list}'::text[]) AS t;
+		SELECT actorstore.grant_type(t, 'teller', '{read,write,send,ask}') FROM unnest('{account,list}'::text[]) AS t});
 	make_actors(@nodes);
 	wire_nodes(@nodes) if !with_tls();
 	$nodes[0]->safe_psql('d', "SET ROLE teller; SELECT actorstore.put_many('account', array_agg('a' || i), array_agg('1000'::jsonb)) FROM generate_series(1, $accounts) AS i");

@@ -34,7 +34,8 @@ sub make_actors
 		$node->safe_psql('d', qq{
 			CREATE TABLE handled (what text, token text, hop int);
 			CREATE TABLE followed (sequence text COLLATE "C" PRIMARY KEY, operation text, actor_id text, previous_value jsonb, previous_version bigint, new_value jsonb, new_version bigint);
-			GRANT ALL ON handled, followed TO teller;
+			GRANT ALL ON handled, followed TO teller, keeper;
+			GRANT EXECUTE ON FUNCTION actorstore.supervise TO keeper;
 			CREATE FUNCTION pass(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$
 			DECLARE
 				me record := actorstore.context();
@@ -48,14 +49,14 @@ sub make_actors
 			END \$\$;
 			CREATE FUNCTION crash(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION \$\$crash\$\$; END'});
 	}
-	$nodes[0]->safe_psql('d', q{
+	$nodes[0]->safe_psql('d', q{SET ROLE keeper;
 		SELECT actorstore.create_type(t, max_attempts => 1000000, backoff => '10 ms', backoff_max => '100 ms') FROM unnest('{ring,timer,job}'::text[]) AS t;
 		SELECT actorstore.create_type(t, max_attempts => 1, on_exhausted => 'escalate') FROM unnest('{tree,child}'::text[]) AS t;
 		SELECT actorstore.set_handler(t, 'pass', 'pass(jsonb, jsonb)') FROM unnest('{ring,timer}'::text[]) AS t;
 		SELECT actorstore.set_handler('job', '*', 'actorstore.outside(jsonb, jsonb)'), actorstore.set_handler('child', 'crash', 'crash(jsonb, jsonb)');
 		SELECT actorstore.grant_type(t, 'teller', '{read,send,serve}') FROM unnest('{ring,timer,job,child}'::text[]) AS t;
 		SELECT actorstore.put(t, i::text, '0') FROM unnest('{tree,child}'::text[]) AS t, generate_series(0, 11) AS i});
-	$nodes[0]->safe_psql('d', q{SELECT actorstore.supervise('tree', (i / 3)::text, 'child', i::text, (ARRAY['one_for_one', 'one_for_all', 'rest_for_one', 'one_for_one'])[1 + i / 3], 1000000000, '1 day') FROM generate_series(0, 11) AS i});
+	$nodes[0]->safe_psql('d', q{SET ROLE keeper; SELECT actorstore.supervise('tree', (i / 3)::text, 'child', i::text, (ARRAY['one_for_one', 'one_for_all', 'rest_for_one', 'one_for_one'])[1 + i / 3], 1000000000, '1 day') FROM generate_series(0, 11) AS i});
 	$_->safe_psql('d', q{SET ROLE teller; SELECT actorstore.subscribe('bank', 'beginning', '{account}')}) foreach @nodes;
 	return;
 }
