@@ -77,7 +77,7 @@ as_type_lock(text *name)
 static char *
 choose_table_name(text *type)
 {
-	char	   *name = palloc(NAMEDATALEN);
+	char	   *name = palloc0(NAMEDATALEN);	/* all of it is stored */
 
 	for (uint32 attempt = 0;; attempt++)
 	{
