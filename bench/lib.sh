@@ -53,6 +53,10 @@ max_worker_processes = 32
 # What every write writes: a jsonb value of some 150 bytes, parsed from text by both sides.
 value='{"owner": "c4ca4238a0b923820dcc509a6f75849b", "items": [3, 14, 15, 92, 65], "total": 1234.56, "currency": "EUR", "open": true, "note": "leave at the door"}'
 
+# The same for SQL that makes many, of their numbers i.
+value_of_i="jsonb_build_object('owner', md5(i::text), 'items', jsonb_build_array(i, i % 7, i % 11, i % 13), 'total', i / 100.0,
+	'currency', 'EUR', 'open', i % 2 = 0, 'note', 'leave at the door')"
+
 sql() {
 	PGOPTIONS='-c client_min_messages=warning' psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"
 }
@@ -105,9 +109,7 @@ load() {
 # seed N: the N actors that both sides are loaded with, in no particular order.
 seed() {
 	sql -c 'DROP TABLE IF EXISTS seed' \
-		-c "CREATE TABLE seed AS SELECT i::text AS id, jsonb_build_object('owner', md5(i::text),
-			'items', jsonb_build_array(i, i % 7, i % 11, i % 13), 'total', i / 100.0, 'currency', 'EUR',
-			'open', i % 2 = 0, 'note', 'leave at the door') AS value
+		-c "CREATE TABLE seed AS SELECT i::text AS id, $value_of_i AS value
 			FROM generate_series(1, $1) AS i ORDER BY md5(i::text)" \
 		-c 'VACUUM ANALYZE seed'
 }

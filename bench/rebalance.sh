@@ -35,8 +35,6 @@ conninfo() {	# one | two
 declare -A at
 for node in one two; do at[$node]=$(conninfo $node); done
 
-row="jsonb_build_object('owner', md5(i::text), 'items', jsonb_build_array(i, i % 7, i % 11, i % 13), 'total', i / 100.0,
-	'currency', 'EUR', 'open', i % 2 = 0, 'note', 'leave at the door')"
 statement actors <<'END'
 \set i random(1, :n)
 SELECT actorstore.update('item', :i::text, :value);
@@ -56,9 +54,9 @@ new_databases() {
 	done
 	sql -d "${at[one]}" -c "SELECT actorstore.init_node('one', '${at[one]}')" -c "SELECT actorstore.create_type('item')" >/dev/null
 	for ((from = 1; from <= MOVED; from += 50000)); do
-		sql -d "${at[one]}" -c "SELECT actorstore.insert_many('item', array_agg(i::text), array_agg($row)) FROM generate_series($from, least($from + 49999, $MOVED)) AS i" >/dev/null
+		sql -d "${at[one]}" -c "SELECT actorstore.insert_many('item', array_agg(i::text), array_agg($value_of_i)) FROM generate_series($from, least($from + 49999, $MOVED)) AS i" >/dev/null
 	done
-	sql -d "${at[one]}" -c "INSERT INTO bare SELECT 'item', i::text, $row FROM generate_series(1, $MOVED) AS i" \
+	sql -d "${at[one]}" -c "INSERT INTO bare SELECT 'item', i::text, $value_of_i FROM generate_series(1, $MOVED) AS i" \
 		-c "SELECT actorstore.add_node('two', '${at[two]}')" -c 'VACUUM ANALYZE' -c CHECKPOINT >/dev/null
 	sql -d "${at[two]}" -c CHECKPOINT
 }

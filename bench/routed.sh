@@ -107,8 +107,7 @@ done
 # ---- get_all ----
 
 for ((from = 1; from <= ROWS; from += 50000)); do
-	sql -d "${at[one]}" -c "SELECT actorstore.insert_many('many', array_agg(i::text), array_agg(jsonb_build_object('owner', md5(i::text),
-		'items', jsonb_build_array(i, i % 7, i % 11, i % 13), 'total', i / 100.0, 'currency', 'EUR', 'open', i % 2 = 0, 'note', 'leave at the door')))
+	sql -d "${at[one]}" -c "SELECT actorstore.insert_many('many', array_agg(i::text), array_agg($value_of_i))
 		FROM generate_series($from, least($from + 49999, $ROWS)) AS i" >/dev/null
 done
 for node in one $others; do

@@ -36,7 +36,8 @@
  * us of is due earlier.  It follows the protocol of a slot's lowest position:
  * senders lower it by an atomic minimum after their commit; the worker that
  * looks for what is due takes it out by exchange, looks, and lowers it to what
- * it saw next.
+ * it saw next.  Whoever reads an actor's messages lowers it to those that are
+ * not due yet: their time may have been taken out before the clock went back.
  *
  * Copyright (c) 2026, the actorstore developers
  *

@@ -52,6 +52,7 @@ foreach my $offset (3600, 0, -3600, 3600, 0)
 	}
 	is($_->safe_psql('d', "BEGIN; SELECT count(actorstore.put('account', 'a' || i, '$n')) FROM generate_series(1, 20) AS i; COMMIT"), 20, "by $offset s: a transaction of all nodes, from " . $_->name) foreach @nodes;
 }
+
 # What waits for a time that has come waits again where the clock goes back before anybody has seen to it.
 $two->safe_psql('d', q{SELECT actorstore.create_type('job'), actorstore.set_handler('job', '*', 'actorstore.outside(jsonb, jsonb)')});
 my $job = $two->safe_psql('d', q{SELECT min('j' || i) FROM generate_series(1, 100) AS i WHERE actorstore.locate('job', 'j' || i) = 'two'});

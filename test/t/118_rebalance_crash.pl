@@ -11,6 +11,7 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my @nodes = new_cluster('one', 'two', { faults => 1, settings => join "\n",
 	'actorstore.resolver_interval = 100ms', 'actorstore.rebalance_batch = 64', 'max_worker_processes = 16', 'restart_after_crash = on' });
@@ -80,7 +81,7 @@ foreach my $place (qw(move_announced move_drained move_frozen move_sent move_tak
 		my $after = join "\n", grep { !/more\d+$/ } split /\n/, everything();
 		is($after, $before, "$victim at $place: all is there");
 		my ($count, $until) = (0, time + patience());
-		while (($count = number_of_messages()) != $sent && time < $until) { }	# what goes from one to the other while they are counted
+		while (($count = number_of_messages()) != $sent && time < $until) { usleep(10_000) }	# what goes from one to the other while they are counted
 		is($count, $sent, "$victim at $place: with what was sent meanwhile");
 		is(join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM (SELECT actor_type, actor_id FROM actorstore.actor UNION ALL SELECT actor_type, actor_id FROM actorstore.message) AS a
 			WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes), '0 0', "$victim at $place: where it belongs");
