@@ -288,12 +288,12 @@ OBJS = \
 # callbacks, and inline functions in the server's own headers. So -Wextra goes without unused-parameter.
 #
 # The server's flags and pg_config.h were made for the compiler that built it, mostly gcc: clang does not know all of
-# the flags, nor the attribute gnu_printf.
+# the flags, nor the attribute gnu_printf. The last flag is what PostgreSQL 18 asks of gcc.
 CLANG_NOISE = -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DAS_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK  = $(libpq) $(if $(filter linux darwin,$(PORTNAME)),-lresolv)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter
-PG_CFLAGS  += $(if $(findstring clang,$(shell $(CC) --version)),$(CLANG_NOISE))
+PG_CFLAGS  += $(if $(findstring clang,$(shell $(CC) --version)),$(CLANG_NOISE) -Wmissing-variable-declarations)
 PG_CFLAGS  += $(if $(filter 1,$(WERROR)),-Werror)
 
 # No bitcode for the JIT compiler: nothing here is inlined into expressions, and clang is not needed to build.

@@ -45,8 +45,7 @@
 /* commands in one flight */
 #define AS_PEER_MAX_COMMANDS	24
 
-/* settings, defined in peer_settings.c and peer_stat.c */
-extern int	actorstore_max_peer_connections;	/* of the server */
+/* settings, defined in peer_settings.c; one more in peer_stat.h */
 extern int	actorstore_peer_lifetime;	/* seconds */
 extern int	actorstore_peer_timeout;	/* ms */
 extern int	actorstore_max_clock_skew;	/* ms; 0: any */

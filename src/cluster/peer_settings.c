@@ -14,6 +14,7 @@
 
 #include "catalog/namespace.h"
 #include "cluster/life.h"
+#include "cluster/peer_stat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgtime.h"

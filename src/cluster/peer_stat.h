@@ -35,6 +35,9 @@ typedef enum AsPeerCounter
 	AS_PEER_NCOUNTERS
 } AsPeerCounter;
 
+/* a setting: connections of the server */
+extern int	actorstore_max_peer_connections;
+
 extern Size as_peer_stat_shmem_size(void);
 extern void as_peer_stat_shmem_init(void);
 
