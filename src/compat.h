@@ -199,6 +199,15 @@ extern bool pq_buffer_has_data(void);
 	EvalPlanQualInit((epq), (estate), NULL, NIL, -1)
 #endif
 
+/* 16: ExecutorCheckPerms_hook is given the rights apart from the range table */
+#if PG_VERSION_NUM >= 160000
+#define AS_CHECK_PERMS_PARAMETERS List *range_table, List *permissions, bool raise
+#define as_check_perms(hook) (hook) (range_table, permissions, raise)
+#else
+#define AS_CHECK_PERMS_PARAMETERS List *range_table, bool raise
+#define as_check_perms(hook) (hook) (range_table, raise)
+#endif
+
 /*
  * A range table of one relation.  16: rights are checked apart from it; 18:
  * relations may be pruned from it.

@@ -72,11 +72,7 @@ notice_partition(AsPartition *partition, LOCKMODE lockmode)
 }
 
 static bool
-check_perms(List *range_table,
-#if PG_VERSION_NUM >= 160000
-			List *permissions,
-#endif
-			bool raise)
+check_perms(AS_CHECK_PERMS_PARAMETERS)
 {
 	ListCell   *cell;
 
@@ -94,11 +90,7 @@ check_perms(List *range_table,
 	}
 	if (prev_check_perms == NULL)
 		return true;
-#if PG_VERSION_NUM >= 160000
-	return prev_check_perms(range_table, permissions, raise);
-#else
-	return prev_check_perms(range_table, raise);
-#endif
+	return as_check_perms(prev_check_perms);
 }
 
 void
