@@ -45,8 +45,10 @@ is(scalar(grep { /^actor\|/ } @{ $before{one} }), 8 * 300 + 6, 'actors to be car
 is(scalar(grep { /^actor\|/ } @{ $before{two} }), 2, 'and in a second database');
 $old->stop;
 
+# Pages have checksums by default since 18, and must have them in both or in neither.
 my $new = ActorstoreCluster->new('new');
-$new->init(extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres' ]);
+my @checksums = $old->pg_version < 18 && $new->pg_version >= 18 ? ('--no-data-checksums') : ();
+$new->init(extra => [ '--no-locale', '--encoding=UTF8', '--username=postgres', @checksums ]);
 $new->append_conf('postgresql.conf', "shared_preload_libraries = 'actorstore'\nwal_level = logical\nmax_prepared_transactions = 10");
 
 my ($old_bindir, $bindir) = map { $_->config_data('--bindir') } $old, $new;
