@@ -331,16 +331,20 @@ private-server:
 	@$(MAKE) -s all
 	@tree=$$(scripts/private-server) && $(MAKE) -s install DESTDIR="$$tree"
 
-# For tests: the same library with places where a transaction over several nodes can be stopped (src/cluster/fault.h),
-# in a copy of the private server.
+# For tests: the same library with places where a transaction over several nodes can be stopped (src/cluster/fault.h) and
+# with functions of test/stray, which call what the library shows to nobody, in a copy of the private server.
 FAULT_OBJS = $(patsubst src/cluster/%.o,tmp/faults/%.o,$(filter src/cluster/%.o,$(OBJS)))
 
 $(FAULT_OBJS): tmp/faults/%.o: $(srcdir)/src/cluster/%.c $(srcdir)/Makefile $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
 	@mkdir -p tmp/faults
 	$(CC) $(CFLAGS) $(CPPFLAGS) -DACTORSTORE_FAULTS -c -o $@ $<
 
-tmp/faults/actorstore.so: $(OBJS) $(FAULT_OBJS)
-	$(CC) $(CFLAGS) -shared -o $@ $(filter-out src/cluster/%.o,$(OBJS)) $(FAULT_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
+tmp/faults/stray.o: $(srcdir)/test/stray/stray.c $(srcdir)/Makefile $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+	@mkdir -p tmp/faults
+	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+tmp/faults/actorstore.so: $(OBJS) $(FAULT_OBJS) tmp/faults/stray.o
+	$(CC) $(CFLAGS) -shared -o $@ $(filter-out src/cluster/%.o,$(OBJS)) $(FAULT_OBJS) tmp/faults/stray.o $(LDFLAGS) $(LDFLAGS_SL) $(SHLIB_LINK)
 
 .PHONY: fault-server
 fault-server: tmp/faults/actorstore.so

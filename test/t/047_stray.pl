@@ -1,5 +1,5 @@
-# Moments that are too short to be met, by test/stray, which is built into a
-# module of its own.  A request whose home has become another database's: the
+# Moments that are too short to be met, by test/stray, which is built into the
+# library for tests (make fault-server).  A request whose home has become another database's: the
 # other one's workers return what is asked, and drop and count what is told.
 # An actor that has got two slots: its messages keep their order.
 
@@ -10,27 +10,17 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $source = "$FindBin::RealBin/../stray";
-my $library = PostgreSQL::Test::Utils::tempdir;
-
-# Apart from the make that may have called us.
-{
-	delete local @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS)};
-	quiet_ok('building', 'make', '-s', '-C', $library, '-f', "$source/Makefile", 'all', 'PG_CONFIG=' . ($ENV{PG_CONFIG} // 'pg_config'));
-}
-
-my $node = new_node('stray', settings => "actorstore.workers = 2\ndynamic_library_path = '\$libdir:$library'");
+my $node = new_node('stray', faults => 1, settings => 'actorstore.workers = 2');
 foreach my $database ('mine', 'other')
 {
 	new_database_with_actors($node, $database);
 	$node->safe_psql($database, q{SELECT actorstore.create_type('t'), actorstore.set_handler('t', '*', 'collect(jsonb, jsonb)')});
 }
 $node->safe_psql('mine', q{
-	CREATE FUNCTION stray_home(oid) RETURNS int LANGUAGE C STRICT AS 'actorstore_stray', 'stray_home';
-	CREATE FUNCTION stray_request(home int, actor_type text, actor_id text, message text, asks boolean) RETURNS text LANGUAGE C STRICT AS 'actorstore_stray', 'stray_request'});
+	CREATE FUNCTION stray_home(oid) RETURNS int LANGUAGE C STRICT AS 'actorstore', 'stray_home';
+	CREATE FUNCTION stray_request(home int, actor_type text, actor_id text, message text, asks boolean) RETURNS text LANGUAGE C STRICT AS 'actorstore', 'stray_request'});
 my $home = q{(SELECT stray_home(oid) FROM pg_database WHERE datname = '%s')};
 my $other = sprintf $home, 'other';
 
@@ -61,8 +51,8 @@ ok(comes_true($node, 'mine', '(SELECT used_cells = 0 AND lost = 1 FROM actorstor
 
 # Messages that nobody has been told of: those of an actor that is paused, made those of another one
 $node->safe_psql('mine', q{
-	CREATE FUNCTION stray_key(actor_type text, actor_id text) RETURNS bigint LANGUAGE C STRICT AS 'actorstore_stray', 'stray_key';
-	CREATE FUNCTION stray_hints(home int, actor_type text, actor_id text, rival bigint, own bigint) RETURNS void LANGUAGE C STRICT AS 'actorstore_stray', 'stray_hints';
+	CREATE FUNCTION stray_key(actor_type text, actor_id text) RETURNS bigint LANGUAGE C STRICT AS 'actorstore', 'stray_key';
+	CREATE FUNCTION stray_hints(home int, actor_type text, actor_id text, rival bigint, own bigint) RETURNS void LANGUAGE C STRICT AS 'actorstore', 'stray_hints';
 	SELECT actorstore.pause('t', 'one'), actorstore.send_many('t', ARRAY['one', 'one', 'one', 'one'], 'm', ARRAY['1', '2', '3', '4']::jsonb[]);
 	CREATE TABLE mail AS SELECT * FROM actorstore.message;
 	SELECT count(actorstore.cancel(message_id)) FROM mail;

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
- * actorstore_stray.c
- *	  What happens in moments that are too short to be met from without.
+ * stray.c
+ *	  What happens in moments that are too short to be met from without: in
+ *	  the library for tests only (make fault-server).
  *
  * ask() and tell() find their database's home and hang a request there within
  * a microsecond, in which the home could become another database's.  This one
@@ -24,8 +25,6 @@
 #include "runtime/urgent.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-PG_MODULE_MAGIC;
 
 /* as in slot.c; a power of two */
 #define SLOTS_PER_SET	16
