@@ -51,14 +51,14 @@ add_string(Params *params, const char *value)
 }
 
 static uint64
-execute(Params *params, const char *sql, int expected)
+execute(SPIPlanPtr *plan, Params *params, const char *sql, int expected)
 {
 	AsAdmin		admin;
 	uint64		n;
 
 	as_admin_begin(&admin);
-	n = as_admin_execute(sql, expected, params->n, params->types,
-						 params->values, params->nulls);
+	n = as_admin_execute_kept(plan, sql, expected, params->n, params->types,
+							  params->values, params->nulls);
 	as_admin_leave(&admin);
 	return n;
 }
@@ -66,6 +66,7 @@ execute(Params *params, const char *sql, int expected)
 void
 as_letter_bury(AsMessage *message, const AsReason *reason)
 {
+	static SPIPlanPtr plan = NULL;
 	Params		params = {0};
 
 	add(&params, INT8OID, true, Int64GetDatum(message->message_id));
@@ -88,7 +89,7 @@ as_letter_bury(AsMessage *message, const AsReason *reason)
 	add_string(&params, reason->context);
 	add(&params, TIMESTAMPTZOID, true,
 		TimestampTzGetDatum(GetCurrentTimestamp()));
-	(void) execute(&params,
+	(void) execute(&plan, &params,
 				   "INSERT INTO actorstore.dead_message (message_id, actor_type, actor_id, message, body, headers,"
 				   " priority, attempts, sent_at, sender_type, sender_id, dedup_key, reason, sqlstate, error, detail,"
 				   " context, died_at)"
@@ -114,6 +115,8 @@ add_dedup_key(Params *params, const AsMessage *message)
 bool
 as_dedup_claim(const AsMessage *message, int64 *first)
 {
+	static SPIPlanPtr claim = NULL;
+	static SPIPlanPtr look = NULL;
 	Params		params = {0};
 	AsAdmin		admin;
 	bool		claimed;
@@ -122,18 +125,20 @@ as_dedup_claim(const AsMessage *message, int64 *first)
 	add_dedup_key(&params, message);
 	add(&params, FLOAT8OID, true, Float8GetDatum(actorstore_dedup_window));
 	as_admin_begin(&admin);
-	claimed = as_admin_execute("INSERT INTO actorstore.dedup AS d (actor_type, actor_id, dedup_key, message_id)"
-							   " VALUES ($1, $2, $3, $4) ON CONFLICT (actor_type, actor_id, dedup_key) DO UPDATE"
-							   " SET message_id = excluded.message_id, handled_at = NULL, reply = NULL"
-							   " WHERE d.handled_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $5)",
-							   SPI_OK_INSERT, params.n, params.types,
-							   params.values, params.nulls) > 0;
+	claimed = as_admin_execute_kept(&claim,
+									"INSERT INTO actorstore.dedup AS d (actor_type, actor_id, dedup_key, message_id)"
+									" VALUES ($1, $2, $3, $4) ON CONFLICT (actor_type, actor_id, dedup_key) DO UPDATE"
+									" SET message_id = excluded.message_id, handled_at = NULL, reply = NULL"
+									" WHERE d.handled_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $5)",
+									SPI_OK_INSERT, params.n, params.types,
+									params.values, params.nulls) > 0;
 	if (!claimed)
 	{
-		if (as_admin_execute("SELECT message_id FROM actorstore.dedup"
-							 " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3",
-							 SPI_OK_SELECT, 3, params.types, params.values,
-							 params.nulls) != 1)
+		if (as_admin_execute_kept(&look,
+								  "SELECT message_id FROM actorstore.dedup"
+								  " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3",
+								  SPI_OK_SELECT, 3, params.types, params.values,
+								  params.nulls) != 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("could not serialize access due to concurrent use of dedup_key \"%s\"",
@@ -148,13 +153,14 @@ as_dedup_claim(const AsMessage *message, int64 *first)
 bool
 as_dedup_is_taken(const AsMessage *request)
 {
+	static SPIPlanPtr plan = NULL;
 	Params		params = {0};
 
 	add_text(&params, request->actor_type);
 	add_text(&params, request->actor_id);
 	add_text(&params, request->dedup_key);
 	add(&params, FLOAT8OID, true, Float8GetDatum(actorstore_dedup_window));
-	return execute(&params,
+	return execute(&plan, &params,
 				   "SELECT FROM actorstore.dedup"
 				   " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3"
 				   " AND (handled_at IS NULL OR handled_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $4))",
@@ -164,6 +170,7 @@ as_dedup_is_taken(const AsMessage *request)
 bool
 as_dedup_claim_request(AsMessage *request, Datum *reply)
 {
+	static SPIPlanPtr plan = NULL;
 	MemoryContext context = CurrentMemoryContext;
 	Params		params = {0};
 	AsAdmin		admin;
@@ -176,10 +183,11 @@ as_dedup_claim_request(AsMessage *request, Datum *reply)
 		return true;
 	add_dedup_key(&params, request);
 	as_admin_begin(&admin);
-	if (as_admin_execute("SELECT handled_at IS NULL, reply FROM actorstore.dedup"
-						 " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3",
-						 SPI_OK_SELECT, 3, params.types, params.values,
-						 params.nulls) != 1)
+	if (as_admin_execute_kept(&plan,
+							  "SELECT handled_at IS NULL, reply FROM actorstore.dedup"
+							  " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3",
+							  SPI_OK_SELECT, 3, params.types, params.values,
+							  params.nulls) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent use of a dedup_key")));
@@ -207,11 +215,12 @@ as_dedup_claim_request(AsMessage *request, Datum *reply)
 void
 as_dedup_handled(const AsMessage *message, Datum reply)
 {
+	static SPIPlanPtr plan = NULL;
 	Params		params = {0};
 
 	add_dedup_key(&params, message);
 	add(&params, JSONBOID, reply != (Datum) 0, reply);
-	(void) execute(&params,
+	(void) execute(&plan, &params,
 				   "UPDATE actorstore.dedup SET handled_at = pg_catalog.clock_timestamp(), reply = $5"
 				   " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3 AND message_id = $4",
 				   SPI_OK_UPDATE);
@@ -220,10 +229,11 @@ as_dedup_handled(const AsMessage *message, Datum reply)
 void
 as_dedup_release(const AsMessage *message)
 {
+	static SPIPlanPtr plan = NULL;
 	Params		params = {0};
 
 	add_dedup_key(&params, message);
-	(void) execute(&params,
+	(void) execute(&plan, &params,
 				   "DELETE FROM actorstore.dedup"
 				   " WHERE actor_type = $1 AND actor_id = $2 AND dedup_key = $3 AND message_id = $4",
 				   SPI_OK_DELETE);
@@ -232,11 +242,12 @@ as_dedup_release(const AsMessage *message)
 bool
 as_dedup_purge(void)
 {
+	static SPIPlanPtr plan = NULL;
 	Params		params = {0};
 
 	add(&params, FLOAT8OID, true, Float8GetDatum(actorstore_dedup_window));
 	add(&params, INT4OID, true, Int32GetDatum(PURGE_AT_ONCE));
-	return execute(&params,
+	return execute(&plan, &params,
 				   "DELETE FROM actorstore.dedup WHERE ctid = ANY (ARRAY("
 				   "SELECT ctid FROM actorstore.dedup"
 				   " WHERE handled_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"

@@ -170,18 +170,23 @@ as_admin_end(AsAdmin *admin)
 	CacheInvalidateRelcacheByRelid(as_catalog()->type);
 }
 
-uint64
-as_admin_execute(const char *sql, int expected, int nargs,
-				 Oid *types, Datum *values, const char *nulls)
+static SPIPlanPtr
+prepare(const char *sql, int nargs, Oid *types, int options)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, types, options);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed for \"%s\": %s",
+			 sql, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static uint64
+execute(SPIPlanPtr plan, const char *sql, int expected, Datum *values, const char *nulls)
+{
 	Snapshot	test = InvalidSnapshot;
 	Snapshot	crosscheck = InvalidSnapshot;
 	int			result;
-
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s",
-			 sql, SPI_result_code_string(SPI_result));
 
 	/* as the foreign-key triggers do */
 	if (IsolationUsesXactSnapshot())
@@ -196,6 +201,29 @@ as_admin_execute(const char *sql, int expected, int nargs,
 		elog(ERROR, "SPI_execute_snapshot failed for \"%s\": %s",
 			 sql, SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+uint64
+as_admin_execute(const char *sql, int expected, int nargs,
+				 Oid *types, Datum *values, const char *nulls)
+{
+	return execute(prepare(sql, nargs, types, 0), sql, expected, values, nulls);
+}
+
+uint64
+as_admin_execute_kept(SPIPlanPtr *plan, const char *sql, int expected, int nargs,
+					  Oid *types, Datum *values, const char *nulls)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = prepare(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
+
+		if (SPI_keepplan(made) != 0)
+			elog(ERROR, "SPI_keepplan failed");
+		*plan = made;
+	}
+	set_locally("enable_seqscan", "off");
+	return execute(*plan, sql, expected, values, nulls);
 }
 
 void

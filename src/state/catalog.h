@@ -120,6 +120,15 @@ extern void as_admin_leave(AsAdmin *admin);
 extern uint64 as_admin_execute(const char *sql, int expected, int nargs,
 							   Oid *types, Datum *values, const char *nulls);
 
+/*
+ * The same for one that is run so often that its plan is kept, in *plan, NULL at
+ * first: a variable for each text.  It never reads a whole table where an index
+ * will do, as tables that are empty when it is planned may grow.
+ */
+extern uint64 as_admin_execute_kept(SPIPlanPtr *plan, const char *sql, int expected,
+									int nargs, Oid *types, Datum *values,
+									const char *nulls);
+
 /* Run a utility statement put together by psprintf(). */
 extern void as_admin_utility(const char *fmt,...) pg_attribute_printf(1, 2);
 
