@@ -121,15 +121,21 @@ as_receipt_write(const char *gid)
 
 /* ---- Standbys ---- */
 
+/* The setting is read by each process in its own time, the flag is shared. */
+static bool
+has_sync_standbys(void)
+{
+	return max_wal_senders > 0 &&
+		(as_sync_standbys_defined() ||
+		 (SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0'));
+}
+
 bool
 as_sync_acknowledged(XLogRecPtr lsn)
 {
 	bool		acknowledged;
 
-	/* the setting is read by each process in its own time, the flag is shared */
-	if (max_wal_senders == 0 ||
-		(!as_sync_standbys_defined() &&
-		 (SyncRepStandbyNames == NULL || SyncRepStandbyNames[0] == '\0')))
+	if (!has_sync_standbys())
 		return true;
 	LWLockAcquire(SyncRepLock, LW_SHARED);
 	acknowledged = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH] >= lsn;
@@ -151,12 +157,30 @@ as_decision_all_over(int node)
 						 2, args) == 0;
 }
 
+static void
+set_synchronous_commit(const char *value)
+{
+	(void) set_config_option("synchronous_commit", value, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 void
 as_sync_require(void)
 {
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		set_synchronous_commit("on");
+}
+
+void
+as_sync_require_if_replicated(void)
+{
+	if (has_sync_standbys())
+	{
+		as_sync_require();
+		ForceSyncCommit();
+	}
+	else
+		set_synchronous_commit("off");
 }
 
 /*

@@ -49,4 +49,10 @@ extern bool as_decision_all_over(int node);
 /* From here to its end the transaction waits for its standbys' disks. */
 extern void as_sync_require(void);
 
+/*
+ * The same where standbys are asked for; else it does not even wait for its own:
+ * whoever goes on flushes XactLastCommitEnd before anything depends on it.
+ */
+extern void as_sync_require_if_replicated(void);
+
 #endif							/* AS_DECISION_H */

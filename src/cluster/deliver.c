@@ -39,6 +39,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
+#include "state/catalog.h"
 #include "state/owner.h"
 #include "state/partition.h"
 #include "state/text_query.h"
@@ -230,7 +231,7 @@ read_batch(const char *bytes, Size length, int *n)
 
 /* Say once of a batch what nobody should have sent. */
 static void
-log_refused(const Arrival *arrivals, int n, text *origin)
+log_refused(const Arrival *arrivals, int n, Datum origin)
 {
 	const Arrival *first = NULL;
 	int			refused = 0;
@@ -247,7 +248,7 @@ log_refused(const Arrival *arrivals, int n, text *origin)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg_plural("refused %d message of the system from node %s",
 							   "refused %d messages of the system from node %s",
-							   refused, refused, text_to_cstring(origin)),
+							   refused, refused, DatumGetCString(DirectFunctionCall1(uuid_out, origin))),
 				 errdetail("The first one, \"%s\" to \"%s\" of type \"%s\", is %s.",
 						   text_to_cstring(first->message.name),
 						   text_to_cstring(first->message.actor_id),
@@ -425,6 +426,28 @@ lock_watermark(text *origin, text *incarnation)
 	return as_cell_int(&rows, 0, 0);
 }
 
+/*
+ * From the number before to this one, locked from here on; false if another one
+ * is there, or none.  It comes with each batch.
+ */
+static bool
+advance_watermark(Datum origin, int64 incarnation, int64 batch)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[3] = {UUIDOID, INT8OID, INT8OID};
+	Datum		values[3] = {origin, Int64GetDatum(incarnation), Int64GetDatum(batch)};
+	AsAdmin		admin;
+	bool		advanced;
+
+	as_admin_begin(&admin);
+	advanced = as_admin_execute_kept(&plan,
+									 "UPDATE actorstore.inbox SET batch = $3"
+									 " WHERE origin = $1 AND incarnation = $2 AND batch = $3 - 1",
+									 SPI_OK_UPDATE, 3, types, values, NULL) > 0;
+	as_admin_leave(&admin);
+	return advanced;
+}
+
 static void
 set_watermark(text *origin, text *incarnation, int64 batch)
 {
@@ -433,6 +456,23 @@ set_watermark(text *origin, text *incarnation, int64 batch)
 	(void) as_text_query(NULL, SPI_OK_UPDATE,
 						 "UPDATE actorstore.inbox SET batch = $3::text::bigint WHERE origin = $1::text::uuid AND incarnation = $2::text::bigint",
 						 3, args);
+}
+
+/*
+ * Make the number of a batch the last one that is here, if it is the next; the
+ * last one.
+ */
+static int64
+take_number(Datum origin, int64 incarnation, int64 batch)
+{
+	int64		watermark;
+
+	if (advance_watermark(origin, incarnation, batch))
+		return batch;
+	watermark = lock_watermark(uuid_text(origin), as_int_text(incarnation));
+	if (batch <= watermark)
+		as_admission_refuse_duplicate();
+	return advance_watermark(origin, incarnation, batch) ? batch : watermark;
 }
 
 static void
@@ -468,8 +508,6 @@ check_epoch(int64 epoch)
 Datum
 actorstore_local_deliver(PG_FUNCTION_ARGS)
 {
-	text	   *origin = uuid_text(PG_GETARG_DATUM(0));
-	text	   *incarnation = as_int_text(PG_GETARG_INT64(1));
 	int64		batch = PG_GETARG_INT64(2);
 	bytea	   *envelope = PG_GETARG_BYTEA_PP(4);
 	const char *bytes = VARDATA_ANY(envelope);
@@ -489,19 +527,15 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 						   as_node_need_self()->uuid, *PG_GETARG_UUID_P(0),
 						   PG_GETARG_INT64(1), batch, PG_GETARG_INT64(3)
 					   }, &bytes, &length);
-	watermark = lock_watermark(origin, incarnation);
-	if (batch <= watermark)
-		as_admission_refuse_duplicate();
-	if (batch == watermark + 1)
+	watermark = take_number(PG_GETARG_DATUM(0), PG_GETARG_INT64(1), batch);
+	if (watermark == batch)
 	{
 		int			n;
 		Arrival    *arrivals = read_batch(bytes, length, &n);
 
-		log_refused(arrivals, n, origin);
+		log_refused(arrivals, n, PG_GETARG_DATUM(0));
 		crowded = as_admission_count(n);
 		crowded = store(arrivals, n) || crowded;
-		set_watermark(origin, incarnation, batch);
-		watermark = batch;
 
 		/* the answer lets the other node forget what it has sent */
 		as_flush_late();

@@ -14,6 +14,7 @@
 #include "cluster/decision.h"
 #include "cluster/fault.h"
 #include "cluster/lane.h"
+#include "cluster/late_flush.h"
 #include "cluster/outbox.h"
 #include "cluster/peer.h"
 #include "cluster/signing.h"
@@ -78,7 +79,7 @@ typedef struct Forwarder
 	AsBatchNumber done;			/* the other node has this one, and all before */
 
 	uint64		from;			/* look from this id on; AS_NO_LOW: at nothing */
-	XLogRecPtr	safe;			/* batches are, once the standbys have all that */
+	XLogRecPtr	safe;			/* batches are, once all that is flushed */
 	int			backoff;		/* ms */
 	int			pause;
 	TimestampTz looked_at;		/* at all */
@@ -92,8 +93,12 @@ static Forwarder me;
 static void
 keep(const AsBatch *batch)
 {
+	Size		size = VARSIZE_ANY(batch->envelope);
+	bytea	   *envelope = MemoryContextAlloc(me.context, size);
+
+	memcpy(envelope, batch->envelope, size);
 	me.batches[me.nbatches] = *batch;
-	me.batches[me.nbatches++].envelope = MemoryContextStrdup(me.context, batch->envelope);
+	me.batches[me.nbatches++].envelope = envelope;
 }
 
 /* Those that the other node has already are on their way no more. */
@@ -113,7 +118,10 @@ drop_batches(void)
 	me.nflying = 0;
 }
 
-/* Those that an earlier process has made, behind the last one at hand. */
+/*
+ * Those that an earlier process has made, behind the last one at hand.  It may
+ * not have flushed them.
+ */
 static void
 load_stored(void)
 {
@@ -126,25 +134,28 @@ load_stored(void)
 	args[1] = as_int_text(last != NULL ? last->incarnation : me.done.incarnation);
 	args[2] = as_int_text(last != NULL ? last->number : me.done.number);
 	args[3] = as_int_text(room);
-	(void) as_text_query_alone(&rows, SPI_OK_SELECT,
-							   "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
-							   " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
-							   " ORDER BY outbox_batch.incarnation, outbox_batch.batch LIMIT $4::text::int",
-							   4, args);
+	as_own_transaction_begin();
+	as_flush_what_is_seen();
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
+						 " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
+						 " ORDER BY outbox_batch.incarnation, outbox_batch.batch LIMIT $4::text::int",
+						 4, args);
+	as_own_transaction_end();
 	for (int i = 0; i < rows.nrows; i++)
 	{
 		AsBatch		batch = {
 			.incarnation = as_cell_int(&rows, i, 0),
 			.number = as_cell_int(&rows, i, 1),
 			.nmessages = (int) as_cell_int(&rows, i, 2),
-			.envelope = text_to_cstring(as_cell(&rows, i, 3))
+			.envelope = DatumGetByteaPP(DirectFunctionCall1(byteain, CStringGetDatum(text_to_cstring(as_cell(&rows, i, 3)))))
 		};
 
 		keep(&batch);
 		as_lane_count(me.lane, AS_LANE_REPEATED, 1);
 	}
 	me.stored = rows.nrows == room;
-	me.safe = GetFlushRecPtr(NULL);
+	me.safe = XactLastCommitEnd;
 }
 
 /* Make a batch of what is in the outbox; false if there is nothing now. */
@@ -171,10 +182,7 @@ make_batch(bool may_wait)
 	from = Min(from, low);
 	made = as_outbox_dispatch(me.number, from, may_wait, &batch, &next);
 	if (made)
-	{
-		as_sync_require();
-		ForceSyncCommit();
-	}
+		as_sync_require_if_replicated();
 	as_own_transaction_end();
 	me.from = next;
 	if (!made)
@@ -269,10 +277,32 @@ connect_and_ask(void)
 /* ---- Flights ---- */
 
 static void
+add_batch(const AsBatch *batch, const char *epoch, const bytea *envelope)
+{
+	const char *values[5] = {
+		me.uuid, psprintf(INT64_FORMAT, batch->incarnation),
+		psprintf(INT64_FORMAT, batch->number), epoch, VARDATA_ANY(envelope)
+	};
+	const int	lengths[5] = {0, 0, 0, 0, (int) VARSIZE_ANY_EXHDR(envelope)};
+	const int	formats[5] = {0, 0, 0, 0, 1};
+	AsPeerCommand command = {
+		.sql = DELIVER_SQL, .nvalues = 5, .values = values,
+		.lengths = lengths, .formats = formats, .keep = true
+	};
+
+	(void) as_peer_add_command(me.peer, &command);
+}
+
+/*
+ * The other node stores them while the disk here takes them in: it commits only
+ * with the end of the flight, which is sent behind that.  Where there are
+ * standbys to be waited for, which may take long, they have been.
+ */
+static void
 launch(void)
 {
 	AsSigned	what = {.receiver = me.peer->uuid};
-	const char *envelopes[AS_FLIGHT];
+	const bytea *envelopes[AS_FLIGHT];
 	char	   *epoch;
 
 	/* made, but not safe yet: somebody has stopped waiting for the standbys */
@@ -291,15 +321,10 @@ launch(void)
 	as_own_transaction_end();
 	epoch = psprintf(INT64_FORMAT, what.epoch);
 	for (int i = 0; i < me.nflying; i++)
-	{
-		const AsBatch *batch = &me.batches[i];
-		const char *values[5] = {
-			me.uuid, psprintf(INT64_FORMAT, batch->incarnation),
-			psprintf(INT64_FORMAT, batch->number), epoch, envelopes[i]
-		};
-
-		(void) as_peer_add(me.peer, DELIVER_SQL, 5, values, true);
-	}
+		add_batch(&me.batches[i], epoch, envelopes[i]);
+	as_peer_hurry(me.peer);
+	AS_FAULT("forward_unsafe");
+	XLogFlush(me.safe);
 	(void) as_peer_launch(me.peer);
 	AS_FAULT("forward_sent");
 }

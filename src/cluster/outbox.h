@@ -7,8 +7,8 @@
  *		Forwarder:  one transaction: deletes rows of one node, as many as it
  *					sees, in the order of their ids, and puts them, as one
  *					envelope (lib/envelope.h), into actorstore.outbox_batch under
- *					the next number.  Once that is flushed, and on the standbys:
- *					sends it.
+ *					the next number.  Once that is on the standbys: sends it.
+ *					Once it is flushed: sends what lets the receiver commit.
  *		Receiver:   one transaction: if the batch's number is the one after that
  *					in actorstore.inbox: the messages into the mailboxes, the
  *					number into actorstore.inbox.  Answers with the number that
@@ -40,7 +40,9 @@
  *	  the forwarder's look at all.
  *	- Forwarder before its commit: the rows are still there.  After it, or
  *	  after it has sent: the batch is sent by the next one, which first asks what
- *	  the receiver has.
+ *	  the receiver has.  Its server before the flush: the rows are there again, and
+ *	  the receiver does not have the batch, as the end of the flight, which lets it
+ *	  commit, is only sent after that.
  *	- Receiver before its commit, or before that is flushed: it does not have the
  *	  number, nor the messages, nor what turns have made of them.  After it: it has.
  *	- A standby of the sender takes over: numbers count for an incarnation (node.h),
@@ -136,7 +138,7 @@ typedef struct AsBatch
 	int64		incarnation;
 	int64		number;
 	int			nmessages;
-	char	   *envelope;		/* as text of a bytea */
+	bytea	   *envelope;
 } AsBatch;
 
 /*

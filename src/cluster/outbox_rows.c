@@ -289,31 +289,49 @@ take_rows(int16 node, uint64 from, bool may_wait, const bool *slots, StringInfo 
 	return n;
 }
 
+static bytea *
+seal(const StringInfo body, int nmessages)
+{
+	StringInfoData envelope;
+
+	initStringInfo(&envelope);
+	appendStringInfoSpaces(&envelope, VARHDRSZ);
+	as_envelope_seal(&envelope, body, nmessages);
+	SET_VARSIZE(envelope.data, envelope.len);
+	return (bytea *) envelope.data;
+}
+
+static void
+insert_batch(int16 node, const AsBatch *batch)
+{
+	Relation	rel = table_open(as_catalog_relation("outbox_batch"), RowExclusiveLock);
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	HeapTuple	row;
+
+	values[0] = Int16GetDatum(node);
+	values[1] = Int64GetDatum(batch->incarnation);
+	values[2] = Int64GetDatum(batch->number);
+	values[3] = Int32GetDatum(batch->nmessages);
+	values[4] = PointerGetDatum(batch->envelope);
+	values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
+	row = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	CatalogTupleInsert(rel, row);
+	heap_freetuple(row);
+	table_close(rel, NoLock);
+}
+
 bool
 as_outbox_dispatch(int16 node, uint64 from, bool may_wait, AsBatch *batch, uint64 *next)
 {
 	StringInfoData body;
-	StringInfoData envelope;
-	text	   *args[5];
-	bytea	   *bytes;
 
 	initStringInfo(&body);
 	batch->nmessages = take_rows(node, from, may_wait, NULL, &body, next);
 	if (batch->nmessages == 0)
 		return false;
-	initStringInfo(&envelope);
-	as_envelope_seal(&envelope, &body, batch->nmessages);
-	bytes = (bytea *) cstring_to_text_with_len(envelope.data, envelope.len);
-	batch->envelope = DatumGetCString(DirectFunctionCall1(byteaout, PointerGetDatum(bytes)));
-	args[0] = as_int_text(node);
-	args[1] = as_int_text(batch->incarnation);
-	args[2] = as_int_text(batch->number);
-	args[3] = as_int_text(batch->nmessages);
-	args[4] = cstring_to_text(batch->envelope);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.outbox_batch (node_number, incarnation, batch, nmessages, envelope, made_at)"
-						 " VALUES ($1::text::smallint, $2::text::bigint, $3::text::bigint, $4::text::int, $5::text::bytea, clock_timestamp())",
-						 5, args);
+	batch->envelope = seal(&body, batch->nmessages);
+	insert_batch(node, batch);
 	return true;
 }
 
@@ -321,7 +339,6 @@ bytea *
 as_outbox_take_kept(const bool *slots)
 {
 	StringInfoData body;
-	StringInfoData envelope;
 	uint64		next;
 	int			n;
 
@@ -330,7 +347,5 @@ as_outbox_take_kept(const bool *slots)
 	if (n == 0)
 		return NULL;
 	CommandCounterIncrement();
-	initStringInfo(&envelope);
-	as_envelope_seal(&envelope, &body, n);
-	return (bytea *) cstring_to_text_with_len(envelope.data, envelope.len);
+	return seal(&body, n);
 }

@@ -168,6 +168,12 @@ extern void as_peer_add_settings(AsPeer *peer);
 /* They may have been undone with a transaction. */
 extern void as_peer_forget_settings(AsPeer *peer);
 
+/*
+ * Send what the connection takes of what is queued so far: the peer begins with
+ * it, but commits nothing before the flight is launched.  Never throws.
+ */
+extern void as_peer_hurry(AsPeer *peer);
+
 /* Send what was queued.  Never throws; false: the connection broke. */
 extern bool as_peer_launch(AsPeer *peer);
 

@@ -156,6 +156,13 @@ as_peer_add_early_end(AsPeer *peer)
 	peer->nearly = peer->ncommands;
 }
 
+void
+as_peer_hurry(AsPeer *peer)
+{
+	if (peer->broken || peer->state != AS_PEER_LOADING || PQflush(peer->conn) < 0)
+		peer->broken = true;
+}
+
 bool
 as_peer_launch(AsPeer *peer)
 {

@@ -213,12 +213,12 @@ make_hmac(const Key *key, const AsSigned *what, const char *head,
 	pg_hmac_free(context);
 }
 
-const char *
-as_signing_sign(const AsSigned *what, const char *envelope)
+const bytea *
+as_signing_sign(const AsSigned *what, const bytea *envelope)
 {
-	char		head[AS_SIGNED_HEAD] = "ASME";
-	bytea	   *bytes;
-	StringInfoData all;
+	Size		length = VARSIZE_ANY_EXHDR(envelope);
+	bytea	   *all;
+	char	   *head;
 
 	if (message_signing == SIGNING_OFF)
 		return envelope;
@@ -227,19 +227,16 @@ as_signing_sign(const AsSigned *what, const char *envelope)
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("there is no key to sign messages with"),
 				 errhint("Set actorstore.message_key_file.")));
-	bytes = DatumGetByteaPP(DirectFunctionCall1(byteain, CStringGetDatum(envelope)));
+	all = palloc(VARHDRSZ + AS_SIGNED_HEAD + length);
+	SET_VARSIZE(all, VARHDRSZ + AS_SIGNED_HEAD + length);
+	head = VARDATA(all);
+	memset(head, 0, AS_SIGNED_HEAD);
+	memcpy(head, "ASME", 4);
 	head[AT_VERSION] = AS_SIGNED_VERSION;
 	memcpy(head + AT_KEY, keys[0].name, KEY_NAME);
-	make_hmac(&keys[0], what, head, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes),
-			  (uint8 *) head + AT_HMAC);
-
-	/* the envelope is "\x" and digits (as_outbox_dispatch()) */
-	initStringInfo(&all);
-	appendStringInfoString(&all, "\\x");
-	for (int i = 0; i < AS_SIGNED_HEAD; i++)
-		appendStringInfo(&all, "%02x", (unsigned char) head[i]);
-	appendStringInfoString(&all, envelope + 2);
-	return all.data;
+	memcpy(head + AS_SIGNED_HEAD, VARDATA_ANY(envelope), length);
+	make_hmac(&keys[0], what, head, head + AS_SIGNED_HEAD, length, (uint8 *) head + AT_HMAC);
+	return all;
 }
 
 /* In a time that does not depend on where they differ. */

@@ -53,10 +53,11 @@ typedef struct AsSigned
 extern void as_signing_init(void);
 
 /*
- * An envelope, as text of a bytea, the way it is to be sent: signed if that is
- * wanted, else as it is.  In a transaction.  F0000 if the keys cannot be read.
+ * In a transaction: an envelope the way it is to be sent, signed, in the current
+ * memory context, if that is wanted, else as it is.  F0000 if the keys cannot be
+ * read.
  */
-extern const char *as_signing_sign(const AsSigned *what, const char *envelope);
+extern const bytea *as_signing_sign(const AsSigned *what, const bytea *envelope);
 
 /*
  * Look at what came, and set *bytes and *length to the envelope of version 1 in

@@ -112,6 +112,24 @@ is($three->safe_psql('d', q{SELECT string_agg((message_id >> 48) || ' ' || body,
 is($three->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message}), 0, 'no dead letter is left');
 $three->safe_psql('d', q{SELECT actorstore.resume('t'), actorstore.resume('small'), actorstore.resume('patient')});
 
+# Nothing flushes what others have committed.
+sub set_wal_writer_delay
+{
+	$one->safe_psql('postgres', "ALTER SYSTEM SET wal_writer_delay = $_[0]");
+	$one->reload;
+	return;
+}
+
+# What the sender has not flushed: the other node has it, and does not commit it.
+sub is_not_there_yet
+{
+	my ($n) = @_;
+
+	ok(comes_true($two, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%local_deliver%' AND backend_xid IS NOT NULL AND wait_event = 'ClientRead')}), 'the other node has stored it');
+	is(value_on($two, $of{two}[4]), $n == 0 ? '' : list(1 .. $n), 'and waits for the flush');
+	return;
+}
+
 # The other node is down: they wait, can be taken back, and there may not be too many.
 $three->stop('immediate');
 $one->safe_psql('d', "SELECT actorstore.send('t', '$of{three}[3]', 'add', to_jsonb(i)) FROM generate_series(1, 100) AS i");
@@ -132,7 +150,8 @@ $one->reload;
 
 # Processes and servers die on the way.
 my ($n, $expected) = (0, '');
-my %places = (forward_made => $one, forward_sent => $one, deliver_stored => $two);
+my %places = (forward_made => $one, forward_unsafe => $one, forward_sent => $one, deliver_stored => $two);
+set_wal_writer_delay(10000);
 foreach my $place (sort keys %places)
 {
 	foreach my $how (qw(terminate immediate))
@@ -144,6 +163,7 @@ foreach my $place (sort keys %places)
 		$n += 20;
 		reached($node, $place);
 		fault($node, '');
+		is_not_there_yet($n - 20) if $place eq 'forward_unsafe';
 		if ($how eq 'terminate')
 		{
 			$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore forwarder' OR query LIKE '%local_deliver%' AND pid <> pg_backend_pid()});
@@ -157,6 +177,22 @@ foreach my $place (sort keys %places)
 		comes_to($two, $of{two}[4], list(1 .. $n), "$how at $place: nothing is lost or doubled");
 	}
 }
+
+# A batch that the forwarder has not flushed is, before the next one has it stored there.  (A reload flushes.)
+fault($one, 'forward_unsafe:wait');
+$one->safe_psql('d', "SELECT actorstore.send('t', '$of{two}[4]', 'add', to_jsonb(i)) FROM generate_series($n + 1, $n + 20) AS i");
+reached($one, 'forward_unsafe');
+unlink $one->data_dir . '/fault.forward_unsafe.reached';
+$one->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore forwarder'});
+reached($one, 'forward_unsafe');
+release($one, 'forward_unsafe');
+comes_to($two, $of{two}[4], list(1 .. $n + 20), 'a batch that was made and not flushed arrives');
+$one->stop('immediate');
+$one->append_conf('postgresql.auto.conf', q{actorstore.fault = ''});
+$one->start;
+$one->safe_psql('d', "SELECT actorstore.send('t', '$of{two}[4]', 'add', to_jsonb($n + 21))");
+comes_to($two, $of{two}[4], list(1 .. $n + 21), 'and not once more, once its server has crashed');
+set_wal_writer_delay(200);
 
 # Batches that were answered are deleted, the last one is kept.
 foreach my $node ($one)
