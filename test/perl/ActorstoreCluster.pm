@@ -49,7 +49,11 @@ sub init
 		return if $_[0] eq $ENV{PG_REGRESS} && $_[1] eq '--config-auth';	# does something on Windows only
 		return $run->(@_);
 	};
-	return $self->SUPER::init(%params);
+	$self->SUPER::init(%params);
+
+	# 18's library gives it to older servers, too.
+	$self->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef) if $self->pg_version < 18;
+	return;
 }
 
 # Instead of initdb with these arguments.
