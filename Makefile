@@ -173,6 +173,7 @@ OBJS = \
 	src/runtime/launcher.o \
 	src/runtime/guard.o \
 	src/runtime/prepared.o \
+	src/cluster/prepared_files.o \
 	src/cluster/map.o \
 	src/cluster/node.o \
 	src/cluster/parallel_mark.o \

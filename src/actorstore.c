@@ -26,6 +26,7 @@
 #include "cluster/outbox.h"
 #include "cluster/peer.h"
 #include "cluster/peer_stat.h"
+#include "cluster/prepared_files.h"
 #include "cluster/registry.h"
 #include "cluster/resolver.h"
 #include "cluster/waits.h"
@@ -387,6 +388,7 @@ use_shared_memory(void)
 	as_commit_signal_init();
 	as_guard_init();
 	as_own_state_init();
+	as_prepared_files_init();
 }
 
 static void

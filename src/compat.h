@@ -169,6 +169,11 @@ extern bool pq_buffer_has_data(void);
 #define AS_STANDBY_FORGETS_CATALOGS
 #endif
 
+/* 17: recovery does not find the files of prepared transactions that it wants to remove */
+#if PG_VERSION_NUM >= 170000
+#define AS_RECOVERY_LEAVES_PREPARED_FILES
+#endif
+
 /* 18: may refuse invalidated slots itself */
 #if PG_VERSION_NUM >= 180000
 #define as_slot_acquire(name) ReplicationSlotAcquire((name), true, true)
