@@ -19,6 +19,7 @@
 #include "cluster/probe.h"
 #include "commands/extension.h"
 #include "funcapi.h"
+#include "lib/steady_clock.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -162,7 +163,7 @@ tell_change(const AsNode *node, AsHealth before, AsHealth after)
 static void
 judge(void)
 {
-	int64		now = as_health_now();
+	int64		now = as_steady_now();
 	int16		suspects[AS_GOSSIP_SUSPECTS];
 	int			nsuspects = 0;
 	double		phi[AS_GOSSIP_SUSPECTS];
@@ -212,7 +213,7 @@ wait_until(int64 until)
 		AsPeerSocket sockets[AS_GOSSIP_SUSPECTS];
 		AsProbe    *waiting[AS_GOSSIP_SUSPECTS];
 		int			n = 0;
-		int64		left = until - as_health_now();
+		int64		left = until - as_steady_now();
 
 		for (int i = 0; i < nprobes; i++)
 		{
@@ -241,7 +242,7 @@ allow_for_lateness(int64 late)
 	int64		interval = (int64) actorstore_heartbeat_interval * 1000;
 
 	for (int i = 0; i < nprobes; i++)
-		as_phi_excuse(&probes[i].phi, late, interval, as_health_now());
+		as_phi_excuse(&probes[i].phi, late, interval, as_steady_now());
 	stretch = as_phi_stretch(stretch, late, interval);
 }
 
@@ -268,11 +269,11 @@ as_health_main(Datum database)
 	context = AllocSetContextCreate(TopMemoryContext, "actorstore health",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	next = as_health_now();
+	next = as_steady_now();
 	while (is_wanted())
 	{
-		allow_for_lateness(as_health_now() - next);
-		next = as_health_now() + (int64) actorstore_heartbeat_interval * 1000;
+		allow_for_lateness(as_steady_now() - next);
+		next = as_steady_now() + (int64) actorstore_heartbeat_interval * 1000;
 		for (int i = 0; i < nprobes; i++)
 			as_probe_beat(&probes[i]);
 		judge();

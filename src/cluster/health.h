@@ -109,7 +109,4 @@ extern int	as_opinions_read(ArrayType *array, AsOpinion *opinions);
 extern void as_opinions_print(StringInfo out, const AsOpinion *const *opinions, int n);
 extern int	as_opinions_parse(const char *text, AsOpinion *opinions);
 
-/* The clock that only goes forward, in microseconds. */
-extern int64 as_health_now(void);
-
 #endif							/* AS_HEALTH_H */

@@ -14,13 +14,12 @@
  */
 #include "cluster/health.h"
 
-#include <time.h>
-
 #include "catalog/pg_type.h"
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "funcapi.h"
 #include "lib/histogram.h"
+#include "lib/steady_clock.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
@@ -105,15 +104,6 @@ as_health_shmem_init(void)
 			pg_atomic_init_u64(&entry->counters[j], 0);
 		as_histogram_init(&entry->round_trips);
 	}
-}
-
-int64
-as_health_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* ---- The board ---- */
@@ -225,7 +215,7 @@ as_board_set(int16 node, AsHealth health, bool silent, double phi)
 		return;
 	memcpy(&bits, &phi, sizeof(bits));
 	pg_atomic_write_u64(&entry->phi, bits);
-	pg_atomic_write_u64(&entry->word, WORD(health, silent, as_health_now()));
+	pg_atomic_write_u64(&entry->word, WORD(health, silent, as_steady_now()));
 }
 
 void
@@ -252,7 +242,7 @@ read_word(EntryShared *entry)
 {
 	uint64		word = entry == NULL ? 0 : pg_atomic_read_u64(&entry->word);
 
-	return as_health_now() - WORD_TIME(word) > STALE ? 0 : word;
+	return as_steady_now() - WORD_TIME(word) > STALE ? 0 : word;
 }
 
 AsHealth

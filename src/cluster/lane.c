@@ -12,9 +12,9 @@
 #include "cluster/peer_stat.h"
 #include "compat.h"
 #include "funcapi.h"
+#include "lib/steady_clock.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -179,20 +179,11 @@ as_lane_count(int lane, AsLaneCounter counter, int64 n)
 	pg_atomic_fetch_add_u64(&lanes[lane].counters[counter], n);
 }
 
-static uint64
-clock_now(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return INSTR_TIME_GET_MICROSEC(now);
-}
-
 /* Who was silent has no more than a second in hand. */
 void
 as_lane_pay(int lane, int64 microseconds)
 {
-	uint64		least = clock_now() - Min(clock_now(), 1000000);
+	uint64		least = (uint64) Max(as_steady_now() - 1000000, 0);
 	uint64		until = pg_atomic_read_u64(&lanes[lane].paid_until);
 
 	while (!pg_atomic_compare_exchange_u64(&lanes[lane].paid_until, &until,
@@ -204,7 +195,7 @@ int64
 as_lane_debt(int lane)
 {
 	uint64		until = pg_atomic_read_u64(&lanes[lane].paid_until);
-	uint64		now = clock_now();
+	uint64		now = as_steady_now();
 
 	return until > now ? (int64) (until - now) : 0;
 }

@@ -11,6 +11,7 @@
 
 #include "cluster/health.h"
 #include "common/pg_prng.h"
+#include "lib/steady_clock.h"
 #include "storage/latch.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -39,7 +40,7 @@ as_probe_begin(AsProbe *probe, const AsNode *node)
 										  node->conninfo == NULL ? "" : node->conninfo);
 	strlcpy(probe->uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&node->uuid))),
 			sizeof(probe->uuid));
-	as_phi_begin(&probe->phi, (int64) actorstore_heartbeat_interval * 1000, as_health_now());
+	as_phi_begin(&probe->phi, (int64) actorstore_heartbeat_interval * 1000, as_steady_now());
 }
 
 static void
@@ -82,7 +83,7 @@ fail(AsProbe *probe, const char *why)
 				 errdetail_internal("%s", why)));
 	probe->complained = true;
 	probe->backoff = ms;
-	probe->next_try = as_health_now() +
+	probe->next_try = as_steady_now() +
 		(int64) (1000 * (ms / 2 + pg_prng_double(&pg_global_prng_state) * ms / 2));
 	close_connection(probe);
 }
@@ -93,7 +94,7 @@ fail(AsProbe *probe, const char *why)
 static bool
 failed_at_once(const AsProbe *probe)
 {
-	return as_health_now() - probe->began < (int64) actorstore_heartbeat_interval * 1000;
+	return as_steady_now() - probe->began < (int64) actorstore_heartbeat_interval * 1000;
 }
 
 static void
@@ -102,7 +103,7 @@ begin_connection(AsProbe *probe, PGconn *conn)
 	probe->conn = conn;
 	probe->state = AS_PROBE_CONNECTING;
 	probe->polling = PGRES_POLLING_WRITING;
-	probe->since = as_health_now();
+	probe->since = as_steady_now();
 	if (conn == NULL || PQstatus(conn) == CONNECTION_BAD)
 	{
 		probe->refuses = failed_at_once(probe);
@@ -118,7 +119,7 @@ start_connecting(AsProbe *probe)
 	if (probe->tried)
 		as_board_count(probe->node, AS_HEALTH_RECONNECTS);
 	probe->tried = true;
-	probe->began = as_health_now();
+	probe->began = as_steady_now();
 	conn = as_peer_start_connection(probe->conninfo);
 	probe->nhosts = conn == NULL ? 1 : as_peer_hosts_from(conn);
 	begin_connection(probe, conn);
@@ -192,13 +193,13 @@ ask(AsProbe *probe)
 		return;
 	}
 	probe->state = AS_PROBE_WAITING;
-	probe->since = as_health_now();
+	probe->since = as_steady_now();
 }
 
 void
 as_probe_beat(AsProbe *probe)
 {
-	int64		now = as_health_now();
+	int64		now = as_steady_now();
 	int64		interval = (int64) actorstore_heartbeat_interval * 1000;
 
 	switch (probe->state)
@@ -245,7 +246,7 @@ hear(const char *text)
 static void
 take_answer(AsProbe *probe, PGresult *result)
 {
-	int64		now = as_health_now();
+	int64		now = as_steady_now();
 	const char *problem;
 
 	as_board_count(probe->node, AS_HEALTH_ANSWERED);

@@ -13,12 +13,12 @@
 
 #include "access/xact.h"
 #include "lib/key_hash.h"
+#include "lib/steady_clock.h"
 #include "miscadmin.h"
 #include "runtime/sched.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/resowner.h"
-#include "utils/timestamp.h"
 
 /* Types with limits that are in use at once, in all databases. */
 #define MAX_FLOWS			1024
@@ -50,14 +50,14 @@ typedef struct FlowShared
 	int			max;
 
 	double		tokens;
-	TimestampTz filled_at;
+	int64		filled_at;
 	int			running;		/* places that are taken */
 
 	/* slots that are parked, by number */
 	uint32		nparked;
 	uint32		first;
 	uint32		last;
-	uint64		next;			/* AS_NEVER: somebody gives a place back */
+	uint64		next;			/* AS_NEVER: when somebody gives a place back */
 } FlowShared;
 
 typedef struct FlowsShared
@@ -111,7 +111,7 @@ bucket_size(const FlowShared *flow)
 }
 
 static void
-refill(FlowShared *flow, TimestampTz now)
+refill(FlowShared *flow, int64 now)
 {
 	if (now > flow->filled_at)
 		flow->tokens += (double) (now - flow->filled_at) * flow->rate / USECS_PER_SEC;
@@ -133,7 +133,7 @@ has_place(const FlowShared *flow)
 
 /* Nothing would be lost with it. */
 static bool
-is_idle(FlowShared *flow, TimestampTz now)
+is_idle(FlowShared *flow, int64 now)
 {
 	if (flow->running > 0 || flow->nparked > 0)
 		return false;
@@ -166,7 +166,7 @@ find(const AsType *type)
 
 /* Where a flow can be made, or NULL. */
 static FlowShared *
-unused_flow(TimestampTz now)
+unused_flow(int64 now)
 {
 	for (uint32 i = 0; i < shared->n; i++)
 	{
@@ -179,7 +179,7 @@ unused_flow(TimestampTz now)
 
 /* The flow of the type, with its limits as they are; NULL if there is no room. */
 static FlowShared *
-flow_of(const AsType *type, TimestampTz now)
+flow_of(const AsType *type, int64 now)
 {
 	FlowShared *flow = find(type);
 
@@ -246,7 +246,7 @@ admit_first(FlowShared *flow)
 
 /* When will there be something to do about those that are parked? */
 static void
-set_next(FlowShared *flow, TimestampTz now)
+set_next(FlowShared *flow, int64 now)
 {
 	double		missing = Min(bucket_size(flow), Max(1.0, flow->rate * ROUND_S)) -
 	flow->tokens;
@@ -272,9 +272,16 @@ set_next_of_home(uint32 home)
 	pg_atomic_write_u64(&shared->next[home], next);
 }
 
+/* When is there room for slots that are parked?  AS_NEVER: nobody knows. */
+static uint64
+next_of(uint32 home)
+{
+	return pg_atomic_read_u64(&shared->next[home]);
+}
+
 /* Let as many in as there is room for. */
 static int
-admit(FlowShared *flow, AsSlotRef *refs, int max, TimestampTz now)
+admit(FlowShared *flow, AsSlotRef *refs, int max, int64 now)
 {
 	int			n = 0;
 
@@ -294,13 +301,13 @@ admit(FlowShared *flow, AsSlotRef *refs, int max, TimestampTz now)
 int
 as_flow_enter(AsType *type, AsSlotRef ref, int n)
 {
-	TimestampTz now;
+	int64		now;
 	FlowShared *flow;
 	bool		was_admitted;
 
 	if (type->rate_limit == 0 && type->max_concurrency == 0)
 		return n;
-	now = GetCurrentTimestamp();
+	now = as_steady_now();
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	flow = flow_of(type, now);
 	if (flow != NULL)
@@ -337,13 +344,13 @@ as_flow_enter(AsType *type, AsSlotRef ref, int n)
 int
 as_flow_enter_outside(AsType *type, AsSlotRef ref, int n, uint64 *place)
 {
-	TimestampTz now;
+	int64		now;
 	FlowShared *flow;
 
 	*place = 0;
 	if (type->rate_limit == 0 && type->max_concurrency == 0)
 		return n;
-	now = GetCurrentTimestamp();
+	now = as_steady_now();
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	flow = flow_of(type, now);
 	if (flow != NULL)
@@ -372,7 +379,7 @@ as_flow_enter_outside(AsType *type, AsSlotRef ref, int n, uint64 *place)
 void
 as_flow_leave_outside(uint32 home, uint64 place)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = as_steady_now();
 	AsSlotRef	ref;
 	int			n = 0;
 
@@ -402,7 +409,7 @@ as_flow_keep_outside(AsType *type)
 	if (type->rate_limit == 0 && type->max_concurrency == 0)
 		return 0;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	flow = flow_of(type, GetCurrentTimestamp());
+	flow = flow_of(type, as_steady_now());
 	if (flow != NULL)
 	{
 		flow->running++;
@@ -429,7 +436,7 @@ as_flow_undo(AsType *type, int n)
 bool
 as_flow_park(uint32 home, const AsType *type, AsSlotRef ref)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = as_steady_now();
 	FlowShared *flow;
 	bool		parked = false;
 
@@ -451,7 +458,7 @@ as_flow_park(uint32 home, const AsType *type, AsSlotRef ref)
 		set_next_of_home(home);
 	}
 	LWLockRelease(shared->lock);
-	if (parked && as_flow_next(home) != AS_NEVER)
+	if (parked && next_of(home) != AS_NEVER)
 		as_sched_wake_timekeeper(home);
 	return parked;
 }
@@ -477,12 +484,12 @@ void
 as_flow_leave(uint32 home)
 {
 	AsSlotRef	refs[MAX_HELD];
-	TimestampTz now;
+	int64		now;
 	int			n = 0;
 
 	if (nheld == 0)
 		return;
-	now = GetCurrentTimestamp();
+	now = as_steady_now();
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	while (nheld > 0)
 	{
@@ -497,25 +504,31 @@ as_flow_leave(uint32 home)
 		as_sched_queue(home, refs[i]);
 }
 
-uint64
-as_flow_next(uint32 home)
+long
+as_flow_sleep(uint32 home, long max)
 {
-	return pg_atomic_read_u64(&shared->next[home]);
+	uint64		next = next_of(home);
+	int64		left;
+
+	if (next == AS_NEVER)
+		return max;
+	left = (int64) next - as_steady_now();
+	return left <= 0 ? 0 : (long) Min(max, left / 1000 + 1);
 }
 
 bool
 as_flow_is_wanted(uint32 home)
 {
-	uint64		next = as_flow_next(home);
+	uint64		next = next_of(home);
 
-	return next != AS_NEVER && (TimestampTz) next <= GetCurrentTimestamp();
+	return next != AS_NEVER && (int64) next <= as_steady_now();
 }
 
 void
 as_flow_serve(uint32 home)
 {
 	AsSlotRef	refs[SLOTS_AT_ONCE];
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = as_steady_now();
 	int			n = 0;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -524,7 +537,7 @@ as_flow_serve(uint32 home)
 		FlowShared *flow = &shared->flows[i];
 
 		if (flow->database == MyDatabaseId && flow->next != AS_NEVER &&
-			(TimestampTz) flow->next <= now)
+			(int64) flow->next <= now)
 			n += admit(flow, refs + n, SLOTS_AT_ONCE - n, now);
 	}
 	set_next_of_home(home);

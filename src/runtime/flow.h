@@ -80,8 +80,8 @@ extern AsSlotRef as_flow_take(void);
 /* The transaction is over, or the process: give its places back. */
 extern void as_flow_leave(uint32 home);
 
-/* When is there room for slots that are parked?  AS_NEVER: nobody knows. */
-extern uint64 as_flow_next(uint32 home);
+/* How many milliseconds till there is room for slots that are parked; max at most. */
+extern long as_flow_sleep(uint32 home, long max);
 
 /* Is it time for that?  Then put them back. */
 extern bool as_flow_is_wanted(uint32 home);

@@ -196,10 +196,9 @@ long
 as_due_sleep(long max)
 {
 	uint64		next = Min(pg_atomic_read_u64(&as_home(my_home())->next_due),
-						   Min(as_timing_for_workers(my_home()),
-							   Min(as_flow_next(my_home()),
-								   as_leases_next(my_home()))));
+						   Min(as_timing_for_workers(my_home()), as_leases_next(my_home())));
 
+	max = as_flow_sleep(my_home(), max);
 	if (next == AS_NEVER)
 		return max;
 	return Min(max, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -66,6 +66,15 @@ is(checkout('100 ms'), '', 'the clock has gone back: not yet');
 like(checkout('30 s'), qr/^\d+\|\d+$/, 'but then');
 set_clock($two, 0);
 
+# A type with a rate limit has as many handled as it may, whatever the clock does meanwhile.
+$two->safe_psql('d', q{SELECT actorstore.create_type('slow', rate_limit => 20), actorstore.set_handler('slow', 'add', 'public.collect(jsonb, jsonb)')});
+my $slow = $two->safe_psql('d', q{SELECT string_agg(format('(%L)', id), ', ') FROM (SELECT 's' || i AS id FROM generate_series(1, 200) AS i WHERE actorstore.locate('slow', 's' || i) = 'two' LIMIT 40) AS x});
+$two->safe_psql('d', "SELECT actorstore.send('slow', id, 'add', '1') FROM (VALUES $slow) AS x (id)");
+ok(comes_true($two, 'd', q{(SELECT count(*) > 4 FROM actorstore.actor WHERE actor_type = 'slow')}), 'some are handled');
+set_clock($two, -3600);
+ok(comes_true($two, 'd', q{(SELECT count(*) = 40 FROM actorstore.actor WHERE actor_type = 'slow')}), 'the clock has gone back an hour: all are');
+set_clock($two, 0);
+
 all_up('in the end');
 is(scalar(grep { slurp_file($_->logfile, $log{ $_->name }) =~ /is down|DETAIL: .*suspect/ } @nodes), 0, 'nobody was ever held to be down');
 is($_->safe_psql('d', 'SELECT count(*) FROM pg_prepared_xacts'), 0, 'nothing is left prepared on ' . $_->name) foreach @nodes;
