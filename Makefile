@@ -217,6 +217,9 @@ OBJS = \
 	src/cluster/transit.o \
 	src/cluster/handover.o \
 	src/cluster/haul.o \
+	src/cluster/haul_load.o \
+	src/cluster/haul_take.o \
+	src/cluster/copied.o \
 	src/cluster/page_slots.o \
 	src/cluster/plan.o \
 	src/cluster/mover.o \

@@ -46,6 +46,13 @@
 	pg_proc_aclcheck((oid), (role), (mode))
 #endif
 
+/* 16: another name for where a relation's file is */
+#if PG_VERSION_NUM >= 160000
+#define as_rel_locator(rel) ((rel)->rd_locator)
+#else
+#define as_rel_locator(rel) ((rel)->rd_node)
+#endif
+
 /* 17: a transactional message may be flushed at once */
 #if PG_VERSION_NUM >= 170000
 #define as_log_message(prefix, message, size) \

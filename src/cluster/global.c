@@ -28,6 +28,8 @@ AsPart	as_global_members[AS_MAX_PEERS];
 int			as_global_nmembers = 0;
 AsNode		as_global_self;
 
+static AsPeer *ahead = NULL;	/* has a transaction that is nobody's yet */
+
 bool
 as_global_is_used(void)
 {
@@ -80,6 +82,16 @@ as_global_is_member(const AsNode *node)
 	return find_member(node->number) != NULL;
 }
 
+static void
+check_may_prepare(const AsNode *node, const AsPeer *peer)
+{
+	if (peer->max_prepared == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("node \"%s\" has no room for prepared transactions", node->name),
+				 errhint("Set max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
+}
+
 static AsPart *
 make_member(const AsNode *node)
 {
@@ -87,11 +99,7 @@ make_member(const AsNode *node)
 	AsPart   *member;
 
 	peer = as_peer_get(node);
-	if (peer->max_prepared == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("node \"%s\" has no room for prepared transactions", node->name),
-				 errhint("Set max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
+	check_may_prepare(node, peer);
 	if (as_global_nmembers == 0)
 	{
 		as_global_self = *as_node_self();
@@ -100,6 +108,8 @@ make_member(const AsNode *node)
 	member = &as_global_members[as_global_nmembers];
 	memset(member, 0, sizeof(AsPart));
 	member->peer = peer;
+	member->level = peer == ahead ? 1 : 0;
+	ahead = peer == ahead ? NULL : ahead;
 	as_global_nmembers++;
 	peer->in_transaction = true;
 	as_life_add_node(node->number, PQbackendPID(peer->conn));
@@ -118,6 +128,33 @@ begin_command(void)
 			 "READ COMMITTED",
 			 XactReadOnly ? " READ ONLY" : "");
 	return command;
+}
+
+AsPeer *
+as_global_begin_ahead(const AsNode *node)
+{
+	AsPeer	   *peer = as_peer_get(node);
+
+	check_may_prepare(node, peer);
+	ahead = peer;
+	peer->in_transaction = true;	/* nobody else may close it */
+	(void) as_peer_add(peer, begin_command(), 0, NULL, true);
+	as_peer_add_settings(peer);
+	return peer;
+}
+
+bool
+as_global_is_ahead(const AsNode *node)
+{
+	return ahead != NULL && ahead->number == node->number && !ahead->broken;
+}
+
+void
+as_global_drop_ahead(void)
+{
+	if (ahead != NULL)
+		as_peer_close(ahead);
+	ahead = NULL;
 }
 
 as_noreturn static void

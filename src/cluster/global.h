@@ -122,6 +122,17 @@ extern int	actorstore_phase_two_timeout;	/* ms */
  */
 extern AsPeer *as_global_enlist(const AsNode *node);
 
+/*
+ * Begin a transaction on a node ahead of the one here that it will be a part of: that
+ * is the next one that enlists the node, as long as nothing else asks the node for
+ * anything over this process's connection.  Until then it is nobody's: it is not
+ * ended with a local transaction, but dropped, or rolled back when the
+ * process ends.  For a process that runs transactions of its own.
+ */
+extern AsPeer *as_global_begin_ahead(const AsNode *node);
+extern bool as_global_is_ahead(const AsNode *node);
+extern void as_global_drop_ahead(void);
+
 /* What the transaction does on that node is not only reading. */
 extern void as_global_wrote(AsPeer *peer);
 

@@ -194,10 +194,12 @@ move_rows(AsPeer *peer, const Table *table, const AsTransit *transit)
 int64
 as_handover(const AsTransit *transit)
 {
-	AsPeer	   *peer = as_global_enlist(as_node_need_number(transit->taker));
+	AsPeer	   *peer;
 	const char *values[1] = {text_to_cstring(as_transit_array(transit))};
 	int64		nactors;
 
+	as_haul_forget_others(transit);
+	peer = as_global_enlist(as_node_need_number(transit->taker));
 	check_kept(transit);
 	as_transit_unpark(transit);
 	as_peer_add_settings(peer);

@@ -4,9 +4,9 @@
  *	  The rows of a slot's actors go from one node to another: step 4 of
  *	  transit.h.
  *
- * Nobody holds the slots.  For each table, the giver deletes rows, some at a time,
- * and sends them, actors as haul.h says, others as texts of the table's row type,
- * while it looks for the next ones; the taker inserts them.  Both are parts of one
+ * Nobody holds the slots.  Actors have been copied before, but for what has changed since
+ * (haul.h).  For each other table, the giver deletes rows, some at a time, and sends them,
+ * as texts of the table's row type, while it looks for the next ones; the taker inserts them.  Both are parts of one
  * transaction (global.h).
  *
  *	- Actors keep their values, versions and times.

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * haul.c
- *	  See haul.h.
+ *	  The giver's side of haul.h.
  *
  * Copyright (c) 2026, the actorstore developers
  *
@@ -15,38 +15,39 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_inherits.h"
+#include "cluster/copied.h"
+#include "cluster/fault.h"
 #include "cluster/global.h"
+#include "cluster/haul_load.h"
 #include "cluster/page_slots.h"
-#include "cluster/row_wire.h"
-#include "lib/same_text.h"
-#include "libpq/pqformat.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "state/actor.h"
 #include "state/catalog.h"
-#include "state/type.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-PG_FUNCTION_INFO_V1(actorstore_local_take_actors);
-
-/* ---- The giver ---- */
+/* A row that is there, and was not copied */
+typedef struct Late
+{
+	Oid			relation;
+	ItemPointerData place;
+} Late;
 
 typedef struct Haul
 {
-	AsPeer	   *peer;
+	bool		copies;			/* COPY; else HAUL */
+	bool		has_copy;
 	bool		goes[AS_SLOTS];
-	StringInfoData wire;
-	text	   *type;			/* of the last row in it, or NULL */
-	int			nrows;			/* in it */
+	AsLoad		load;
 	int64		nactors;		/* so far */
-	MemoryContext load;			/* for the wire */
+	Late	   *late;
+	int			nlate;
+	int			room;			/* for late ones */
+	MemoryContext memory;		/* for them */
 } Haul;
 
 /* Over the pages of a table */
@@ -54,130 +55,190 @@ typedef struct Pass
 {
 	Relation	rel;
 	AsPageSlots *pages;
+	AsCopiedTable *copied;		/* or NULL */
 	TupleTableSlot *slot;
 	Snapshot	snapshot;
 } Pass;
 
-void
-as_haul_await(AsPeer *peer)
+/* A row on a page */
+typedef struct Found
 {
-	if (peer->state != AS_PEER_FLYING)
-		return;
-	(void) as_peers_wait(&peer, 1, 0);
-	for (int i = 0; i < peer->nadded; i++)
-		(void) as_peer_result(peer, i);
+	ItemPointerData place;
+	TransactionId xmin;
+} Found;
+
+/* ---- Rows ---- */
+
+static void
+fetch_row(Relation rel, ItemPointer place, Snapshot snapshot, TupleTableSlot *slot)
+{
+	if (!table_tuple_fetch_row_version(rel, place, snapshot, slot))
+		elog(ERROR, "an actor that moves has gone");
+	slot_getallattrs(slot);
 }
 
 static void
-begin_load(Haul *haul)
+copy_row(Haul *haul, Pass *pass, Found *row)
 {
-	MemoryContext old;
+	Datum	   *columns = pass->slot->tts_values;
 
-	MemoryContextReset(haul->load);
-	old = MemoryContextSwitchTo(haul->load);
-	as_wire_begin(&haul->wire);
-	MemoryContextSwitchTo(old);
-	haul->type = NULL;
-	haul->nrows = 0;
-}
-
-static void
-send_load(Haul *haul)
-{
-	static const int formats[1] = {1};
-	bytea	   *rows = as_wire_end(&haul->wire);
-	int			lengths[1] = {(int) (VARSIZE(rows) - VARHDRSZ)};
-	const char *values[1] = {VARDATA(rows)};
-	AsPeerCommand command = {
-		.sql = "SELECT actorstore.local_take_actors($1)",
-		.nvalues = 1, .values = values, .lengths = lengths, .formats = formats, .keep = true
-	};
-
-	as_haul_await(haul->peer);
-	(void) as_peer_add_command(haul->peer, &command);
-	as_global_wrote(haul->peer);
-	(void) as_peer_launch(haul->peer);
-	begin_load(haul);
-}
-
-static void
-write_type(Haul *haul, const text *type)
-{
-	if (haul->type != NULL && as_same_text(haul->type, type))
-	{
-		pq_sendint16(&haul->wire, 0);
-		return;
-	}
-	pq_sendint16(&haul->wire, (uint16) VARSIZE_ANY_EXHDR(type));
-	appendBinaryStringInfo(&haul->wire, VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type));
-	haul->type = MemoryContextAlloc(haul->load, VARSIZE_ANY(type));
-	memcpy(haul->type, type, VARSIZE_ANY(type));
+	fetch_row(pass->rel, &row->place, pass->snapshot, pass->slot);
+	as_copied_add(pass->copied, &row->place, row->xmin, DatumGetTextPP(columns[Anum_actor_type - 1]),
+				  DatumGetTextPP(columns[Anum_actor_id - 1]));
+	as_load_add(&haul->load, columns);
 }
 
 /* Nobody else writes rows of frozen slots. */
 static void
-take_row(Haul *haul, Relation rel, TupleTableSlot *slot, Snapshot snapshot)
+delete_row(Haul *haul, Relation rel, ItemPointer place, Snapshot snapshot)
 {
-	slot_getallattrs(slot);
-	write_type(haul, DatumGetTextPP(slot->tts_values[Anum_actor_type - 1]));
-	as_wire_write(&haul->wire, slot->tts_values, true, NULL);
-	simple_table_tuple_delete(rel, &slot->tts_tid, snapshot);
+	simple_table_tuple_delete(rel, place, snapshot);
 	haul->nactors++;
-	if (++haul->nrows == AS_HAUL_ROWS || haul->wire.len >= AS_HAUL_BYTES)
-		send_load(haul);
+}
+
+static void
+send_row(Haul *haul, Relation rel, ItemPointer place, Snapshot snapshot, TupleTableSlot *slot)
+{
+	fetch_row(rel, place, snapshot, slot);
+	as_load_add(&haul->load, slot->tts_values);
+	delete_row(haul, rel, place, snapshot);
+}
+
+static void
+note_late(Haul *haul, Relation rel, ItemPointer place)
+{
+	if (haul->nlate == haul->room)
+	{
+		haul->room = Max(64, 2 * haul->room);
+		haul->late = haul->late == NULL ? MemoryContextAllocHuge(haul->memory, haul->room * sizeof(Late)) :
+			repalloc_huge(haul->late, haul->room * sizeof(Late));
+	}
+	haul->late[haul->nlate].relation = RelationGetRelid(rel);
+	haul->late[haul->nlate++].place = *place;
+}
+
+/* What was not copied goes at once only where nothing was: else what is gone goes first. */
+static void
+haul_row(Haul *haul, Pass *pass, Found *row)
+{
+	AsCopiedRow *copied = pass->copied == NULL ? NULL : as_copied_at(pass->copied, &row->place, row->xmin);
+
+	if (copied != NULL)
+	{
+		copied->is_there = true;
+		delete_row(haul, pass->rel, &row->place, pass->snapshot);
+	}
+	else if (haul->has_copy)
+		note_late(haul, pass->rel, &row->place);
+	else
+		send_row(haul, pass->rel, &row->place, pass->snapshot, pass->slot);
+}
+
+/* ---- Pages ---- */
+
+/*
+ * Is whether a row is visible decided for good, unless the page changes?  Hints say so:
+ * that it is visible to our snapshot, or not, has just been found out.
+ */
+static bool
+is_settled(HeapTupleHeader row, bool visible)
+{
+	bool		locked_only = (row->t_infomask & HEAP_XMAX_INVALID) != 0 || HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask);
+
+	if (visible)
+		return locked_only;
+	return HeapTupleHeaderXminInvalid(row) || ((row->t_infomask & HEAP_XMAX_COMMITTED) != 0 && !locked_only);
 }
 
 /*
- * The rows of a page that go, in places; returns how many.  Few of those of a
- * page do: only of these is it asked whether they are visible.
+ * The rows of a page that go; returns how many.  Few of those of a page do: only of
+ * these is it asked whether they are visible.
  */
 static int
-find_on_page(const Haul *haul, Relation rel, Buffer buffer, const uint16 *slots, Snapshot snapshot, ItemPointerData *places)
+find_on_page(const Haul *haul, const Pass *pass, Buffer buffer, const uint16 *slots, Found *found, bool *settled)
 {
 	Page		page = BufferGetPage(buffer);
 	int			n = 0;
 
+	*settled = true;
 	for (OffsetNumber at = FirstOffsetNumber; at <= PageGetMaxOffsetNumber(page); at++)
 	{
 		ItemId		item = PageGetItemId(page, at);
 		HeapTupleData row;
+		bool		visible;
 
 		if (!ItemIdIsNormal(item) || !haul->goes[slots[at - FirstOffsetNumber]])
 			continue;
 		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		row.t_len = ItemIdGetLength(item);
-		row.t_tableOid = RelationGetRelid(rel);
+		row.t_tableOid = RelationGetRelid(pass->rel);
 		ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), at);
-		if (HeapTupleSatisfiesVisibility(&row, snapshot, buffer))
-			places[n++] = row.t_self;
+		visible = HeapTupleSatisfiesVisibility(&row, pass->snapshot, buffer);
+		*settled = *settled && is_settled(row.t_data, visible);
+		if (!visible)
+			continue;
+		found[n].place = row.t_self;
+		found[n++].xmin = HeapTupleHeaderGetRawXmin(row.t_data);
 	}
 	return n;
 }
 
 static void
-haul_page(Haul *haul, Pass *pass, Buffer buffer)
+look_at_page(Haul *haul, Pass *pass, Buffer buffer)
 {
-	ItemPointerData places[MaxHeapTuplesPerPage];
+	Found		found[MaxHeapTuplesPerPage];
 	const uint16 *slots;
-	int			n = 0;
+	bool		settled;
+	int			n;
 
-	if (haul == NULL)
-		heap_page_prune_opt(pass->rel, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	slots = as_page_slots_look(pass->pages, pass->rel, buffer);
-	if (haul != NULL)
-		n = find_on_page(haul, pass->rel, buffer, slots, pass->snapshot, places);
+	n = find_on_page(haul, pass, buffer, slots, found, &settled);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (haul->copies)
+		pass->copied->unsettled[BufferGetBlockNumber(buffer)] = !settled;
 	for (int i = 0; i < n; i++)
 	{
-		if (!table_tuple_fetch_row_version(pass->rel, &places[i], pass->snapshot, pass->slot))
-			elog(ERROR, "an actor that moves has gone");
-		take_row(haul, pass->rel, pass->slot, pass->snapshot);
+		if (haul->copies)
+			copy_row(haul, pass, &found[i]);
+		else
+			haul_row(haul, pass, &found[i]);
 	}
 	ExecClearTuple(pass->slot);
 }
 
-/* Rows that are put in behind the end meanwhile are none of frozen slots. */
+/* Whoever wrote rows of ours has ended, so that we see his LSN without a lock. */
+static bool
+is_as_copied(const Pass *pass, Buffer buffer)
+{
+	BlockNumber block = BufferGetBlockNumber(buffer);
+
+	return pass->copied != NULL && block < pass->copied->npages && !pass->copied->unsettled[block] &&
+		as_page_slots_hold(pass->pages, buffer);
+}
+
+static void
+haul_page(Haul *haul, Pass *pass, Buffer buffer)
+{
+	AsCopiedRow *rows;
+	int			n;
+
+	if (haul->copies)
+		heap_page_prune_opt(pass->rel, buffer);
+	if (haul->copies || !is_as_copied(pass, buffer))
+	{
+		look_at_page(haul, pass, buffer);
+		return;
+	}
+	n = as_copied_on_page(pass->copied, BufferGetBlockNumber(buffer), &rows);
+	for (int i = 0; i < n; i++)
+	{
+		rows[i].is_there = true;
+		delete_row(haul, pass->rel, &rows[i].place, pass->snapshot);
+	}
+}
+
+/* Rows that are put in behind the end meanwhile are none of frozen slots, or are found by HAUL. */
 static void
 haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 {
@@ -190,6 +251,7 @@ haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 	pass.snapshot = GetActiveSnapshot();
 	nblocks = RelationGetNumberOfBlocks(pass.rel);
 	pass.pages = as_page_slots(pass.rel, nblocks);
+	pass.copied = haul->copies ? as_copied_add_table(pass.rel, nblocks) : as_copied_table(pass.rel);
 	strategy = nblocks > (BlockNumber) NBuffers / 4 ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 	for (BlockNumber block = 0; block < nblocks; block++)
 	{
@@ -197,7 +259,8 @@ haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 		MemoryContext old = MemoryContextSwitchTo(row);
 
 		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBufferExtended(pass.rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		as_haul_give_way(block);
+		buffer = as_page_slots_read(pass.pages, pass.rel, block, strategy);
 		haul_page(haul, &pass, buffer);
 		ReleaseBuffer(buffer);
 		MemoryContextSwitchTo(old);
@@ -209,7 +272,6 @@ haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 	table_close(pass.rel, NoLock);
 }
 
-/* With haul NULL only look. */
 static void
 haul_partitions(Haul *haul, LOCKMODE lockmode)
 {
@@ -217,196 +279,118 @@ haul_partitions(Haul *haul, LOCKMODE lockmode)
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "actor that moves", ALLOCSET_DEFAULT_SIZES);
 	ListCell   *cell;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(cell, partitions)
 		haul_partition(haul, lfirst_oid(cell), lockmode, row);
-	PopActiveSnapshot();
 	MemoryContextDelete(row);
 }
 
-void
-as_haul_look(void)
+/* ---- Both passes ---- */
+
+static Haul *
+make_haul(AsPeer *peer, const AsTransit *transit, bool copies)
 {
-	haul_partitions(NULL, AccessShareLock);
+	Haul	   *haul = palloc0(sizeof(Haul));
+
+	haul->copies = copies;
+	haul->memory = CurrentMemoryContext;
+	for (int i = 0; i < transit->n; i++)
+		haul->goes[transit->slots[i]] = true;
+	as_load_begin(&haul->load, peer);
+	return haul;
+}
+
+void
+as_haul_copy(const AsTransit *transit)
+{
+	AsPeer	   *peer;
+	Haul	   *haul;
+
+	as_haul_forget();
+	peer = as_global_begin_ahead(as_node_need_number(transit->taker));
+	as_copied_begin(transit);
+	haul = make_haul(peer, transit, true);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	haul_partitions(haul, AccessShareLock);
+	PopActiveSnapshot();
+	as_load_end(&haul->load);
+	AS_FAULT("move_copying");
+	as_haul_await(peer);
+}
+
+void
+as_haul_forget(void)
+{
+	as_copied_forget();
+	as_global_drop_ahead();
+}
+
+void
+as_haul_forget_others(const AsTransit *transit)
+{
+	if (!as_copied_is_of(transit) || !as_global_is_ahead(as_node_need_number(transit->taker)))
+		as_haul_forget();
+}
+
+static void
+send_gone(const AsCopiedRow *row, void *haul)
+{
+	as_load_add_gone(&((Haul *) haul)->load, row->type, row->id);
+}
+
+/* What has changed since it was copied */
+static void
+send_late(Haul *haul)
+{
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "actor that moves", ALLOCSET_DEFAULT_SIZES);
+
+	as_copied_gone(send_gone, haul);
+	for (int i = 0; i < haul->nlate; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(row);
+		Relation	rel = table_open(haul->late[i].relation, NoLock);
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+		send_row(haul, rel, &haul->late[i].place, GetActiveSnapshot(), slot);
+		ExecDropSingleTupleTableSlot(slot);
+		table_close(rel, NoLock);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row);
+	}
+	MemoryContextDelete(row);
 }
 
 /*
  * Nobody may make a partition meanwhile: create_type() would put into it rows that we
- * look for where they were.
+ * look for where they were.  Whoever does may wait at the taker for what has been copied,
+ * which has locked the tables there: then he is not waited for.
  */
+static void
+lock_types(const Haul *haul)
+{
+	Oid			types = as_catalog_relation("type");
+
+	if (!haul->has_copy)
+		LockRelationOid(types, ShareUpdateExclusiveLock);
+	else if (!ConditionalLockRelationOid(types, ShareUpdateExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("types of actors that shall move are being changed")));
+}
+
 int64
 as_haul_actors(AsPeer *peer, const AsTransit *transit)
 {
-	Haul	   *haul = palloc0(sizeof(Haul));
+	Haul	   *haul = make_haul(peer, transit, false);
 
-	haul->peer = peer;
-	for (int i = 0; i < transit->n; i++)
-		haul->goes[transit->slots[i]] = true;
-	haul->load = AllocSetContextCreate(CurrentMemoryContext, "actors that move", ALLOCSET_DEFAULT_SIZES);
-	begin_load(haul);
-
-	LockRelationOid(as_catalog_relation("type"), ShareUpdateExclusiveLock);
+	haul->has_copy = as_copied_is_of(transit);
+	lock_types(haul);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	haul_partitions(haul, RowExclusiveLock);
-	if (haul->nrows > 0)
-		send_load(haul);
+	if (haul->has_copy)
+		send_late(haul);
+	PopActiveSnapshot();
+	as_load_end(&haul->load);
+	as_copied_forget();
 	CommandCounterIncrement();
-	MemoryContextDelete(haul->load);
 	return haul->nactors;
-}
-
-/* ---- The taker ---- */
-
-typedef struct Arrival
-{
-	text	   *type;
-	Datum		columns[Natts_actor];
-} Arrival;
-
-typedef struct Load
-{
-	int			n;
-	int			room;
-	Arrival    *rows;
-} Load;
-
-static text *
-read_type(StringInfo wire, text *before)
-{
-	int			n = (int) pq_getmsgint(wire, 2);
-	const char *bytes;
-	text	   *type;
-
-	if (n == 0 && before != NULL)
-		return before;
-	bytes = pq_getmsgbytes(wire, n);
-	(void) pg_verifymbstr(bytes, n, false);
-	type = cstring_to_text_with_len(bytes, n);
-	as_check_name("actor_type", type);
-	return type;
-}
-
-static void
-read_load(bytea *packed, Load *load)
-{
-	StringInfoData wire;
-	text	   *type = NULL;
-
-	wire.data = VARDATA_ANY(packed);
-	wire.len = wire.maxlen = (int) VARSIZE_ANY_EXHDR(packed);
-	wire.cursor = 0;
-	load->n = 0;
-	load->room = AS_HAUL_ROWS;
-	load->rows = palloc0(load->room * sizeof(Arrival));
-	while (!as_wire_is_at_end(&wire))
-	{
-		Arrival    *row;
-
-		CHECK_FOR_INTERRUPTS();
-		if (load->n == AS_HAUL_ROWS)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("another node has sent more than %d actors at once", AS_HAUL_ROWS)));
-		row = &load->rows[load->n++];
-		type = row->type = read_type(&wire, type);
-		row->columns[Anum_actor_type - 1] = PointerGetDatum(type);
-		row->columns[Anum_actor_id - 1] = PointerGetDatum(NULL);
-		as_wire_read(&wire, row->columns, (Datum) 0);
-		if (DatumGetPointer(row->columns[Anum_actor_id - 1]) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("another node has sent an actor without an id")));
-	}
-}
-
-/* By type, and by id, as neighbours in the index are put in faster. */
-static int
-compare_arrivals(const void *a, const void *b)
-{
-	const Arrival *x = a;
-	const Arrival *y = b;
-	int			order = x->type == y->type ? 0 : as_compare_ids(x->type, y->type);
-
-	return order != 0 ? order :
-		as_compare_ids(DatumGetTextPP(x->columns[Anum_actor_id - 1]), DatumGetTextPP(y->columns[Anum_actor_id - 1]));
-}
-
-static HeapTuple
-form(AsPartition *partition, Arrival *row)
-{
-	bool		nulls[Natts_actor] = {false};
-
-	as_actor_nwrites++;
-	return heap_form_tuple(RelationGetDescr(partition->rel), row->columns, nulls);
-}
-
-static void
-store_plain(AsPartition *partition, Arrival *rows, int n)
-{
-	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
-
-	for (int i = 0; i < n; i++)
-	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(partition->rel), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(form(partition, &rows[i]), slots[i], true);
-	}
-	table_multi_insert(partition->rel, slots, n, GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		as_index_row(partition, DatumGetTextPP(rows[i].columns[Anum_actor_id - 1]), &slots[i]->tts_tid,
-					 UNIQUE_CHECK_YES, false);
-		ExecDropSingleTupleTableSlot(slots[i]);
-	}
-}
-
-/* Nothing happens to the actors: of triggers only those fire that always do. */
-static void
-store_otherwise(AsPartition *partition, Arrival *rows, int n)
-{
-	AsAdmin		admin;
-
-	as_admin_begin(&admin);
-	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	for (int i = 0; i < n; i++)
-	{
-		as_executor_insert(partition, form(partition, &rows[i]));
-		CommandCounterIncrement();
-	}
-	as_admin_leave(&admin);
-}
-
-/* Rows of one type */
-static void
-store(Arrival *rows, int n)
-{
-	AsPartition partition;
-
-	if (!as_partition_open(&partition, rows[0].type, RowExclusiveLock))
-		(void) as_type_get(rows[0].type);	/* 42704 */
-	if (partition.plain)
-		store_plain(&partition, rows, n);
-	else
-		store_otherwise(&partition, rows, n);
-	as_partition_close(&partition);
-	CommandCounterIncrement();
-}
-
-/* local_take_actors(moved) */
-Datum
-actorstore_local_take_actors(PG_FUNCTION_ARGS)
-{
-	Load		load;
-	int			first = 0;
-
-	PreventCommandIfReadOnly("actorstore.local_take_actors()");
-	read_load(PG_GETARG_BYTEA_PP(0), &load);
-	qsort(load.rows, load.n, sizeof(Arrival), compare_arrivals);
-	for (int i = 1; i <= load.n; i++)
-	{
-		if (i < load.n && as_compare_ids(load.rows[first].type, load.rows[i].type) == 0)
-			continue;
-		store(&load.rows[first], i - first);
-		first = i;
-	}
-	PG_RETURN_VOID();
 }

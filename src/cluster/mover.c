@@ -44,6 +44,9 @@
 /* Who holds frozen slots for longer makes them thaw. */
 #define FREEZE_MS		1000
 
+/* Whoever copies waits no longer for others' locks. */
+#define LOCK_MS			1000
+
 /* Look again so soon, if all is in order, and something is waited for */
 #define POLL_MS			10
 
@@ -150,7 +153,22 @@ all_have_drained(void)
 	return drained;
 }
 
-/* The look has a transaction of its own: nobody waits for its locks on tables. */
+/*
+ * The copy has a transaction of its own: nobody waits for its locks on tables.  Nor does
+ * it wait for long, here or there: whoever changes types on all nodes may wait for
+ * it on one, and let it wait on the other.
+ */
+static void
+copy(const AsTransit *parked)
+{
+	(void) set_config_option("lock_timeout", psprintf("%dms", LOCK_MS), PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	as_haul_copy(parked);
+	end();
+	AS_FAULT("move_copied");
+	begin();
+}
+
 static Progress
 drain_and_freeze(const AsTransit *parked)
 {
@@ -158,10 +176,7 @@ drain_and_freeze(const AsTransit *parked)
 	if (!all_have_drained())
 		return WAITS;
 	AS_FAULT("move_drained");
-	as_haul_look();
-	end();
-	AS_FAULT("move_looked");
-	begin();
+	copy(parked);
 	as_transit_set(parked, AS_TRANSIT_PARKED, AS_TRANSIT_FROZEN);
 	return GOES_ON;
 }
@@ -218,19 +233,23 @@ settle_and_give(const AsTransit *handed)
 	return GOES_ON;
 }
 
-/* What comes next?  In a transaction, and out of another one. */
+/*
+ * What comes next?  In a transaction, and out of another one.  A copy is for what is frozen: if
+ * that has thawed, what the taker is asked next must not be a part of the copy's transaction.
+ */
 static Progress
 step(void)
 {
 	static AsTransit current;	/* outlives the transaction */
 	AsTransit  *transit = &current;
 
-	as_transit_read(AS_TRANSIT_HANDED, transit);
-	if (transit->n > 0)
-		return settle_and_give(transit);
 	as_transit_read(AS_TRANSIT_FROZEN, transit);
 	if (transit->n > 0)
 		return hand_over(transit);
+	as_haul_forget();
+	as_transit_read(AS_TRANSIT_HANDED, transit);
+	if (transit->n > 0)
+		return settle_and_give(transit);
 	as_transit_read(AS_TRANSIT_PARKED, transit);
 	if (transit->n > 0)
 		return drain_and_freeze(transit);
@@ -246,6 +265,7 @@ retreat(void)
 	AsTransit  *transit = palloc(sizeof(AsTransit));
 	bool		give_up = ++nfailures > MAX_FAILURES || cannot_move;
 
+	as_haul_forget();
 	begin();
 	as_transit_read(AS_TRANSIT_FROZEN, transit);
 	end();

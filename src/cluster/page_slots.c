@@ -10,11 +10,11 @@
 #include "cluster/page_slots.h"
 
 #include "access/htup_details.h"
+#include "compat.h"
 #include "lib/key_hash.h"
 #include "lib/slot_map.h"
 #include "miscadmin.h"
 #include "state/actor.h"
-#include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -25,6 +25,7 @@ typedef struct Seen
 	XLogRecPtr	lsn;			/* of the page then; invalid: nothing is known */
 	uint16	   *slots;
 	uint16		room;			/* for so many */
+	Buffer		buffer;			/* that the page was in */
 } Seen;
 
 struct AsPageSlots
@@ -114,6 +115,21 @@ as_page_slots(Relation rel, BlockNumber nblocks)
 	return known;
 }
 
+Buffer
+as_page_slots_read(AsPageSlots *pages, Relation rel, BlockNumber block, BufferAccessStrategy strategy)
+{
+	Seen	   *seen = block < pages->npages ? &pages->pages[block] : NULL;
+	Buffer		buffer;
+
+	if (seen != NULL && BufferIsValid(seen->buffer) &&
+		ReadRecentBuffer(as_rel_locator(rel), MAIN_FORKNUM, block, seen->buffer))
+		return seen->buffer;
+	buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	if (seen != NULL)
+		seen->buffer = buffer;
+	return buffer;
+}
+
 static uint16
 slot_of(Relation rel, Page page, ItemId item)
 {
@@ -181,4 +197,13 @@ as_page_slots_look(AsPageSlots *pages, Relation rel, Buffer buffer)
 	find(rel, page, seen->slots);
 	seen->lsn = lsn;
 	return seen->slots;
+}
+
+bool
+as_page_slots_hold(AsPageSlots *pages, Buffer buffer)
+{
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	Seen	   *seen = block < pages->npages ? &pages->pages[block] : NULL;
+
+	return seen != NULL && !XLogRecPtrIsInvalid(seen->lsn) && seen->lsn == BufferGetLSNAtomic(buffer);
 }

@@ -26,13 +26,22 @@
 #include "actorstore.h"
 
 #include "storage/block.h"
-#include "storage/buf.h"
+#include "storage/bufmgr.h"
 #include "utils/relcache.h"
 
 typedef struct AsPageSlots AsPageSlots;
 
 /* A table's pages, of which there are so many by now. */
 extern AsPageSlots *as_page_slots(Relation rel, BlockNumber nblocks);
+
+/* A page, pinned; by where it was the last time, which is faster. */
+extern Buffer as_page_slots_read(AsPageSlots *pages, Relation rel, BlockNumber block, BufferAccessStrategy strategy);
+
+/*
+ * Does what is remembered of a page hold?  That of changes that the caller knows to have been made
+ * before; the buffer need not be locked for that.
+ */
+extern bool as_page_slots_hold(AsPageSlots *pages, Buffer buffer);
 
 /*
  * The slots of the rows on a page, in the order of its items: undefined where an item has

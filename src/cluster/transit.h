@@ -21,17 +21,21 @@
  *					slots: state/owner.h); no such row is left in its outbox; the
  *					giver has answered for every batch of messages that was made
  *					by then.  So nothing is on its way to the giver any more.
- *	3	freeze		The giver marks them FROZEN: from now on nobody holds them, for
+ *	3	freeze		The giver copies the slots' actors to the taker, which keeps them
+ *					in a transaction that stays open (haul.h); nobody is held up.  Then
+ *					it marks the slots FROZEN: from now on nobody holds them, for
  *					whatever purpose.  Whoever wants one waits; who holds another
  *					one of them does not, as he is waited for.  Then the giver waits
  *					for those who hold them, prepared transactions included; and
  *					until what their actors have sent to others has arrived there,
  *					so that what they send from the taker cannot overtake it.
- *	4	hand over	One transaction over both nodes (global.h): what the giver itself
- *					has kept for these slots comes into their mailboxes, behind
- *					what is there; all rows of the slots' actors are deleted at the
- *					giver and inserted at the taker; the slots are HANDED here, and
- *					TAKEN there.  All of it or nothing.
+ *	4	hand over	One transaction over both nodes (global.h), of which that open one
+ *					is now a part: what the giver itself has kept for these slots
+ *					comes into their mailboxes, behind what is there; all rows
+ *					of the slots' actors are deleted at the giver; those that have
+ *					changed since they were copied, and all that are not
+ *					actors, are inserted at the taker; the slots are HANDED here,
+ *					and TAKEN there.  All of it or nothing.
  *	5	settle		The taker says that it sees them TAKEN: its part is not in doubt.
  *	6	give		The next epoch makes the taker their owner.  The giver
  *					consents, as it has handed them to just that node; nobody can

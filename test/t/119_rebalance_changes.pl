@@ -1,6 +1,6 @@
-# What the mover has found out about pages before it freezes slots does not hold
-# for pages that change afterwards (src/cluster/page_slots.h): actors that are
-# written, come and go between the look and the freeze, tables that are written
+# What the mover has found out about pages, and copied, before it freezes slots does not hold
+# for pages that change afterwards (src/cluster/page_slots.h, haul.h): actors that are
+# written, come and go between the copy and the freeze, tables that are written
 # anew or made, unlogged ones.
 
 use strict;
@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my @nodes = new_cluster('one', 'two', { faults => 1, settings => join "\n",
@@ -30,8 +31,8 @@ sub everything
 	return join "\n", sort map { rows($_, 'd', q{SELECT actor_type || ' ' || actor_id || ' ' || value::text || ' ' || version FROM actorstore.actor}) } @nodes;
 }
 
-# All slots go to one; then they move to two, and the mover stops behind its look
-# at the first batch.
+# All slots go to one; then they move to two, and the mover stops behind its copy
+# of the first batch.
 sub all_moved
 {
 	return 0 == grep { !comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.moves_now()) AND NOT EXISTS (SELECT FROM actorstore.transit)') } @nodes, @nodes;
@@ -44,16 +45,16 @@ sub move_with
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 0)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
 	ok(all_moved(), "$name: all are on one");
-	unlink map { $one->data_dir . "/fault.move_looked.$_" } qw(reached go);
-	set("actorstore.fault = 'move_looked:wait'");
+	unlink map { $one->data_dir . "/fault.move_copied.$_" } qw(reached go);
+	set("actorstore.fault = 'move_copied:wait'");
 	set("maintenance_work_mem = '$memory'");
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 100)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
-	reached($one, 'move_looked');
+	reached($one, 'move_copied');
 	set(q{actorstore.fault = ''});
 	$one->safe_psql('d', $_) foreach @{$sql};
 	my $before = everything();
-	release($one, 'move_looked');
+	release($one, 'move_copied');
 	ok(all_moved(), "$name: all have moved");
 	is(everything(), $before, "$name: all is there, once");
 	is(join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM actorstore.actor WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes),
@@ -88,5 +89,8 @@ move_with('a table is made', [
 	q{SELECT actorstore.create_type('later')},
 	q{SELECT count(actorstore.insert('later', i::text, '{"i": 5}')) FROM generate_series(1, 1000) AS i},
 ], '64MB');
+
+# The mover tries again what has failed: so nothing may.
+is(scalar(grep { /\[\d+\] ERROR: / } split /\n/, slurp_file($one->logfile)), 0, 'each at the first try');
 
 done_testing();

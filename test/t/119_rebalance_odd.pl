@@ -81,23 +81,38 @@ foreach my $where ([ $one, 100 ], [ $one, 10000 ], [ $two, 100 ], [ $two, 10000 
 ok(comes_true($_, 'd', q{NOT EXISTS (SELECT FROM actorstore.outbox)}), 'it has left') foreach @nodes;
 is(eval join('+', map { $_->safe_psql('d', q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'player'}) } @nodes), '2000', 'each of them four times');
 
-# A type is declared while its actors are about to go.
-$one->safe_psql('d', q{SELECT count(actorstore.put('late', i::text, '1')) FROM generate_series(1, 5000) AS i});
-$two->append_conf('postgresql.conf', "actorstore.fault = 'move_frozen:wait'");
-$two->reload;
-rebalance_to(100);
-reached($two, 'move_frozen');
-my $session = ActorstoreTest::Session->new($two, 'd');
-$session->query(q{BEGIN});
-$session->query(q{SELECT actorstore.create_type('late')});
-$two->append_conf('postgresql.conf', "actorstore.fault = ''");
-$two->reload;
-release($two, 'move_frozen');
-comes_true($two, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore mover' AND wait_event_type = 'Lock')});
-$session->query(q{COMMIT});
-$session->quit;
-ok(all_moved(), 'all moves where a type is declared meanwhile');
-is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.get_all('late')}), '5000', 'all its actors are there');
+# A type is declared while its actors are about to go.  That begins at one, and waits at the node that has a copy of them: at one
+# itself; or, if they are to go from there, elsewhere, when it has locked the types at one: then the copy gives way.
+$one->safe_psql('d', q{SELECT count(actorstore.put(t, i::text, '1')) FROM generate_series(1, 5000) AS i, unnest('{late,later}'::text[]) AS t});
+foreach my $case ([ $two, $one, 100, 'late' ], [ $one, $two, 10000, 'later' ])
+{
+	my ($giver, $taker, $weight, $type) = @$case;
+	my $session = ActorstoreTest::Session->new($two, 'd');
+
+	unlink map { $giver->data_dir . "/fault.move_frozen.$_" } qw(reached go);
+	$giver->append_conf('postgresql.conf', "actorstore.fault = 'move_frozen:wait'");
+	$giver->reload;
+	rebalance_to($weight);
+	reached($giver, 'move_frozen');
+	$session->query(q{BEGIN});
+	$session->start("SELECT actorstore.create_type('$type')");
+	ok(comes_true($taker, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '(local|create)_type\(' AND wait_event_type = 'Lock')}), "$type: who declares it waits for the copy");
+	$giver->append_conf('postgresql.conf', "actorstore.fault = ''");
+	$giver->reload;
+	release($giver, 'move_frozen');
+	my $answer = $session->finish;
+	while ($answer eq 'ERROR:  VA007')	# slots have moved meanwhile
+	{
+		$session->query(q{ROLLBACK});
+		$session->query(q{BEGIN});
+		$answer = $session->query("SELECT actorstore.create_type('$type')");
+	}
+	is($answer, '', "$type: it is declared");
+	is($session->query(q{COMMIT}), '', "$type: for good");
+	$session->quit;
+	ok(all_moved(), "$type: all moves where a type is declared meanwhile");
+	is($one->safe_psql('d', "SELECT count(*) FROM actorstore.get_all('$type')"), '5000', "$type: all its actors are there");
+}
 foreach my $node (@nodes)
 {
 	is($node->safe_psql('d', sprintf q{SELECT count(*) FROM (SELECT actor_type, actor_id FROM actorstore.actor UNION ALL SELECT actor_type, actor_id FROM actorstore.message) AS a
