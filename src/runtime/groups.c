@@ -58,7 +58,7 @@ find_owner(text *group, const char *sql)
 	text	   *args[1] = {group};
 	AsRows		rows;
 
-	if (as_text_query(&rows, SPI_OK_SELECT, sql, 1, args) == 0)
+	if (as_text_query_kept(&rows, SPI_OK_SELECT, sql, 1, args) == 0)
 		return InvalidOid;
 	return (Oid) as_cell_int(&rows, 0, 0);
 }
@@ -75,10 +75,10 @@ insert(text *group, text *type, text *id, Oid owner)
 {
 	text	   *args[4] = {group, type, id, as_int_text(owner)};
 
-	return as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.group_member (group_name, actor_type, actor_id, owner)"
-						 " VALUES ($1, $2, $3, $4::oid) ON CONFLICT DO NOTHING",
-						 4, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.group_member (group_name, actor_type, actor_id, owner)"
+							  " VALUES ($1, $2, $3, $4::oid) ON CONFLICT DO NOTHING",
+							  4, args) > 0;
 }
 
 bool
@@ -131,10 +131,10 @@ as_group_leave(text *group, const AsType *actor_type, text *type, text *id)
 	owner = as_group_lock(group);
 	if (!as_type_is_mine(actor_type) && OidIsValid(owner))
 		check_owner(group, owner);
-	return as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.group_member"
-						 " WHERE (group_name, actor_type, actor_id) = ($1, $2, $3)",
-						 3, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.group_member"
+							  " WHERE (group_name, actor_type, actor_id) = ($1, $2, $3)",
+							  3, args) > 0;
 }
 
 /* ---- Broadcasts ---- */
@@ -145,11 +145,11 @@ as_group_members(text *group, AsGroupMember **members)
 	text	   *args[1] = {group};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT actor_type, actor_id FROM actorstore.group_member AS m WHERE group_name = $1"
-						 " AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.stopped"
-						 "  AND (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id))",
-						 1, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT actor_type, actor_id FROM actorstore.group_member AS m WHERE group_name = $1"
+							  " AND NOT EXISTS (SELECT FROM actorstore.halted AS h WHERE h.stopped"
+							  "  AND (h.actor_type, h.actor_id) = (m.actor_type, m.actor_id))",
+							  1, args);
 	*members = palloc(Max(rows.nrows, 1) * sizeof(AsGroupMember));
 	for (int i = 0; i < rows.nrows; i++)
 	{
@@ -232,7 +232,7 @@ as_groups_leave(text *type, text *id)
 {
 	text	   *args[2] = {type, id};
 
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.group_member WHERE (actor_type, actor_id) = ($1, $2)",
-						 2, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.group_member WHERE (actor_type, actor_id) = ($1, $2)",
+							  2, args);
 }

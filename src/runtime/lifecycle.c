@@ -106,14 +106,16 @@ call_hook(AsTurn *turn, const char *name, Datum body, const char **reason)
 void
 as_life_spawned(text *type, text *id, Datum state)
 {
+	static SPIPlanPtr plan = NULL;
 	Oid			types[3] = {TEXTOID, TEXTOID, JSONBOID};
 	Datum		values[3] = {PointerGetDatum(type), PointerGetDatum(id), state};
 	AsAdmin		admin;
 
 	as_admin_begin(&admin);
-	as_admin_execute("INSERT INTO actorstore.spawned (actor_type, actor_id, state) VALUES ($1, $2, $3)"
-					 " ON CONFLICT (actor_type, actor_id) DO UPDATE SET state = excluded.state",
-					 SPI_OK_INSERT, 3, types, values, NULL);
+	(void) as_admin_execute_kept(&plan,
+								 "INSERT INTO actorstore.spawned (actor_type, actor_id, state) VALUES ($1, $2, $3)"
+								 " ON CONFLICT (actor_type, actor_id) DO UPDATE SET state = excluded.state",
+								 SPI_OK_INSERT, 3, types, values, NULL);
 	as_admin_leave(&admin);
 }
 
@@ -128,6 +130,7 @@ as_life_say_start(text *type, text *id)
 static Datum
 spawn_state(AsTurn *turn, MemoryContext context)
 {
+	static SPIPlanPtr plan = NULL;
 	Oid			types[2] = {TEXTOID, TEXTOID};
 	Datum		values[2] = {PointerGetDatum(as_turn_type_name(turn)),
 	PointerGetDatum(as_turn_id(turn))};
@@ -135,8 +138,9 @@ spawn_state(AsTurn *turn, MemoryContext context)
 	AsAdmin		admin;
 
 	as_admin_begin(&admin);
-	if (as_admin_execute("SELECT state FROM actorstore.spawned WHERE actor_type = $1 AND actor_id = $2",
-						 SPI_OK_SELECT, 2, types, values, NULL) > 0)
+	if (as_admin_execute_kept(&plan,
+							  "SELECT state FROM actorstore.spawned WHERE actor_type = $1 AND actor_id = $2",
+							  SPI_OK_SELECT, 2, types, values, NULL) > 0)
 	{
 		bool		isnull;
 		Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
@@ -342,9 +346,9 @@ was_spawned(AsTurn *turn)
 {
 	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
 
-	return as_text_query(NULL, SPI_OK_SELECT,
-						 "SELECT FROM actorstore.spawned WHERE (actor_type, actor_id) = ($1, $2)",
-						 2, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_SELECT,
+							  "SELECT FROM actorstore.spawned WHERE (actor_type, actor_id) = ($1, $2)",
+							  2, args) > 0;
 }
 
 static bool
@@ -434,14 +438,14 @@ as_life_exists(AsTurn *turn)
 	as_turn_type_name(turn), as_turn_id(turn)};
 
 	return turn->exists ||
-		as_text_query(NULL, SPI_OK_SELECT,
-					  "SELECT WHERE EXISTS (SELECT FROM actorstore.message WHERE key_hash = $1::bigint"
-					  "   AND actor_type = $2 AND actor_id = $3 AND left(message, 1) <> '$')"
-					  " OR EXISTS (SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($2, $3))"
-					  " OR EXISTS (SELECT FROM actorstore.child WHERE (actor_type, actor_id) = ($2, $3))"
-					  " OR EXISTS (SELECT FROM actorstore.link WHERE (actor_type, actor_id) = ($2, $3))"
-					  " OR EXISTS (SELECT FROM actorstore.monitor WHERE (actor_type, actor_id) = ($2, $3))",
-					  3, args) > 0;
+		as_text_query_kept(NULL, SPI_OK_SELECT,
+						   "SELECT WHERE EXISTS (SELECT FROM actorstore.message WHERE key_hash = $1::bigint"
+						   "   AND actor_type = $2 AND actor_id = $3 AND left(message, 1) <> '$')"
+						   " OR EXISTS (SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($2, $3))"
+						   " OR EXISTS (SELECT FROM actorstore.child WHERE (actor_type, actor_id) = ($2, $3))"
+						   " OR EXISTS (SELECT FROM actorstore.link WHERE (actor_type, actor_id) = ($2, $3))"
+						   " OR EXISTS (SELECT FROM actorstore.monitor WHERE (actor_type, actor_id) = ($2, $3))",
+						   3, args) > 0;
 }
 
 void

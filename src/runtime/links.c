@@ -39,7 +39,7 @@ query(AsTurn *turn, text *type, text *id, int expected, const char *sql)
 {
 	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
 
-	return as_text_query(NULL, expected, sql, 4, args);
+	return as_text_query_kept(NULL, expected, sql, 4, args);
 }
 
 /* {"actor_type", "actor_id", "reason"}: an actor, and what happened to it */
@@ -103,10 +103,10 @@ insert_link(text **args, int64 number)
 {
 	text	   *all[5] = {args[0], args[1], args[2], args[3], as_int_text(number)};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id, number)"
-						 " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
-						 5, all);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.link (actor_type, actor_id, peer_type, peer_id, number)"
+							  " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
+							  5, all);
 }
 
 /* Delete all links between $1, $2 and $3, $4, and say so to the latter. */
@@ -115,10 +115,10 @@ delete_links(text **args)
 {
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "WITH gone AS (DELETE FROM actorstore.link WHERE " ROW " RETURNING number)"
-						 " SELECT string_agg(number::text, ',') FROM gone HAVING count(*) > 0",
-						 4, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "WITH gone AS (DELETE FROM actorstore.link WHERE " ROW " RETURNING number)"
+							  " SELECT string_agg(number::text, ',') FROM gone HAVING count(*) > 0",
+							  4, args);
 	if (rows.nrows > 0)
 		say_unlinked(args[0], args[1], NULL, args[2], args[3], "$unlink",
 					 as_cell(&rows, 0, 0));
@@ -158,9 +158,9 @@ as_monitor(AsTurn *turn, text *type, text *id)
 		return;
 	number = say(args[0], args[1], NULL, type, id, "$monitor", (Datum) 0);
 	args[4] = as_int_text(number);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.monitor (actor_type, actor_id, peer_type, peer_id, number)"
-						 " VALUES ($1, $2, $3, $4, $5::bigint)", 5, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.monitor (actor_type, actor_id, peer_type, peer_id, number)"
+							  " VALUES ($1, $2, $3, $4, $5::bigint)", 5, args);
 }
 
 /* The watcher's row is gone: so is to be the target's. */
@@ -177,9 +177,9 @@ as_demonitor(AsTurn *turn, text *type, text *id)
 	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
 	AsRows		rows;
 
-	if (as_text_query(&rows, SPI_OK_DELETE_RETURNING,
-					  "DELETE FROM actorstore.monitor WHERE " ROW " RETURNING number::text",
-					  4, args) > 0 && as_is_in_node())
+	if (as_text_query_kept(&rows, SPI_OK_DELETE_RETURNING,
+						   "DELETE FROM actorstore.monitor WHERE " ROW " RETURNING number::text",
+						   4, args) > 0 && as_is_in_node())
 		say_demonitor(args, type, id, as_cell_int(&rows, 0, 0));
 }
 
@@ -193,28 +193,28 @@ as_links_announce(AsTurn *turn, const char *reason)
 	text	   *args[2] = {type, id};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "WITH gone AS (DELETE FROM actorstore.watcher WHERE (actor_type, actor_id) = ($1, $2)"
-						 "   RETURNING watcher_type, watcher_id, number)"
-						 " SELECT actor_type, actor_id, number::text FROM ("
-						 "SELECT actor_type, actor_id, number FROM actorstore.monitor WHERE (peer_type, peer_id) = ($1, $2)"
-						 " UNION SELECT * FROM gone) AS m ORDER BY m.number", 2, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "WITH gone AS (DELETE FROM actorstore.watcher WHERE (actor_type, actor_id) = ($1, $2)"
+							  "   RETURNING watcher_type, watcher_id, number)"
+							  " SELECT actor_type, actor_id, number::text FROM ("
+							  "SELECT actor_type, actor_id, number FROM actorstore.monitor WHERE (peer_type, peer_id) = ($1, $2)"
+							  " UNION SELECT * FROM gone) AS m ORDER BY m.number", 2, args);
 	for (int i = 0; i < rows.nrows; i++)
 		(void) say(type, id, reason, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 				   "$down", monitor_header(as_cell_int(&rows, i, 2)));
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "WITH gone AS (DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
-						 "   RETURNING peer_type, peer_id, number)"
-						 " SELECT peer_type, peer_id, string_agg(number::text, ',') FROM gone GROUP BY 1, 2 ORDER BY 1, 2",
-						 2, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "WITH gone AS (DELETE FROM actorstore.link WHERE (actor_type, actor_id) = ($1, $2)"
+							  "   RETURNING peer_type, peer_id, number)"
+							  " SELECT peer_type, peer_id, string_agg(number::text, ',') FROM gone GROUP BY 1, 2 ORDER BY 1, 2",
+							  2, args);
 	for (int i = 0; i < rows.nrows; i++)
 		say_unlinked(type, id, reason, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 					 "$exit", as_cell(&rows, i, 2));
 
-	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
-						 "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)"
-						 " RETURNING peer_type, peer_id, number::text", 2, args);
+	(void) as_text_query_kept(&rows, SPI_OK_DELETE_RETURNING,
+							  "DELETE FROM actorstore.monitor WHERE (actor_type, actor_id) = ($1, $2)"
+							  " RETURNING peer_type, peer_id, number::text", 2, args);
 	for (int i = 0; i < rows.nrows && as_is_in_node(); i++)
 		say_demonitor(args, as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 					  as_cell_int(&rows, i, 2));
@@ -232,9 +232,9 @@ take_monitor(const AsMessage *message)
 		body_type(message), body_id(message),
 	as_int_text(as_json_get_int(message->headers, "monitor"))};
 
-	return as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.monitor WHERE " ROW
-						 " AND number = $5::bigint", 5, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.monitor WHERE " ROW
+							  " AND number = $5::bigint", 5, args) > 0;
 }
 
 /* The links that the $exit or $unlink is about; true if one of them was there. */
@@ -245,9 +245,9 @@ take_links(const AsMessage *message)
 		body_type(message), body_id(message),
 	as_json_get_text(message->headers, "links")};
 
-	return as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.link WHERE " ROW
-						 " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.link WHERE " ROW
+							  " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0;
 }
 
 /*
@@ -317,10 +317,10 @@ as_links_handle_monitor(AsTurn *turn, AsMessage *message)
 	if (turn->halt != AS_NOT_HALTED || !as_life_exists(turn))
 		say_no_proc(message, "$down", monitor_header(message->message_id));
 	else if (as_is_in_node() && as_type_find(args[2]) != NULL)
-		(void) as_text_query(NULL, SPI_OK_INSERT,
-							 "INSERT INTO actorstore.watcher (actor_type, actor_id, watcher_type, watcher_id, number)"
-							 " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
-							 5, args);
+		(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+								  "INSERT INTO actorstore.watcher (actor_type, actor_id, watcher_type, watcher_id, number)"
+								  " VALUES ($1, $2, $3, $4, $5::bigint) ON CONFLICT DO NOTHING",
+								  5, args);
 	return true;
 }
 
@@ -331,9 +331,9 @@ as_links_handle_demonitor(AsTurn *turn, AsMessage *message)
 	body_type(message), body_id(message),
 	as_int_text(as_json_get_int(message->headers, "monitor"))};
 
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.watcher WHERE (actor_type, actor_id, watcher_type, watcher_id) = ($1, $2, $3, $4)"
-						 " AND number = $5::bigint", 5, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.watcher WHERE (actor_type, actor_id, watcher_type, watcher_id) = ($1, $2, $3, $4)"
+							  " AND number = $5::bigint", 5, args);
 	return true;
 }
 
@@ -366,9 +366,9 @@ as_links_handle_linked(AsTurn *turn, AsMessage *message)
 	text	   *args[5] = {as_turn_type_name(turn), as_turn_id(turn),
 	body_type(message), body_id(message), numbers};
 
-	if (as_text_query(NULL, SPI_OK_SELECT,
-					  "SELECT FROM actorstore.link WHERE " ROW
-					  " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0)
+	if (as_text_query_kept(NULL, SPI_OK_SELECT,
+						   "SELECT FROM actorstore.link WHERE " ROW
+						   " AND number = ANY (string_to_array($5, ',')::bigint[])", 5, args) > 0)
 		return true;
 	if (turn->halt != AS_NOT_HALTED)
 		say_no_proc(message, "$exit", links_header(numbers));

@@ -34,9 +34,9 @@ has_children(AsTurn *turn)
 {
 	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
 
-	return as_text_query(NULL, SPI_OK_SELECT,
-						 "SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2) LIMIT 1",
-						 2, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_SELECT,
+							  "SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2) LIMIT 1",
+							  2, args) > 0;
 }
 
 /* ---- An exit ---- */
@@ -96,18 +96,18 @@ count_restart(AsTurn *turn, TimestampTz at, bool *too_many)
 	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), as_int_text(at)};
 	AsRows		rows;
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_restart (actor_type, actor_id, at)"
-						 " VALUES ($1, $2, $3::bigint)", 3, args);
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervision_restart AS r USING actorstore.supervisor AS s"
-						 " WHERE (r.actor_type, r.actor_id) = ($1, $2) AND (s.actor_type, s.actor_id) = ($1, $2)"
-						 " AND r.at < $3::bigint - extract(epoch FROM s.period) * 1000000", 3, args);
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT count(*)::text, (count(*) > (SELECT max_restarts FROM actorstore.supervisor"
-						 "  WHERE (actor_type, actor_id) = ($1, $2)))::text"
-						 " FROM actorstore.supervision_restart WHERE (actor_type, actor_id) = ($1, $2)",
-						 2, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_restart (actor_type, actor_id, at)"
+							  " VALUES ($1, $2, $3::bigint)", 3, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.supervision_restart AS r USING actorstore.supervisor AS s"
+							  " WHERE (r.actor_type, r.actor_id) = ($1, $2) AND (s.actor_type, s.actor_id) = ($1, $2)"
+							  " AND r.at < $3::bigint - extract(epoch FROM s.period) * 1000000", 3, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT count(*)::text, (count(*) > (SELECT max_restarts FROM actorstore.supervisor"
+							  "  WHERE (actor_type, actor_id) = ($1, $2)))::text"
+							  " FROM actorstore.supervision_restart WHERE (actor_type, actor_id) = ($1, $2)",
+							  2, args);
 	*too_many = as_cell_bool(&rows, 0, 1);
 	return as_cell_int(&rows, 0, 0);
 }
@@ -135,9 +135,9 @@ let_go(AsTurn *turn, const AsChild *child, const AsStep *report)
 
 	as_say_released(report->child_type, report->child_id, child->relation, forget);
 	if (forget)
-		(void) as_text_query(NULL, SPI_OK_DELETE,
-							 "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)",
-							 4, args);
+		(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+								  "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)",
+								  4, args);
 }
 
 void
@@ -312,9 +312,9 @@ as_supervise_handle_released(AsTurn *turn, AsMessage *message)
 		return true;
 	be_released(turn);
 	if (as_json_get_bool(message->body, "forget"))
-		(void) as_text_query(NULL, SPI_OK_DELETE,
-							 "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
-							 " AND relation = $3::bigint", 3, args);
+		(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+								  "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
+								  " AND relation = $3::bigint", 3, args);
 	return true;
 }
 

@@ -41,12 +41,12 @@ as_child_find(text *type, text *id)
 	text	   *args[2] = {type, id};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT c.parent_type, c.parent_id, c.restart, c.keep_state::text, coalesce(s.strategy, c.strategy),"
-						 " c.number::text, c.relation::text"
-						 " FROM actorstore.child AS c LEFT JOIN actorstore.supervisor AS s"
-						 " ON (s.actor_type, s.actor_id) = (c.parent_type, c.parent_id)"
-						 " WHERE (c.actor_type, c.actor_id) = ($1, $2)", 2, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT c.parent_type, c.parent_id, c.restart, c.keep_state::text, coalesce(s.strategy, c.strategy),"
+							  " c.number::text, c.relation::text"
+							  " FROM actorstore.child AS c LEFT JOIN actorstore.supervisor AS s"
+							  " ON (s.actor_type, s.actor_id) = (c.parent_type, c.parent_id)"
+							  " WHERE (c.actor_type, c.actor_id) = ($1, $2)", 2, args);
 	return read_child(&rows);
 }
 
@@ -56,10 +56,10 @@ as_child_of(AsTurn *turn, text *type, text *id)
 	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT c.actor_type, c.actor_id, c.restart, c.keep_state::text, s.strategy, c.number::text, c.relation::text"
-						 " FROM actorstore.supervised AS c JOIN actorstore.supervisor AS s USING (actor_type, actor_id)"
-						 " WHERE (c.actor_type, c.actor_id, c.child_type, c.child_id) = ($1, $2, $3, $4)", 4, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT c.actor_type, c.actor_id, c.restart, c.keep_state::text, s.strategy, c.number::text, c.relation::text"
+							  " FROM actorstore.supervised AS c JOIN actorstore.supervisor AS s USING (actor_type, actor_id)"
+							  " WHERE (c.actor_type, c.actor_id, c.child_type, c.child_id) = ($1, $2, $3, $4)", 4, args);
 	return read_child(&rows);
 }
 
@@ -71,9 +71,9 @@ as_supervise_add_asked(AsJson *json, text *type, text *id)
 	text	   *args[2] = {type, id};
 	AsRows		rows;
 
-	if (as_text_query(&rows, SPI_OK_SELECT,
-					  "SELECT relation::text, number::text, restart, keep_state::text, strategy, max_restarts::text, period::text,"
-					  " asked_at::text FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)", 2, args) == 0)
+	if (as_text_query_kept(&rows, SPI_OK_SELECT,
+						   "SELECT relation::text, number::text, restart, keep_state::text, strategy, max_restarts::text, period::text,"
+						   " asked_at::text FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)", 2, args) == 0)
 		elog(ERROR, "a child has no row");
 	as_json_int(json, "relation", as_cell_int(&rows, 0, 0));
 	as_json_int(json, "number", as_cell_int(&rows, 0, 1));
@@ -143,18 +143,18 @@ adopt(AsTurn *turn, Datum body)
 		as_json_get_text(body, "restart"),
 	as_int_text(as_json_get_bool(body, "keep_state")), asked_at};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervisor AS s (actor_type, actor_id, strategy, max_restarts, period, asked_at)"
-						 " VALUES ($1, $2, $3, $4::int, $5::interval, $6::bigint) ON CONFLICT (actor_type, actor_id) DO UPDATE"
-						 " SET strategy = excluded.strategy, max_restarts = excluded.max_restarts, period = excluded.period,"
-						 " asked_at = excluded.asked_at WHERE s.asked_at < excluded.asked_at", 6, supervisor);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervised AS c (actor_type, actor_id, child_type, child_id, relation, number, restart, keep_state, asked_at)"
-						 " VALUES ($1, $2, $3, $4, $5::bigint, $6::bigint, $7, $8::int::boolean, $9::bigint)"
-						 " ON CONFLICT (actor_type, actor_id, child_type, child_id) DO UPDATE"
-						 " SET relation = excluded.relation, number = excluded.number, restart = excluded.restart,"
-						 " keep_state = excluded.keep_state, asked_at = excluded.asked_at WHERE c.asked_at < excluded.asked_at",
-						 9, child);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervisor AS s (actor_type, actor_id, strategy, max_restarts, period, asked_at)"
+							  " VALUES ($1, $2, $3, $4::int, $5::interval, $6::bigint) ON CONFLICT (actor_type, actor_id) DO UPDATE"
+							  " SET strategy = excluded.strategy, max_restarts = excluded.max_restarts, period = excluded.period,"
+							  " asked_at = excluded.asked_at WHERE s.asked_at < excluded.asked_at", 6, supervisor);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervised AS c (actor_type, actor_id, child_type, child_id, relation, number, restart, keep_state, asked_at)"
+							  " VALUES ($1, $2, $3, $4, $5::bigint, $6::bigint, $7, $8::int::boolean, $9::bigint)"
+							  " ON CONFLICT (actor_type, actor_id, child_type, child_id) DO UPDATE"
+							  " SET relation = excluded.relation, number = excluded.number, restart = excluded.restart,"
+							  " keep_state = excluded.keep_state, asked_at = excluded.asked_at WHERE c.asked_at < excluded.asked_at",
+							  9, child);
 }
 
 /* The child may have left meanwhile: it says so then. */
@@ -217,14 +217,14 @@ as_supervise_handle_left(AsTurn *turn, AsMessage *message)
 		as_json_get_text(message->body, "actor_id"),
 	as_int_text(as_json_get_int(message->body, "relation"))};
 
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)"
-						 " AND relation = $5::bigint", 5, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)"
+							  " AND relation = $5::bigint", 5, args);
 
 	/* if it has come back, what it was told before it left was lost on it */
-	(void) as_text_query(NULL, SPI_OK_UPDATE,
-						 "UPDATE actorstore.supervision_step SET sent = false"
-						 " WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4) AND sent", 4, args);
+	(void) as_text_query_kept(NULL, SPI_OK_UPDATE,
+							  "UPDATE actorstore.supervision_step SET sent = false"
+							  " WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4) AND sent", 4, args);
 	as_steps_advance(turn);
 	return true;
 }

@@ -39,7 +39,7 @@ query(AsTurn *turn, int expected, const char *sql)
 {
 	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
 
-	return as_text_query(NULL, expected, sql, 2, args);
+	return as_text_query_kept(NULL, expected, sql, 2, args);
 }
 
 /* ---- Messages ---- */
@@ -109,10 +109,10 @@ as_steps_pending_for(AsTurn *turn, text *type, text *id)
 {
 	text	   *args[4] = {as_turn_type_name(turn), as_turn_id(turn), type, id};
 
-	return as_text_query(NULL, SPI_OK_SELECT,
-						 "SELECT FROM actorstore.supervision_step WHERE " MINE
-						 " AND action IN ('stop', 'start') AND (child_type, child_id) = ($3, $4)",
-						 4, args) > 0;
+	return as_text_query_kept(NULL, SPI_OK_SELECT,
+							  "SELECT FROM actorstore.supervision_step WHERE " MINE
+							  " AND action IN ('stop', 'start') AND (child_type, child_id) = ($3, $4)",
+							  4, args) > 0;
 }
 
 void
@@ -120,10 +120,10 @@ as_steps_stop_all(AsTurn *turn)
 {
 	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), ABOVE};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id)"
-						 " SELECT " NUMBER("$3") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number DESC),"
-						 " $1, $2, 'stop', c.child_type, c.child_id FROM " CHILDREN, 3, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id)"
+							  " SELECT " NUMBER("$3") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number DESC),"
+							  " $1, $2, 'stop', c.child_type, c.child_id FROM " CHILDREN, 3, args);
 }
 
 void
@@ -131,11 +131,11 @@ as_steps_start_all(AsTurn *turn)
 {
 	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), ABOVE};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id, reason)"
-						 " SELECT " NUMBER("$3") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number),"
-						 " $1, $2, 'start', c.child_type, c.child_id, 'supervisor started' FROM " CHILDREN
-						 " AND c.restart <> 'temporary'", 3, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id, reason)"
+							  " SELECT " NUMBER("$3") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number),"
+							  " $1, $2, 'start', c.child_type, c.child_id, 'supervisor started' FROM " CHILDREN
+							  " AND c.restart <> 'temporary'", 3, args);
 }
 
 void
@@ -147,22 +147,22 @@ as_steps_restart_from(AsTurn *turn, const AsChild *child, text *type, text *id,
 	as_int_text(all ? 0 : child->number), ABOVE, cstring_to_text(reason)};
 
 	/* what they had to say before is of no interest any more */
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervision_step AS s USING " CHILDREN
-						 " AND c.number >= $5::bigint AND (s.actor_type, s.actor_id) = ($1, $2) AND s.action = 'report'"
-						 " AND (s.child_type, s.child_id) = (c.child_type, c.child_id)",
-						 5, args);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id)"
-						 " SELECT " NUMBER("$6") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number DESC),"
-						 " $1, $2, 'stop', c.child_type, c.child_id FROM " CHILDREN
-						 " AND c.number >= $5::bigint AND (c.child_type, c.child_id) <> ($3, $4)", 6, args);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id, reason)"
-						 " SELECT " NUMBER("$6") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number),"
-						 " $1, $2, 'start', c.child_type, c.child_id, $7 FROM " CHILDREN
-						 " AND c.number >= $5::bigint AND c.restart <> 'temporary'",
-						 7, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.supervision_step AS s USING " CHILDREN
+							  " AND c.number >= $5::bigint AND (s.actor_type, s.actor_id) = ($1, $2) AND s.action = 'report'"
+							  " AND (s.child_type, s.child_id) = (c.child_type, c.child_id)",
+							  5, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id)"
+							  " SELECT " NUMBER("$6") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number DESC),"
+							  " $1, $2, 'stop', c.child_type, c.child_id FROM " CHILDREN
+							  " AND c.number >= $5::bigint AND (c.child_type, c.child_id) <> ($3, $4)", 6, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_step (step, place, actor_type, actor_id, action, child_type, child_id, reason)"
+							  " SELECT " NUMBER("$6") ", " LAST_PLACE " + row_number() OVER (ORDER BY c.number),"
+							  " $1, $2, 'start', c.child_type, c.child_id, $7 FROM " CHILDREN
+							  " AND c.number >= $5::bigint AND c.restart <> 'temporary'",
+							  7, args);
 }
 
 void
@@ -174,11 +174,11 @@ as_steps_add(AsTurn *turn, const AsStep *step)
 		as_int_text(step->answers), as_int_text(step->ordered),
 	as_int_text(step->gave_up), as_int_text(step->at), ABOVE};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervision_step"
-						 " (actor_type, actor_id, action, child_type, child_id, reason, answers, ordered, gave_up, at, step, place)"
-						 " VALUES ($1, $2, $3, $4, $5, $6, $7::bigint, $8::int::boolean, $9::int::boolean, $10::bigint,"
-						 NUMBER("$11") ", " LAST_PLACE " + 1)", 11, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervision_step"
+							  " (actor_type, actor_id, action, child_type, child_id, reason, answers, ordered, gave_up, at, step, place)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7::bigint, $8::int::boolean, $9::int::boolean, $10::bigint,"
+							  NUMBER("$11") ", " LAST_PLACE " + 1)", 11, args);
 }
 
 void
@@ -198,9 +198,9 @@ delete_step(AsTurn *turn, text *number)
 {
 	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), number};
 
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervision_step WHERE " MINE
-						 " AND step = $3::bigint", 3, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.supervision_step WHERE " MINE
+							  " AND step = $3::bigint", 3, args);
 }
 
 /* A temporary child that has been stopped is a child no more. */
@@ -210,13 +210,13 @@ as_steps_done(AsTurn *turn, int64 step)
 	text	   *args[3] = {as_turn_type_name(turn), as_turn_id(turn), as_int_text(step)};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_DELETE_RETURNING,
-						 "WITH done AS (DELETE FROM actorstore.supervision_step WHERE " MINE
-						 " AND step = $3::bigint AND sent RETURNING action, child_type, child_id)"
-						 " DELETE FROM actorstore.supervised AS c USING done AS d"
-						 " WHERE d.action = 'stop' AND c.restart = 'temporary'"
-						 " AND (c.actor_type, c.actor_id, c.child_type, c.child_id) = ($1, $2, d.child_type, d.child_id)"
-						 " RETURNING c.child_type, c.child_id, c.relation::text", 3, args);
+	(void) as_text_query_kept(&rows, SPI_OK_DELETE_RETURNING,
+							  "WITH done AS (DELETE FROM actorstore.supervision_step WHERE " MINE
+							  " AND step = $3::bigint AND sent RETURNING action, child_type, child_id)"
+							  " DELETE FROM actorstore.supervised AS c USING done AS d"
+							  " WHERE d.action = 'stop' AND c.restart = 'temporary'"
+							  " AND (c.actor_type, c.actor_id, c.child_type, c.child_id) = ($1, $2, d.child_type, d.child_id)"
+							  " RETURNING c.child_type, c.child_id, c.relation::text", 3, args);
 	for (int i = 0; i < rows.nrows; i++)
 		as_say_released(as_cell(&rows, i, 0), as_cell(&rows, i, 1),
 						as_cell_int(&rows, i, 2), true);
@@ -240,9 +240,9 @@ take_child_step(AsTurn *turn, const char *action, text *number, text *type,
 	}
 	if (sent)
 		return true;
-	(void) as_text_query(NULL, SPI_OK_UPDATE,
-						 "UPDATE actorstore.supervision_step SET sent = true WHERE " MINE
-						 " AND step = $3::bigint", 3, args);
+	(void) as_text_query_kept(NULL, SPI_OK_UPDATE,
+							  "UPDATE actorstore.supervision_step SET sent = true WHERE " MINE
+							  " AND step = $3::bigint", 3, args);
 	if (strcmp(action, "start") == 0)
 		as_say_restart(type, id, child->relation, step, reason);
 	else
@@ -284,11 +284,11 @@ as_steps_advance(AsTurn *turn)
 	text	   *args[2] = {as_turn_type_name(turn), as_turn_id(turn)};
 	AsRows		rows;
 
-	while (as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT step::text, action, child_type, child_id, reason, sent::text, answers::text,"
-						 " ordered::text, gave_up::text, at::text"
-						 " FROM actorstore.supervision_step AS s WHERE " MINE
-						 " ORDER BY " LATER ", s.place LIMIT 1", 2, args) > 0)
+	while (as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT step::text, action, child_type, child_id, reason, sent::text, answers::text,"
+							  " ordered::text, gave_up::text, at::text"
+							  " FROM actorstore.supervision_step AS s WHERE " MINE
+							  " ORDER BY " LATER ", s.place LIMIT 1", 2, args) > 0)
 	{
 		text	   *reason = as_cell(&rows, 0, 4);
 		AsStep		step = {.action = text_to_cstring(as_cell(&rows, 0, 1)),

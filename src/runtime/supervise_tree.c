@@ -49,15 +49,15 @@ as_supervise_check_circle(const AsSupervision *new)
 	text	   *args[4] = {new->parent_type, new->parent_id, new->child_type, new->child_id};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "WITH RECURSIVE above (actor_type, actor_id, chain) AS ("
-						 "  SELECT $1 COLLATE \"C\", $2 COLLATE \"C\", format('(%s, %s)', $1, $2) COLLATE \"C\""
-						 "  UNION ALL"
-						 "  SELECT c.parent_type, c.parent_id, format('(%s, %s) supervises %s', c.parent_type, c.parent_id, a.chain) COLLATE \"C\""
-						 "  FROM above AS a JOIN actorstore.child AS c ON (c.actor_type, c.actor_id) = (a.actor_type, a.actor_id)"
-						 "  WHERE (a.actor_type, a.actor_id) <> ($3, $4))"
-						 " SELECT chain FROM above WHERE (actor_type, actor_id) = ($3, $4)",
-						 4, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "WITH RECURSIVE above (actor_type, actor_id, chain) AS ("
+							  "  SELECT $1 COLLATE \"C\", $2 COLLATE \"C\", format('(%s, %s)', $1, $2) COLLATE \"C\""
+							  "  UNION ALL"
+							  "  SELECT c.parent_type, c.parent_id, format('(%s, %s) supervises %s', c.parent_type, c.parent_id, a.chain) COLLATE \"C\""
+							  "  FROM above AS a JOIN actorstore.child AS c ON (c.actor_type, c.actor_id) = (a.actor_type, a.actor_id)"
+							  "  WHERE (a.actor_type, a.actor_id) <> ($3, $4))"
+							  " SELECT chain FROM above WHERE (actor_type, actor_id) = ($3, $4)",
+							  4, args);
 	if (rows.nrows > 0)
 		as_supervise_refuse_circle(new, text_to_cstring(as_cell(&rows, 0, 0)));
 }
@@ -98,10 +98,10 @@ as_supervise_asked_last(text *type, text *id)
 	text	   *args[2] = {type, id};
 	AsRows		rows;
 
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT greatest(max(number), max(asked_at),"
-						 " (SELECT asked_at FROM actorstore.supervisor WHERE (actor_type, actor_id) = ($1, $2)))::text"
-						 " FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2)", 2, args);
+	(void) as_text_query_kept(&rows, SPI_OK_SELECT,
+							  "SELECT greatest(max(number), max(asked_at),"
+							  " (SELECT asked_at FROM actorstore.supervisor WHERE (actor_type, actor_id) = ($1, $2)))::text"
+							  " FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2)", 2, args);
 	return as_cell_int(&rows, 0, 0);
 }
 
@@ -114,15 +114,15 @@ write_child(const AsSupervision *new)
 		new->max_restarts, new->period, as_int_text(new->asked_at),
 	as_int_text(as_message_id(as_sched_ids(1)))};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.child AS c (parent_type, parent_id, actor_type, actor_id, keep_state, restart,"
-						 " strategy, max_restarts, period, asked_at, relation, number)"
-						 " VALUES ($1, $2, $3, $4, $5::boolean, $6, $7, $8::int, $9::interval, $10::bigint, $11::bigint,"
-						 " greatest($10::bigint, (SELECT max(number) + 1 FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2))))"
-						 " ON CONFLICT (actor_type, actor_id) DO UPDATE"
-						 " SET keep_state = excluded.keep_state, restart = excluded.restart, strategy = excluded.strategy,"
-						 " max_restarts = excluded.max_restarts, period = excluded.period, asked_at = excluded.asked_at",
-						 11, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.child AS c (parent_type, parent_id, actor_type, actor_id, keep_state, restart,"
+							  " strategy, max_restarts, period, asked_at, relation, number)"
+							  " VALUES ($1, $2, $3, $4, $5::boolean, $6, $7, $8::int, $9::interval, $10::bigint, $11::bigint,"
+							  " greatest($10::bigint, (SELECT max(number) + 1 FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2))))"
+							  " ON CONFLICT (actor_type, actor_id) DO UPDATE"
+							  " SET keep_state = excluded.keep_state, restart = excluded.restart, strategy = excluded.strategy,"
+							  " max_restarts = excluded.max_restarts, period = excluded.period, asked_at = excluded.asked_at",
+							  11, args);
 }
 
 /* The supervisor lives here, too. */
@@ -131,18 +131,18 @@ write_parent(const AsSupervision *new)
 {
 	text	   *args[2] = {new->child_type, new->child_id};
 
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervisor AS s (actor_type, actor_id, strategy, max_restarts, period, asked_at)"
-						 " SELECT parent_type, parent_id, strategy, max_restarts, period, asked_at FROM actorstore.child"
-						 " WHERE (actor_type, actor_id) = ($1, $2) ON CONFLICT (actor_type, actor_id) DO UPDATE"
-						 " SET strategy = excluded.strategy, max_restarts = excluded.max_restarts, period = excluded.period,"
-						 " asked_at = excluded.asked_at", 2, args);
-	(void) as_text_query(NULL, SPI_OK_INSERT,
-						 "INSERT INTO actorstore.supervised AS c (actor_type, actor_id, child_type, child_id, relation, number, restart, keep_state, asked_at)"
-						 " SELECT parent_type, parent_id, actor_type, actor_id, relation, number, restart, keep_state, asked_at FROM actorstore.child"
-						 " WHERE (actor_type, actor_id) = ($1, $2) ON CONFLICT (actor_type, actor_id, child_type, child_id) DO UPDATE"
-						 " SET relation = excluded.relation, number = excluded.number, restart = excluded.restart,"
-						 " keep_state = excluded.keep_state, asked_at = excluded.asked_at", 2, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervisor AS s (actor_type, actor_id, strategy, max_restarts, period, asked_at)"
+							  " SELECT parent_type, parent_id, strategy, max_restarts, period, asked_at FROM actorstore.child"
+							  " WHERE (actor_type, actor_id) = ($1, $2) ON CONFLICT (actor_type, actor_id) DO UPDATE"
+							  " SET strategy = excluded.strategy, max_restarts = excluded.max_restarts, period = excluded.period,"
+							  " asked_at = excluded.asked_at", 2, args);
+	(void) as_text_query_kept(NULL, SPI_OK_INSERT,
+							  "INSERT INTO actorstore.supervised AS c (actor_type, actor_id, child_type, child_id, relation, number, restart, keep_state, asked_at)"
+							  " SELECT parent_type, parent_id, actor_type, actor_id, relation, number, restart, keep_state, asked_at FROM actorstore.child"
+							  " WHERE (actor_type, actor_id) = ($1, $2) ON CONFLICT (actor_type, actor_id, child_type, child_id) DO UPDATE"
+							  " SET relation = excluded.relation, number = excluded.number, restart = excluded.restart,"
+							  " keep_state = excluded.keep_state, asked_at = excluded.asked_at", 2, args);
 }
 
 /* May what belongs to the actor be written here, in this transaction? */
@@ -194,9 +194,9 @@ forget_child(text *parent_type, text *parent_id, text *type, text *id,
 		as_say_left(parent_type, parent_id, type, id, relation);
 		return;
 	}
-	(void) as_text_query(NULL, SPI_OK_DELETE,
-						 "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)",
-						 4, args);
+	(void) as_text_query_kept(NULL, SPI_OK_DELETE,
+							  "DELETE FROM actorstore.supervised WHERE (actor_type, actor_id, child_type, child_id) = ($1, $2, $3, $4)",
+							  4, args);
 	(void) as_system_send(parent_type, parent_id, "$advance", (Datum) 0, (Datum) 0);
 }
 
@@ -207,9 +207,9 @@ as_unsupervise(text *child_type, text *child_id)
 	AsRows		rows;
 
 	as_supervise_lock();
-	if (as_text_query(&rows, SPI_OK_DELETE_RETURNING,
-					  "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
-					  " RETURNING parent_type, parent_id, relation::text", 2, args) == 0)
+	if (as_text_query_kept(&rows, SPI_OK_DELETE_RETURNING,
+						   "DELETE FROM actorstore.child WHERE (actor_type, actor_id) = ($1, $2)"
+						   " RETURNING parent_type, parent_id, relation::text", 2, args) == 0)
 		return false;
 	log_change(as_cell(&rows, 0, 0), as_cell(&rows, 0, 1), child_type, child_id,
 			   "unsupervised", NULL);
@@ -224,9 +224,9 @@ as_supervise_revived(text *type, text *id)
 {
 	text	   *args[2] = {type, id};
 
-	if (as_text_query(NULL, SPI_OK_SELECT,
-					  "SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2) LIMIT 1",
-					  2, args) > 0)
+	if (as_text_query_kept(NULL, SPI_OK_SELECT,
+						   "SELECT FROM actorstore.supervised WHERE (actor_type, actor_id) = ($1, $2) LIMIT 1",
+						   2, args) > 0)
 		(void) as_system_send(type, id, "$revived", (Datum) 0, (Datum) 0);
 }
 

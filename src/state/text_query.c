@@ -13,6 +13,7 @@
 #include "state/catalog.h"
 #include "state/own_transaction.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #define MAX_ARGS	12
@@ -41,9 +42,34 @@ copy_rows(AsRows *rows, MemoryContext context)
 	MemoryContextSwitchTo(old);
 }
 
-int
-as_text_query(AsRows *rows, int expected, const char *sql, int nargs,
-			  text **args)
+typedef struct Kept
+{
+	const char *sql;			/* hash key */
+	SPIPlanPtr	plan;
+} Kept;
+
+/* Stays where it is until the process ends. */
+static SPIPlanPtr *
+kept_plan(const char *sql)
+{
+	static HTAB *plans = NULL;
+	Kept	   *kept;
+	bool		found;
+
+	if (plans == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(const char *), .entrysize = sizeof(Kept)};
+
+		plans = hash_create("actorstore plans", 64, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	kept = hash_search(plans, &sql, HASH_ENTER, &found);
+	if (!found)
+		kept->plan = NULL;
+	return &kept->plan;
+}
+
+static int
+query(AsRows *rows, int expected, const char *sql, bool keep, int nargs, text **args)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			types[MAX_ARGS];
@@ -60,11 +86,24 @@ as_text_query(AsRows *rows, int expected, const char *sql, int nargs,
 		nulls[i] = args[i] == NULL ? 'n' : ' ';
 	}
 	as_admin_begin(&admin);
-	n = (int) as_admin_execute(sql, expected, nargs, types, values, nulls);
+	n = (int) (keep ? as_admin_execute_kept(kept_plan(sql), sql, expected, nargs, types, values, nulls) :
+			   as_admin_execute(sql, expected, nargs, types, values, nulls));
 	if (rows != NULL)
 		copy_rows(rows, context);
 	as_admin_leave(&admin);
 	return n;
+}
+
+int
+as_text_query(AsRows *rows, int expected, const char *sql, int nargs, text **args)
+{
+	return query(rows, expected, sql, false, nargs, args);
+}
+
+int
+as_text_query_kept(AsRows *rows, int expected, const char *sql, int nargs, text **args)
+{
+	return query(rows, expected, sql, true, nargs, args);
 }
 
 int

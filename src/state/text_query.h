@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * text_query.h
- *	  SQL on the extension's tables where speed is none of our business.
+ *	  SQL on the extension's tables where ease counts for more than speed.
  *
  * All parameters and all columns are text; the SQL says what they are cast
  * to.  It runs as the owner of the tables (catalog.h).
@@ -32,7 +32,14 @@ typedef struct AsRows
 extern int	as_text_query(AsRows *rows, int expected, const char *sql,
 						  int nargs, text **args);
 
-/* The same as a transaction of its own, in a process that has none. */
+/*
+ * The same, and its plan is kept (catalog.h): for what is looked up by a key, again
+ * and again.  The SQL is a literal; its address is what the plan is found by.
+ */
+extern int	as_text_query_kept(AsRows *rows, int expected, const char *sql,
+							   int nargs, text **args);
+
+/* as_text_query() as a transaction of its own, in a process that has none. */
 extern int	as_text_query_alone(AsRows *rows, int expected, const char *sql,
 								int nargs, text **args);
 
