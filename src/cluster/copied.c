@@ -9,6 +9,7 @@
  */
 #include "cluster/copied.h"
 
+#include "access/transam.h"
 #include "lib/same_text.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

@@ -12,6 +12,8 @@
 
 #include "actorstore.h"
 
+#include "compat.h"
+
 /* Both are plain: neither compressed nor stored elsewhere. */
 static inline bool
 as_same_text(const text *a, const text *b)
