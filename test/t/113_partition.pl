@@ -128,7 +128,7 @@ is(sqlstate($two, 'd', q{SELECT actorstore.set_node_weight('two', 90)}), '00000'
 # ---- A batch comes twice (63) ----
 
 my $twice = PostgreSQL::Test::Utils::tempdir_short() . '/twice';
-wire("at one-two duplicate $twice " . unpack 'H*', sprintf '["one-two", %d]', $sent{'one-two'} + 1);
+wire(sprintf 'at one-two duplicate %s ["one-two", %d]', $twice, $sent{'one-two'} + 1);
 send_to($one, $two) foreach 1 .. 5;
 my $until = time + patience();
 usleep(10_000) until -e $twice || time > $until;
