@@ -314,7 +314,10 @@ define_settings(void)
 	as_signing_init();
 	as_admission_init();
 	as_mover_init();
-	MarkGUCPrefixReserved("actorstore");
+
+	/* else there are those that have no use: nobody is to be warned of them in each session */
+	if (process_shared_preload_libraries_in_progress)
+		MarkGUCPrefixReserved("actorstore");
 }
 
 static void

@@ -17,6 +17,10 @@ foreach my $preload (1, 0)
 	is($node->safe_psql('postgres', 'SHOW shared_preload_libraries'), $preload ? 'actorstore' : '', $how);
 	new_database($node, $_) foreach 'one', 'two';
 
+	# A setting that has no use without the library: no session below is warned of it.
+	$node->append_conf('postgresql.conf', 'actorstore.place_cache_size = 1000');
+	$node->restart;
+
 	# Different rights, settings and contents under the same names.
 	$node->safe_psql('postgres', 'CREATE ROLE reader');
 	$node->safe_psql('one', q{SELECT actorstore.create_type('cart'), actorstore.grant_type('cart', 'reader', '{read}'), actorstore.insert('loose', 'a', '1') IS NULL});
