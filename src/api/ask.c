@@ -101,6 +101,37 @@ ask_here(AsType *type, AsMessage *message, int64 timeout)
 	return as_ask(type, message, timeout);
 }
 
+/*
+ * False if the actor has got another owner before its turn: that was rolled back,
+ * with all it had done.
+ */
+static bool
+try_to_ask_here(AsType *type, AsMessage *message, int64 timeout, Datum *answer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile refused = NULL;
+
+	PG_TRY();
+	{
+		*answer = ask_here(type, message, timeout);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != AS_ERRCODE_NOT_THE_OWNER)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		refused = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (refused == NULL)
+		return true;
+	if (!as_owner_has_moved(message->actor_type, message->actor_id))
+		ReThrowError(refused);
+	*answer = (Datum) 0;
+	return false;
+}
+
 static void
 tell_here(AsType *type, AsMessage *message)
 {
@@ -120,7 +151,9 @@ actorstore_ask(PG_FUNCTION_ARGS)
 	take_dedup_key(fcinfo, 5, &message);
 	PreventCommandDuringRecovery("actorstore.ask()");
 	PreventCommandIfParallelMode("actorstore.ask()");
-	if (!as_ask_there(&question, &answer))
+	if (!as_ask_there(&question, &answer) &&
+		!try_to_ask_here(question.type, &message, question.timeout, &answer) &&
+		!as_ask_there(&question, &answer))
 		answer = ask_here(question.type, &message, question.timeout);
 	return return_answer(fcinfo, answer);
 }
@@ -171,8 +204,9 @@ enum
 	ARG_DEDUP_KEY
 };
 
-static Datum
-answer_question(FunctionCallInfo fcinfo)
+/* False if the actor lives here no more. */
+static bool
+answer_question(FunctionCallInfo fcinfo, Datum *answer)
 {
 	char		kind = PG_GETARG_CHAR(ARG_KIND);
 	AsMessage	message;
@@ -184,12 +218,13 @@ answer_question(FunctionCallInfo fcinfo)
 	{
 		case AS_QUESTION_CALL:
 			PreventCommandIfReadOnly("actorstore.call()");
-			return as_call(type, &message);
+			*answer = as_call(type, &message);
+			return true;
 		case AS_QUESTION_ASK:
-			return ask_here(type, &message, Max(0, Min(PG_GETARG_INT64(ARG_TIMEOUT), PG_INT64_MAX / 2)));
+			return try_to_ask_here(type, &message, Max(0, Min(PG_GETARG_INT64(ARG_TIMEOUT), PG_INT64_MAX / 2)), answer);
 		case AS_QUESTION_TELL:
 			tell_here(type, &message);
-			return (Datum) 0;
+			return true;
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -226,9 +261,7 @@ actorstore_local_ask(PG_FUNCTION_ARGS)
 	as_reject_null(fcinfo, ARG_KIND, "kind");
 	as_reject_null(fcinfo, ARG_TIMEOUT, "timeout");
 	as_caller_stand_in(fcinfo, as_arg_type(fcinfo, ARG_TYPE));
-	is_mine = lives_here(fcinfo);
-	if (is_mine)
-		values[1] = answer_question(fcinfo);
+	is_mine = lives_here(fcinfo) && answer_question(fcinfo, &values[1]);
 	as_caller_return(&caller);
 	values[0] = BoolGetDatum(is_mine);
 	nulls[1] = (values[1] == (Datum) 0);

@@ -37,13 +37,15 @@ as_flush_late(void)
 	is_late = true;
 }
 
-/* What is seen has its commit in the WAL, before ours. */
+/*
+ * What is seen has its commit in the WAL, before ours.  A commit that has written
+ * nothing else is flushed if that is asked for, but no standby waited for: so late.
+ */
 void
 as_flush_what_is_seen(void)
 {
 	(void) GetTopTransactionId();
-	as_sync_require();
-	ForceSyncCommit();
+	as_flush_late();
 }
 
 /* As a commit does: nothing throws, interrupts are held. */

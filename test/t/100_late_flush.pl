@@ -12,7 +12,7 @@ use ActorstoreTest;
 use Test::More;
 
 my ($one, $two) = new_cluster('one', 'two', { faults => 1, settings => join "\n",
-	'actorstore.resolver_interval = 100ms', 'max_worker_processes = 16', 'actorstore.peer_timeout = 60s', 'wal_writer_delay = 10s' });
+	'actorstore.resolver_interval = 100ms', 'max_worker_processes = 16', 'actorstore.peer_timeout = 60s', 'wal_writer_delay = 10s', 'wal_level = replica', 'max_wal_senders = 2' });
 $one->safe_psql('d', q{SELECT actorstore.create_type('t'), actorstore.set_handler('t', 'add', 'public.collect(jsonb, jsonb)')});
 my @there = rows($one, 'd', q{SELECT 'a' || i FROM generate_series(1, 100) AS i WHERE actorstore.locate('t', 'a' || i) = 'two'});
 
@@ -91,5 +91,15 @@ ok(comes_true($one, 'd', "(SELECT forwarded FROM actorstore.stat_outbox) = $forw
 crash();
 $two->safe_psql('d', q{SELECT actorstore.resume('t')});
 comes_to($there[2], '[1, 2, 3, 4, 5]', 'are there after a crash');
+
+# Who asks what is here is answered once the standbys have it, too, also where there is nothing to write.
+sub standbys { my ($names) = @_; $two->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = '$names'"); $two->reload; $two->safe_psql('postgres', 'CHECKPOINT'); return; }	# who makes it tells all of the setting
+standbys('nobody');
+ok(comes_true($two, 'd', q{current_setting('synchronous_standby_names') = 'nobody'}), 'a standby that there is not');
+my $asker = ActorstoreTest::Session->new($two, 'd');
+$asker->start('SELECT count(*) FROM actorstore.local_watermarks(gen_random_uuid())');
+ok(comes_true($two, 'd', "(SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $asker->{pid})"), 'is waited for');
+standbys('');
+is($asker->finish, '0', 'and no more');
 
 done_testing();
