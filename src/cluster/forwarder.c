@@ -19,7 +19,6 @@
 #include "cluster/peer.h"
 #include "cluster/signing.h"
 #include "commands/extension.h"
-#include "executor/spi.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -28,7 +27,6 @@
 #include "runtime/sched.h"
 #include "runtime/worker.h"
 #include "state/own_transaction.h"
-#include "state/text_query.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -125,36 +123,22 @@ drop_batches(void)
 static void
 load_stored(void)
 {
-	AsRows		rows;
-	text	   *args[4];
-	const AsBatch *last = me.nbatches > 0 ? &me.batches[me.nbatches - 1] : NULL;
+	AsBatch		batches[WINDOW];
 	int			room = WINDOW - me.nbatches;
+	int			n;
+	const AsBatch *last = me.nbatches > 0 ? &me.batches[me.nbatches - 1] : NULL;
 
-	args[0] = as_int_text(me.number);
-	args[1] = as_int_text(last != NULL ? last->incarnation : me.done.incarnation);
-	args[2] = as_int_text(last != NULL ? last->number : me.done.number);
-	args[3] = as_int_text(room);
 	as_own_transaction_begin();
 	as_flush_what_is_seen();
-	(void) as_text_query(&rows, SPI_OK_SELECT,
-						 "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
-						 " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
-						 " ORDER BY outbox_batch.incarnation, outbox_batch.batch LIMIT $4::text::int",
-						 4, args);
+	n = as_outbox_stored(me.number, last != NULL ? last->incarnation : me.done.incarnation,
+						 last != NULL ? last->number : me.done.number, room, batches);
 	as_own_transaction_end();
-	for (int i = 0; i < rows.nrows; i++)
+	for (int i = 0; i < n; i++)
 	{
-		AsBatch		batch = {
-			.incarnation = as_cell_int(&rows, i, 0),
-			.number = as_cell_int(&rows, i, 1),
-			.nmessages = (int) as_cell_int(&rows, i, 2),
-			.envelope = DatumGetByteaPP(DirectFunctionCall1(byteain, CStringGetDatum(text_to_cstring(as_cell(&rows, i, 3)))))
-		};
-
-		keep(&batch);
+		keep(&batches[i]);
 		as_lane_count(me.lane, AS_LANE_REPEATED, 1);
 	}
-	me.stored = rows.nrows == room;
+	me.stored = n == room;
 	me.safe = XactLastCommitEnd;
 }
 
@@ -394,17 +378,9 @@ land(void)
 static void
 clean(void)
 {
-	text	   *args[4];
-
-	args[0] = as_int_text(me.number);
-	args[1] = as_int_text(me.done.incarnation);
-	args[2] = as_int_text(me.done.number);
-	args[3] = as_int_text(actorstore_outbox_retention);
-	(void) as_text_query_alone(NULL, SPI_OK_DELETE,
-							   "DELETE FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint"
-							   " AND (incarnation, batch) < ($2::text::bigint, $3::text::bigint)"
-							   " AND made_at < clock_timestamp() - $4::text::int * interval '1 second'",
-							   4, args);
+	as_own_transaction_begin();
+	as_outbox_clean(me.number, me.done.incarnation, me.done.number);
+	as_own_transaction_end();
 	me.cleaned_at = GetCurrentTimestamp();
 }
 

@@ -151,4 +151,10 @@ typedef struct AsBatch
 extern bool as_outbox_dispatch(int16 node, uint64 from, bool may_wait,
 							   AsBatch *batch, uint64 *next);
 
+/* In a transaction: the batches behind this one that were made before, at most max; how many. */
+extern int	as_outbox_stored(int16 node, int64 incarnation, int64 number, int max, AsBatch *batches);
+
+/* In a transaction: delete those before this one that are older than actorstore.outbox_retention. */
+extern void as_outbox_clean(int16 node, int64 incarnation, int64 number);
+
 #endif							/* AS_OUTBOX_H */

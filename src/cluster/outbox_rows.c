@@ -335,6 +335,40 @@ as_outbox_dispatch(int16 node, uint64 from, bool may_wait, AsBatch *batch, uint6
 	return true;
 }
 
+int
+as_outbox_stored(int16 node, int64 incarnation, int64 number, int max, AsBatch *batches)
+{
+	AsRows		rows;
+	text	   *args[4] = {as_int_text(node), as_int_text(incarnation), as_int_text(number), as_int_text(max)};
+
+	(void) as_text_query(&rows, SPI_OK_SELECT,
+						 "SELECT incarnation::text, batch::text, nmessages::text, envelope::text FROM actorstore.outbox_batch"
+						 " WHERE node_number = $1::text::smallint AND (incarnation, batch) > ($2::text::bigint, $3::text::bigint)"
+						 " ORDER BY outbox_batch.incarnation, outbox_batch.batch LIMIT $4::text::int",
+						 4, args);
+	for (int i = 0; i < rows.nrows; i++)
+	{
+		batches[i].incarnation = as_cell_int(&rows, i, 0);
+		batches[i].number = as_cell_int(&rows, i, 1);
+		batches[i].nmessages = (int) as_cell_int(&rows, i, 2);
+		batches[i].envelope = DatumGetByteaPP(DirectFunctionCall1(byteain, CStringGetDatum(text_to_cstring(as_cell(&rows, i, 3)))));
+	}
+	return rows.nrows;
+}
+
+void
+as_outbox_clean(int16 node, int64 incarnation, int64 number)
+{
+	text	   *args[4] = {as_int_text(node), as_int_text(incarnation), as_int_text(number),
+	as_int_text(actorstore_outbox_retention)};
+
+	(void) as_text_query(NULL, SPI_OK_DELETE,
+						 "DELETE FROM actorstore.outbox_batch WHERE node_number = $1::text::smallint"
+						 " AND (incarnation, batch) < ($2::text::bigint, $3::text::bigint)"
+						 " AND made_at < clock_timestamp() - $4::text::int * interval '1 second'",
+						 4, args);
+}
+
 bytea *
 as_outbox_take_kept(const bool *slots)
 {
