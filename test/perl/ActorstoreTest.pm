@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo);
+our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo all_actors have_moved);
 
 # The superuser's name, whoever runs the tests.
 $ENV{PGUSER} = 'postgres';
@@ -201,6 +201,21 @@ sub sqlstate
 
 	return '00000' if $status == 0;
 	return $stderr =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : "no SQLSTATE: $stderr";
+}
+
+# All actors of these nodes, as text; and whether all moves between them come to an end.
+sub all_actors
+{
+	my (@nodes) = @_;
+
+	return join "\n", sort map { rows($_, 'd', q{SELECT actor_type || ' ' || actor_id || ' ' || value::text || ' ' || version FROM actorstore.actor}) } @nodes;
+}
+
+sub have_moved
+{
+	my (@nodes) = @_;
+
+	return 0 == grep { !comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.moves_now()) AND NOT EXISTS (SELECT FROM actorstore.transit)') } @nodes, @nodes;
 }
 
 # The rows of a query, as a list of lines.

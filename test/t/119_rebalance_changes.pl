@@ -26,25 +26,15 @@ sub set
 	return;
 }
 
-sub everything
-{
-	return join "\n", sort map { rows($_, 'd', q{SELECT actor_type || ' ' || actor_id || ' ' || value::text || ' ' || version FROM actorstore.actor}) } @nodes;
-}
-
 # All slots go to one; then they move to two, and the mover stops behind its copy
 # of the first batch.
-sub all_moved
-{
-	return 0 == grep { !comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.moves_now()) AND NOT EXISTS (SELECT FROM actorstore.transit)') } @nodes, @nodes;
-}
-
 sub move_with
 {
 	my ($name, $sql, $memory) = @_;
 
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 0)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
-	ok(all_moved(), "$name: all are on one");
+	ok(have_moved(@nodes), "$name: all are on one");
 	unlink map { $one->data_dir . "/fault.move_copied.$_" } qw(reached go);
 	set("actorstore.fault = 'move_copied:wait'");
 	set("maintenance_work_mem = '$memory'");
@@ -53,10 +43,10 @@ sub move_with
 	reached($one, 'move_copied');
 	set(q{actorstore.fault = ''});
 	$one->safe_psql('d', $_) foreach @{$sql};
-	my $before = everything();
+	my $before = all_actors(@nodes);
 	release($one, 'move_copied');
-	ok(all_moved(), "$name: all have moved");
-	is(everything(), $before, "$name: all is there, once");
+	ok(have_moved(@nodes), "$name: all have moved");
+	is(all_actors(@nodes), $before, "$name: all is there, once");
 	is(join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM actorstore.actor WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes),
 		'0 0', "$name: where it belongs");
 	isnt($two->safe_psql('d', q{SELECT count(*) FROM actorstore.actor}), '0', "$name: some have moved");

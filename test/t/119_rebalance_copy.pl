@@ -25,16 +25,6 @@ sub set
 	return;
 }
 
-sub everything
-{
-	return join "\n", sort map { rows($_, 'd', q{SELECT actor_type || ' ' || actor_id || ' ' || value::text || ' ' || version FROM actorstore.actor}) } @nodes;
-}
-
-sub all_moved
-{
-	return 0 == grep { !comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.moves_now()) AND NOT EXISTS (SELECT FROM actorstore.transit)') } @nodes, @nodes;
-}
-
 sub are_home
 {
 	return '0 0' eq join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM actorstore.actor WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes);
@@ -50,7 +40,7 @@ sub begin_at
 
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 0)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
-	ok(all_moved(), 'all are on one');
+	ok(have_moved(@nodes), 'all are on one');
 	unlink map { $one->data_dir . "/fault.$place.$_" } qw(reached go);
 	set("actorstore.fault = '$place:wait'");
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 100)});
@@ -93,7 +83,7 @@ release($one, 'move_drained');
 ok(comes_true($one, 'd', q{EXISTS (SELECT FROM actorstore.transit WHERE state = 'f')}), 'actors are copied, and slots frozen');
 is(join('', $commits->query('COMMIT'), $aborts->query('ROLLBACK'), $prepares->query(q{COMMIT PREPARED 'p'})), '', 'then they end');
 $_->quit foreach $commits, $aborts, $prepares;
-ok(all_moved(), 'all have moved');
+ok(have_moved(@nodes), 'all have moved');
 foreach my $type (qw(thing marked))
 {
 	is($one->safe_psql('d', "SELECT string_agg(by || ' ' || n, ', ' ORDER BY by) FROM (SELECT value ->> 'by' AS by, count(*) AS n FROM actorstore.get_all('$type') GROUP BY 1) AS g"),
@@ -132,11 +122,11 @@ is($two->safe_psql('d', "SELECT count(*) $copies"), 1, 'actors are copied');
 is($two->safe_psql('d', 'SELECT count(*) FROM actorstore.actor'), 0, 'none can be seen there');
 is(join(' ', map { $_->safe_psql('d', q{SELECT (SELECT count(*) FROM actorstore.get_all('thing')) + (SELECT count(*) FROM actorstore.get_all('marked'))}) } @nodes), "$all $all", 'each is there once');
 $one->safe_psql('d', q{SELECT count(actorstore.update('thing', i::text, '{"by": "late"}')) FROM generate_series(4, 1500, 5) AS i});
-my $before = everything();
+my $before = all_actors(@nodes);
 is($two->safe_psql('d', "SELECT count(pg_terminate_backend(pid, 60000) OR NULL) $copies"), 1, 'the connection is lost');
 release($one, 'move_copied');
-ok(all_moved(), 'all have moved in spite of it');
-is(everything(), $before, 'all is there, once');
+ok(have_moved(@nodes), 'all have moved in spite of it');
+is(all_actors(@nodes), $before, 'all is there, once');
 ok(are_home(), 'where it belongs');
 
 # The node goes that has a copy of slots that are not frozen yet, and comes back.
@@ -147,7 +137,7 @@ ok(comes_true($one, 'd', q{NOT EXISTS (SELECT FROM actorstore.transit WHERE stat
 is($one->safe_psql('d', q{SELECT count((actorstore.update('thing', i::text, '{"by": "later"}')).version) FROM generate_series(4, 1500, 5) AS i}), 300, 'actors are written');
 $before = $one->safe_psql('d', q{SELECT md5(string_agg(concat_ws(' ', actor_type, actor_id, value, version), ',' ORDER BY actor_type, actor_id)) FROM actorstore.actor});
 $two->start;
-ok(all_moved(), 'it is back, and all have moved');
+ok(have_moved(@nodes), 'it is back, and all have moved');
 is($one->safe_psql('d', q{SELECT md5(string_agg(concat_ws(' ', actor_type, actor_id, value, version), ',' ORDER BY actor_type, actor_id))
 	FROM (SELECT * FROM actorstore.get_all('thing') UNION ALL SELECT * FROM actorstore.get_all('marked')) AS a}), $before, 'all is there, once again');
 ok(are_home(), 'where it belongs');
