@@ -20,6 +20,7 @@
 #include "cluster/signing.h"
 #include "commands/extension.h"
 #include "common/pg_prng.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -419,7 +420,6 @@ nap(void)
 	int			ms = me.pause > 0 ? me.pause :
 	me.backoff > 0 ? me.backoff / 2 + (int) (pg_prng_double(&pg_global_prng_state) * me.backoff / 2) :
 	LOOK_MS;
-
 	TimestampTz until = as_peer_deadline(ms);
 
 	pgstat_report_activity(STATE_IDLE, NULL);
