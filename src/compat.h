@@ -22,6 +22,7 @@
 #include "replication/walsender_private.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
@@ -140,6 +141,14 @@ extern ssize_t pq_buffer_remaining_data(void);
 #else
 extern bool pq_buffer_has_data(void);
 #define as_client_has_sent() pq_buffer_has_data()
+#endif
+
+/* 17: a limit of transactions that holds for background workers, too */
+#if PG_VERSION_NUM >= 170000
+#define as_lift_transaction_timeout() \
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE)
+#else
+#define as_lift_transaction_timeout() ((void) 0)
 #endif
 
 /* 18, and the minor releases of the others since 2025: a flag among others */

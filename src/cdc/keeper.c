@@ -323,6 +323,7 @@ as_keeper_main(Datum database)
 	override("default_transaction_isolation", "read committed");
 	override("default_transaction_read_only", "off");
 	override("session_replication_role", "origin");
+	as_lift_transaction_timeout();
 
 	/* to make a slot is to wait for all transactions; better try again */
 	override("lock_timeout", "1s");
@@ -419,6 +420,7 @@ as_keeper_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	as_lift_transaction_timeout();
 	context = AllocSetContextCreate(TopMemoryContext, "actorstore launcher",
 									ALLOCSET_DEFAULT_SIZES);
 	for (;;)

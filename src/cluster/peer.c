@@ -225,23 +225,32 @@ known_incarnation(const AsPeer *peer, const AsNode *node)
 	return Max(node->incarnation, as_peer_stat_incarnation(peer->stat));
 }
 
+/* As peer_connect.c does with other limits: only if nothing else stands in the node's conninfo. */
+#define NO_LIMIT_SQL \
+	"SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings" \
+	" WHERE name = 'transaction_timeout' AND source <> 'client'"
+
 static void
 check_identity(AsPeer *peer, const AsNode *node)
 {
+	int			identity;
+
 	check_server(peer);
-	as_peer_add(peer, IDENTITY_SQL, 0, NULL, false);
+	if (PQserverVersion(peer->conn) >= 170000)
+		(void) as_peer_add(peer, NO_LIMIT_SQL, 0, NULL, false);
+	identity = as_peer_add(peer, IDENTITY_SQL, 0, NULL, false);
 	(void) as_peer_launch(peer);
 	if (!as_peers_wait(&peer, 1, as_peer_deadline(actorstore_peer_timeout)))
 		throw_unreachable(peer, peer->broken ? PQerrorMessage(peer->conn) : "It does not answer.");
-	if (!as_peer_succeeded(peer, 0))
+	if (!as_peer_succeeded(peer, identity))
 	{
-		const char *state = as_peer_sqlstate(peer, 0);
+		const char *state = as_peer_sqlstate(peer, identity);
 
 		if (state != NULL && (strcmp(state, "42883") == 0 || strcmp(state, "3F000") == 0))
 			throw_stranger(peer, "Its database does not have the extension.");
-		(void) as_peer_result(peer, 0); /* throws */
+		(void) as_peer_result(peer, identity);	/* throws */
 	}
-	read_identity(peer, as_peer_result(peer, 0));
+	read_identity(peer, as_peer_result(peer, identity));
 	if (node == NULL)
 		return;
 	if (memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) != 0)

@@ -27,6 +27,15 @@ typedef struct HostLists
 #define KEEPALIVES \
 	"-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
 
+/*
+ * Limits that are set there for a server, a database or a role are for clients: what
+ * the client may do its own session's limits say (peer_settings.c).  A part of a
+ * transaction is idle while the transaction goes on elsewhere.  For transaction_timeout
+ * see peer.c: an older server would refuse to hear of it.
+ */
+#define NO_LIMITS \
+	"-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+
 /* The node's own options, with ours around them; may be cut short. */
 static void
 write_options(const char *conninfo, char *options, int size)
@@ -40,7 +49,7 @@ write_options(const char *conninfo, char *options, int size)
 			its = option->val;
 	}
 	snprintf(options, size,
-			 KEEPALIVES " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
+			 KEEPALIVES " " NO_LIMITS " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
 			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
 			 its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
 	PQconninfoFree(all);

@@ -28,6 +28,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -549,6 +550,7 @@ as_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	as_lift_transaction_timeout();
 	databases = hash_create("actorstore databases", 64, &ctl,
 							HASH_ELEM | HASH_BLOBS);
 	as_sched_set_launcher();

@@ -173,6 +173,7 @@ as_worker_connect(Oid database)
 	override("statement_timeout", "0");
 	override("lock_timeout", "0");
 	override("idle_in_transaction_session_timeout", "0");
+	as_lift_transaction_timeout();
 	StartTransactionCommand();
 	snprintf(activity, sizeof(activity), "%s", get_database_name(MyDatabaseId));
 	CommitTransactionCommand();

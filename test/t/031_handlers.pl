@@ -222,10 +222,12 @@ is(look('bob', 'current_schemas(false)'), '{bob,public}', 'it is that of set_han
 sql(q{DROP FUNCTION public.length, public.now, public.clock_timestamp, public.make_interval; DROP OPERATOR public.= (bigint, bigint); DROP OPERATOR public.= (text, text)});
 
 # What the database is set to is for its users.
+sql(q{ALTER DATABASE d SET transaction_timeout = '500 ms'}) if $node->pg_version >= 17;
 sql(q{ALTER DATABASE d SET default_transaction_read_only = on; ALTER DATABASE d SET statement_timeout = '500 ms'; ALTER DATABASE d SET lock_timeout = '500 ms'; ALTER DATABASE d SET default_transaction_isolation = 'serializable'; ALTER DATABASE d SET role = 'mallory';
 	ALTER DATABASE d SET session_replication_role = 'replica'; ALTER DATABASE d SET row_security = off; ALTER ROLE bob SET search_path = mallory});
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'actorstore worker'});
-my $all = 'SET ROLE postgres; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET session_replication_role = origin; SET default_transaction_isolation = \'read committed\';';
+my $all = 'SET ROLE postgres; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET session_replication_role = origin; SET default_transaction_isolation = \'read committed\';'
+  . ($node->pg_version >= 17 ? 'SET transaction_timeout = 0;' : '');
 sql(qq{$all TRUNCATE seen});
 sql(qq{$all SELECT actorstore.send('bob', 'a', 'look', '{"look": "pg_sleep(0.8) || current_user || current_setting(''transaction_read_only'') || current_setting(''transaction_isolation'')"}')});
 is(sql(qq{$all SELECT until('EXISTS (SELECT FROM seen)'); SELECT what FROM seen}), "t\nboboffread committed", 'the settings of the database');
