@@ -29,6 +29,7 @@
 #include "replication/decode.h"
 #include "replication/logical.h"
 #include "replication/slot.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/standby.h"
 #include "utils/builtins.h"
@@ -36,12 +37,16 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/wait_event.h"
 
 /*
  * Reading starts again at the last record from which a snapshot can be built.
  * When a reader comes by more WAL than this, it has such a record written.
  */
 #define MAX_READ_AGAIN	((uint64) 4 * 1024 * 1024)
+
+/* look so often whether a record is written */
+#define UNWRITTEN_NAP_MS	1
 
 typedef struct PendingSlot
 {
@@ -171,6 +176,22 @@ actorstore_slot_is_lost(PG_FUNCTION_ARGS)
 
 /* ---- Reading ---- */
 
+/*
+ * The rest of a record may not be written yet.  read_local_xlog_page() would wait
+ * for it, also where nobody is left to write it: the postmaster of a
+ * server that was killed could not be started again while we are there.
+ */
+static int
+read_page(XLogReaderState *reader, XLogRecPtr page, int length, XLogRecPtr record, char *into)
+{
+	while (!RecoveryInProgress() && GetFlushRecPtr(NULL) < page + length)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, UNWRITTEN_NAP_MS, PG_WAIT_EXTENSION);
+	}
+	return read_local_xlog_page(reader, page, length, record, into);
+}
+
 static LogicalDecodingContext *
 begin_decoding(AsSlotRead *read)
 {
@@ -178,7 +199,7 @@ begin_decoding(AsSlotRead *read)
 
 	as_decode_into(read->sink, read->sink_arg);
 	ctx = CreateDecodingContext(InvalidXLogRecPtr, read->options, false,
-								XL_ROUTINE(.page_read = read_local_xlog_page,
+								XL_ROUTINE(.page_read = read_page,
 										   .segment_open = wal_segment_open,
 										   .segment_close = wal_segment_close),
 								NULL, NULL, NULL);
