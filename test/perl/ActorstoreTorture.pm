@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use ActorstoreFaults;
+use ActorstoreStandby;
 use ActorstoreTest;
 use ActorstoreWire;
 use Exporter 'import';
@@ -25,13 +26,15 @@ our @EXPORT = qw(torture_cluster start_clients have_done stop_clients torture he
 sub torture_cluster
 {
 	my ($accounts, @names) = @_;
-	my @nodes = new_cluster(@names, { settings => "max_connections = 150\nmax_prepared_transactions = 150\nrestart_after_crash = on\nwal_level = logical\nmax_worker_processes = 32", plugins => 'actorstore' });
+	my @nodes = new_cluster(@names, { settings => "max_connections = 150\nmax_prepared_transactions = 150\nrestart_after_crash = on\nwal_level = logical\nmax_worker_processes = 32\nmax_wal_senders = 10\nwal_keep_size = 512MB", plugins => 'actorstore' });
 
 	foreach my $node (@nodes)
 	{
 		$node->stop;
+		move_to_address($node) if !with_tls();
 		revive($node);
 	}
+	wire_nodes(@nodes) if !with_tls();
 
 	foreach my $node (@nodes)
 	{
@@ -51,8 +54,11 @@ sub torture_cluster
 		SELECT actorstore.create_type(t) FROM unnest('{account,list}'::text[]) AS t;
 		SELECT actorstore.grant_type(t, 'teller', '{read,write,send,ask}') FROM unnest('{account,list}'::text[]) AS t});
 	make_actors(@nodes);
-	wire_nodes(@nodes) if !with_tls();
 	$nodes[0]->safe_psql('d', "SET ROLE teller; SELECT actorstore.put_many('account', array_agg('a' || i), array_agg('1000'::jsonb)) FROM generate_series(1, $accounts) AS i");
+	if (!with_tls())
+	{
+		make_standby($_, \&revive) or die 'no standby of ' . $_->name foreach @nodes;
+	}
 	return @nodes;
 }
 
@@ -172,8 +178,10 @@ my %faults_of_links = (
 	'two nodes are cut off' => sub { return between(@_, 'cut'); },
 	'two nodes hear nothing' => sub { return between(@_, 'hole', (qw(there back both))[ rand 3 ]); });
 
-# Only some links are wired: those of TLS go without a detour.
-%faults = (%faults, %faults_of_links) if !with_tls();
+my %faults_of_groups = ('a standby takes over' => sub { my ($node) = @_; return take_over($node, \&revive); });
+
+# Only some links are wired, and lead to the standby: those of TLS go without a detour.
+%faults = (%faults, %faults_of_links, %faults_of_groups) if !with_tls();
 
 sub between
 {
@@ -230,17 +238,18 @@ sub revive
 }
 
 # For so many seconds, and till each kind of fault has been done, one after the
-# other.  Returns how often which.
+# other; only those of which ACTORSTORE_TORTURE_FAULTS is a pattern.  Returns how often which.
 sub torture
 {
 	my ($nodes, $seconds) = @_;
 	my $until = time + $seconds;
 	my $give_up = $until + patience();
-	my %done = map { $_ => 0 } keys %faults;
+	my $wanted = $ENV{ACTORSTORE_TORTURE_FAULTS} // '';
+	my %done = map { $_ => 0 } grep { /$wanted/ } keys %faults;
 
 	while (time < $until || grep { !$_ } values %done)
 	{
-		foreach my $fault (shuffle sort keys %faults)
+		foreach my $fault (shuffle sort keys %done)
 		{
 			my ($node, $other) = shuffle @$nodes;
 			$done{$fault}++ if $faults{$fault}->($node, $other);

@@ -125,6 +125,22 @@ sub follow
 
 	$self->note_down('followed', $status, $why);
 	usleep(100_000) if $status ne 'ok';
+	follow_anew(sub { return $self->ask($_[0]); }) if $why =~ /^(55000|42704)$/;
+	return;
+}
+
+# A subscription that a failover has lost, 55000, or that has been ended here before, begins anew, and so does what was made of it.
+sub follow_anew
+{
+	my ($ask) = @_;
+	my $there = $ask->(q{SELECT state FROM actorstore.stat_subscriptions WHERE subscription = 'bank'});
+
+	return if !defined $there || $there !~ /^(lost)?$/;
+	foreach ($there ? q{SELECT actorstore.unsubscribe('bank')} : (), q{DELETE FROM followed}, q{SELECT actorstore.subscribe('bank', 'beginning', '{account}')})
+	{
+		my $answer = $ask->($_);
+		return if !defined $answer || $answer =~ /ERROR/;
+	}
 	return;
 }
 
@@ -148,7 +164,13 @@ sub drain
 	}
 	foreach my $node (@nodes)
 	{
-		while ($node->safe_psql('d', "SET ROLE teller; $follow") !~ /^0\|/) { }
+		my ($said, $complaint) = ('');
+		my $ask = sub { (undef, $said, $complaint) = $node->psql('d', "SET ROLE teller; $_[0]", extra_params => [ '-v', 'VERBOSITY=sqlstate' ]); return $complaint || $said; };
+		until ($said =~ /^0\|/ || time > $until)
+		{
+			$ask->($follow);
+			follow_anew($ask) if $complaint =~ /55000/;
+		}
 	}
 	return @busy;
 }

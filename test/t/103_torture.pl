@@ -1,5 +1,5 @@
 # Three nodes, clients that move money and append to lists, actors that do all they
-# can (TortureActors), and somebody who kills sessions, workers and servers, cuts them
+# can (TortureActors), and somebody who kills sessions, workers and servers, lets standbys take over, cuts them
 # off from each other, fills disks and sets clocks: no money is made or lost, whenever one
 # looks; the lists are those of a store that does one transaction after the
 # other; each message, timer, crash and change has had its effect once; nothing is left
