@@ -190,10 +190,27 @@ start_all(Target *targets, int n, int16 here, const Statement *statement, AsPeer
 		as_global_launch_last();
 }
 
+/* The server calls it a breach of the protocol, as if the connection were of no use any more. */
 static void
-finish_there(Target *target)
+check_parameters(Target *target, const Statement *statement)
 {
-	PGresult   *result = as_peer_result(target->peer, target->command);
+	const char *state = as_peer_sqlstate(target->peer, target->command);
+
+	if (state != NULL && strcmp(state, "08P01") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_PARAMETER),
+				 errmsg("the statement has another number of parameters than the %d that were given",
+						statement->nparams),
+				 errcontext("on node \"%s\"", target->node.name)));
+}
+
+static void
+finish_there(Target *target, const Statement *statement)
+{
+	PGresult   *result;
+
+	check_parameters(target, statement);
+	result = as_peer_result(target->peer, target->command);
 
 	target->nrows = strtoi64(PQcmdTuples(result)[0] == '\0' ? "0" : PQcmdTuples(result), NULL, 10);
 	if (target->asked >= 0 &&
@@ -238,7 +255,7 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 		bool		nulls[2] = {false};
 
 		if (targets[i].peer != NULL)
-			finish_there(&targets[i]);
+			finish_there(&targets[i], &statement);
 		values[0] = CStringGetTextDatum(targets[i].node.name);
 		values[1] = Int64GetDatum(targets[i].nrows);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -392,7 +392,7 @@ execute(AsStatement *statement, int nparams, char *const *params)
 	SPIPlanPtr	plan = get_plan(statement);
 	int			result;
 
-	if (statement->ntypes > nparams)
+	if (statement->ntypes != nparams)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_PARAMETER),
 				 errmsg("the statement has %d parameters, but %d were given",
