@@ -175,6 +175,7 @@ OBJS = \
 	src/runtime/prepared.o \
 	src/cluster/prepared_files.o \
 	src/cluster/map.o \
+	src/cluster/conninfo.o \
 	src/cluster/node.o \
 	src/cluster/parallel_mark.o \
 	src/cluster/epoch.o \

@@ -10,7 +10,7 @@
 #include "cluster/epoch.h"
 
 #include "catalog/pg_type.h"
-#include "cluster/member.h"
+#include "cluster/conninfo.h"
 #include "cluster/node.h"
 #include "lib/slot_map.h"
 #include "state/catalog.h"
@@ -67,25 +67,45 @@ insert_first_epoch(void)
 					 SPI_OK_INSERT, 3, types, values, NULL);
 }
 
+/* It is a node already; but how it is reached may be said later, as long as it is alone. */
+static void
+tell_later(text *name, text *conninfo)
+{
+	const AsNode *self = as_node_need_self();
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {PointerGetDatum(conninfo)};
+
+	if (conninfo == NULL || self->conninfo != NULL || strcmp(self->name, text_to_cstring(name)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is node \"%s\" already", self->name)));
+	as_admin_execute("UPDATE actorstore.node SET conninfo = $1 WHERE is_self",
+					 SPI_OK_UPDATE, 1, types, values, NULL);
+}
+
+static void
+begin_first(text *name, text *conninfo)
+{
+	insert_self(name, conninfo);
+	insert_first_epoch();
+	as_admin_execute("INSERT INTO actorstore.arrival SELECT node_uuid FROM actorstore.node",
+					 SPI_OK_INSERT, 0, NULL, NULL, NULL);
+}
+
 void
 as_epoch_begin(text *node_name, text *conninfo)
 {
 	AsAdmin		admin;
 
 	if (conninfo != NULL)
-		as_member_check_conninfo(text_to_cstring(conninfo));
+		as_conninfo_check(text_to_cstring(conninfo));
 	as_admin_begin(&admin);
 
 	/* two at once: the second one finds what the first one did */
 	as_admin_utility("LOCK TABLE actorstore.node IN SHARE ROW EXCLUSIVE MODE");
 	if (as_node_count() > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database is node \"%s\" already",
-						as_node_need_self()->name)));
-	insert_self(node_name, conninfo);
-	insert_first_epoch();
-	as_admin_execute("INSERT INTO actorstore.arrival SELECT node_uuid FROM actorstore.node",
-					 SPI_OK_INSERT, 0, NULL, NULL, NULL);
+		tell_later(node_name, conninfo);
+	else
+		begin_first(node_name, conninfo);
 	as_admin_leave(&admin);
 }

@@ -54,6 +54,9 @@ static Oid	ballot_table = InvalidOid;
 static Oid	arrival_table = InvalidOid;
 static Oid	transit_table = InvalidOid;
 
+/* conninfo.h */
+static const char *supposed_conninfo = NULL;
+
 static Relation
 open_table(const char *name)
 {
@@ -109,7 +112,11 @@ read_nodes(AsCluster *into)
 		node->uuid = *DatumGetUUIDP(column(tuple, rel, Anum_node_uuid, NULL));
 		node->incarnation = DatumGetInt64(column(tuple, rel, Anum_node_incarnation, NULL));
 		if (DatumGetBool(column(tuple, rel, Anum_node_is_self, NULL)))
+		{
 			self = node->number;
+			if (isnull && supposed_conninfo != NULL)
+				node->conninfo = pstrdup(supposed_conninfo);
+		}
 		into->count++;
 	}
 	systable_endscan(scan);
@@ -311,6 +318,12 @@ as_cluster_read(void)
 	new->fenced = new->self >= 0 && as_identity_is_copy();
 	MemoryContextSwitchTo(caller);
 	return new;
+}
+
+void
+as_cluster_suppose_conninfo(const char *conninfo)
+{
+	supposed_conninfo = conninfo;
 }
 
 int

@@ -36,6 +36,12 @@ typedef struct AsCluster
 /* Read the tables; the result is in a memory context of its own. */
 extern AsCluster *as_cluster_read(void);
 
+/*
+ * How this node is reached, as long as the tables do not say: till NULL is given.
+ * The string must stay where it is.
+ */
+extern void as_cluster_suppose_conninfo(const char *conninfo);
+
 /* The number of a slot's owner as a snapshot shows it, or AS_NO_NODE. */
 extern int	as_cluster_owner_by(Snapshot snapshot, int slot);
 

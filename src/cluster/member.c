@@ -13,6 +13,7 @@
 
 #include "cluster/arrival.h"
 #include "cluster/ballot.h"
+#include "cluster/conninfo.h"
 #include "cluster/give.h"
 #include "cluster/node.h"
 #include "cluster/panel.h"
@@ -37,6 +38,7 @@ typedef struct Change
 	pg_uuid_t	uuid;
 	int64		incarnation;
 	bool		was_proposed;
+	const char *own_conninfo;	/* NULL: it is known (conninfo.h) */
 } Change;
 
 /* ---- Proposals ---- */
@@ -182,38 +184,6 @@ complete(text *proposal, int16 *next)
 
 /* ---- Add ---- */
 
-/* A password would stand in tables, dumps and logs. */
-void
-as_member_check_conninfo(const char *conninfo)
-{
-	char	   *error = NULL;
-	PQconninfoOption *options = PQconninfoParse(conninfo, &error);
-	bool		has_password = false;
-
-	if (options == NULL)
-	{
-		char	   *copy = error == NULL ? "out of memory" : pstrdup(error);
-
-		PQfreemem(error);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("conninfo is not valid"),
-				 errdetail_internal("%s", copy)));
-	}
-	for (PQconninfoOption *option = options; option->keyword != NULL; option++)
-	{
-		if (option->val != NULL &&
-			(strcmp(option->keyword, "password") == 0 || strcmp(option->keyword, "sslpassword") == 0))
-			has_password = true;
-	}
-	PQconninfoFree(options);
-	if (has_password)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("conninfo must not contain a password"),
-				 errhint("Let it name a service or a passfile, or use certificates.")));
-}
-
 static bool
 is_same(const pg_uuid_t *uuid, const pg_uuid_t *other)
 {
@@ -226,6 +196,21 @@ throw_exists(const Change *change)
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("node \"%s\" exists already", change->name)));
+}
+
+/* What nobody knew till now is part of it. */
+static text *
+in_force(const Change *change)
+{
+	text	   *args[3] = {as_ballot_in_force()};
+
+	if (change->own_conninfo == NULL)
+		return args[0];
+	args[1] = as_int_text(as_node_need_self()->number);
+	args[2] = cstring_to_text(change->own_conninfo);
+	return one_text("SELECT ($1::jsonb || jsonb_build_object('members', (SELECT jsonb_agg(CASE WHEN (m -> 'node_number')::int = $2::int"
+					" THEN m || jsonb_build_object('conninfo', $3::text) ELSE m END) FROM jsonb_array_elements($1::jsonb -> 'members') AS m)))::text",
+					3, args);
 }
 
 static text *
@@ -248,7 +233,7 @@ propose_add(void *arg)
 					 errmsg("the other database is node \"%s\", or a copy of it",
 							as_node_nth(i)->name)));
 	}
-	args[0] = as_ballot_in_force();
+	args[0] = in_force(change);
 	args[1] = cstring_to_text(change->name);
 	args[2] = cstring_to_text(change->conninfo);
 	args[3] = as_int_text(change->weight);
@@ -367,7 +352,8 @@ add(AsPeer *peer, Change *change)
 	if (!is_same(&peer->uuid, &nobody))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the other database is a node already")));
+				 errmsg("the other database is a node already"),
+				 errhint("A database that is to join others must not have called init_node(). If it has no others: DROP EXTENSION actorstore and CREATE EXTENSION actorstore there.")));
 	check_clock(peer, change);
 	settle(peer, hand_over_types(peer, change));
 
@@ -382,20 +368,25 @@ as_member_add(const char *name, const char *conninfo, int weight)
 {
 	Change		change = {.name = name, .conninfo = conninfo, .weight = weight};
 	AsPeer	   *peer;
+	bool		is_known;
 
-	as_member_check_conninfo(conninfo);
-	if (as_node_need_self()->conninfo == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("other nodes would not know how to reach this one"),
-				 errhint("Give init_node() the conninfo of this database.")));
+	as_conninfo_check(conninfo);
+	is_known = as_node_need_self()->conninfo != NULL;
+	if (!is_known)
+		as_conninfo_own_check(conninfo);
 	peer = as_peer_open(name, conninfo);
 	PG_TRY();
 	{
+		if (!is_known)
+		{
+			change.own_conninfo = as_conninfo_own_find(conninfo, peer);
+			as_node_suppose_conninfo(change.own_conninfo);
+		}
 		add(peer, &change);
 	}
 	PG_FINALLY();
 	{
+		as_node_suppose_conninfo(NULL);
 		as_peer_close(peer);
 	}
 	PG_END_TRY();

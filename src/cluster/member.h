@@ -24,7 +24,8 @@
 
 /*
  * 42710 if there is such a node, 22023 for a conninfo that says a password, 08006
- * if it cannot be reached, 55000 if it cannot be taken in.
+ * if it cannot be reached, 55000 if it cannot be taken in, or if it could not reach
+ * this one.
  */
 extern void as_member_add(const char *name, const char *conninfo, int weight);
 
@@ -41,8 +42,5 @@ extern void as_member_unstick(void);
 
 /* 22023 if none has a weight. */
 extern void as_member_check_weights(const AsMember *members, int n);
-
-/* 22023 if it is none, or says a password. */
-extern void as_member_check_conninfo(const char *conninfo);
 
 #endif							/* AS_MEMBER_H */

@@ -197,6 +197,13 @@ as_node_has_others(void)
 	return now->count > 1 && now->self >= 0 && !now->fenced && !now->gone;
 }
 
+void
+as_node_suppose_conninfo(const char *conninfo)
+{
+	as_cluster_suppose_conninfo(conninfo);
+	forget_cluster((Datum) 0, InvalidOid);
+}
+
 const AsNode *
 as_node_by_number(int number)
 {

@@ -71,6 +71,9 @@ extern bool as_node_is_lost(const pg_uuid_t *uuid);
 /* Is this database a node beside others? */
 extern bool as_node_has_others(void);
 
+/* For this session: how this node is reached, as long as nobody has said it. */
+extern void as_node_suppose_conninfo(const char *conninfo);
+
 /* All of them, by number. */
 extern int	as_node_count(void);
 extern const AsNode *as_node_nth(int n);
