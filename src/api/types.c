@@ -22,6 +22,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(actorstore_create_type);
 PG_FUNCTION_INFO_V1(actorstore_alter_type);
@@ -256,8 +257,8 @@ actorstore_local_type(PG_FUNCTION_ARGS)
 }
 
 /*
- * Trigger on the tables that say which types there are: everybody reads them
- * anew.
+ * Trigger on the tables that say which types there are, and which actors are paused
+ * or stopped: everybody reads them anew.
  */
 Datum
 actorstore_registry_changed(PG_FUNCTION_ARGS)
@@ -266,6 +267,9 @@ actorstore_registry_changed(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function was not called by trigger manager")));
-	CacheInvalidateRelcacheByRelid(as_catalog()->type);
+	if (RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) == as_catalog()->halted)
+		as_catalog_tell_halted();
+	else
+		CacheInvalidateRelcacheByRelid(as_catalog()->type);
 	return PointerGetDatum(NULL);
 }

@@ -48,7 +48,7 @@ as_halt(text *type, text *id, AsHalt halt, const char *reason)
 					 " SET stopped = excluded.stopped, restarting = excluded.restarting, reason = excluded.reason, since = excluded.since",
 					 SPI_OK_INSERT, 5, types, values,
 					 reason == NULL ? "    n" : "     ");
-	as_admin_end(&admin);
+	as_admin_leave(&admin);
 }
 
 static bool
@@ -63,7 +63,7 @@ change(text *type, text *id, const char *sql, int expected)
 		as_owner_need(type, id);
 	as_admin_begin(&admin);
 	found = as_admin_execute(sql, expected, 2, types, values, NULL) > 0;
-	as_admin_end(&admin);
+	as_admin_leave(&admin);
 	return found;
 }
 

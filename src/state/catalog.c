@@ -76,6 +76,7 @@ load_catalog(void)
 	catalog.handler_pkey = need_relation("handler_pkey");
 	catalog.halted = need_relation("halted");
 	catalog.halted_pkey = need_relation("halted_pkey");
+	catalog.halted_actor = need_relation("halted_actor");
 	catalog.message = need_relation("message");
 	catalog.message_later = need_relation("message_later");
 	catalog.message_key = need_relation("message_key");
@@ -129,6 +130,18 @@ as_catalog_is_registry(Oid relation)
 {
 	return !catalog_valid || !OidIsValid(relation) ||
 		relation == catalog.type || relation == catalog.grants;
+}
+
+bool
+as_catalog_is_halted(Oid relation)
+{
+	return !catalog_valid || !OidIsValid(relation) || relation == catalog.halted_actor;
+}
+
+void
+as_catalog_tell_halted(void)
+{
+	CacheInvalidateRelcacheByRelid(as_catalog()->halted_actor);
 }
 
 static void

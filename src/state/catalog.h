@@ -62,6 +62,7 @@ typedef struct AsCatalog
 	Oid			handler_pkey;
 	Oid			halted;			/* actorstore.halted */
 	Oid			halted_pkey;
+	Oid			halted_actor;	/* the view on it; see as_catalog_tell_halted() */
 	Oid			message;		/* actorstore.message */
 	Oid			message_later;	/* its index by id, of those with a time */
 	Oid			message_key;	/* its index by actor */
@@ -88,6 +89,16 @@ extern Oid	as_catalog_relation(const char *name);
  * Reads no catalog.
  */
 extern bool as_catalog_is_registry(Oid relation);
+
+/*
+ * Everybody reads anew which actors are paused or stopped.  That comes to pass often:
+ * so it is said of the view on actorstore.halted, which hardly anybody opens.  Were it
+ * said of the table, everybody would have to make its entry in the relation cache anew.
+ */
+extern void as_catalog_tell_halted(void);
+
+/* Is (or may) it be that which is said? */
+extern bool as_catalog_is_halted(Oid relation);
 
 /* To be called once, when the library is loaded. */
 extern void as_catalog_init(void);

@@ -72,19 +72,24 @@ same_name(const AsType *a, const AsType *b)
 
 /*
  * Some relation has changed (InvalidOid: any may have).  No catalog may be
- * read here.
+ * read here.  Actors stop often, and types change seldom.
  */
 static void
 forget_types(Datum arg, Oid relid)
 {
+	bool		halted = as_catalog_is_halted(relid);
+	bool		registry = as_catalog_is_registry(relid);
 	typehash_iterator i;
 	TypeEntry  *entry;
 
-	if (types == NULL || !as_catalog_is_registry(relid))
+	if (types == NULL || (!halted && !registry))
 		return;
 	typehash_start_iterate(types, &i);
 	while ((entry = typehash_iterate(types, &i)) != NULL)
-		entry->type->valid = false;
+	{
+		entry->type->has_halted = entry->type->has_halted && !halted;
+		entry->type->valid = entry->type->valid && !registry;
+	}
 }
 
 void

@@ -7,7 +7,8 @@
  * backend reads a type's rows once and keeps what it read until one of the
  * tables changes: a trigger on them sends a relation cache invalidation, so
  * that every other backend sees the change at its next statement, and this
- * one at its next command.
+ * one at its next command.  The same for actorstore.halted, where only what a type
+ * says of that is read again.
  *
  * Copyright (c) 2026, the actorstore developers
  *

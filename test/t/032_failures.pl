@@ -107,6 +107,33 @@ is(sql(q{SELECT actorstore.resume('stop', 'c'), actorstore.resume('stop', 'c'); 
 ok(handled($node, 'd', 'stop'), 'resumed');
 is(sql(q{SELECT value FROM actorstore.get('stop', 'c')}), '["born", 4, "last", 5]', 'resume: it goes on');
 
+# ---- Who is halted, for those who have looked before ----
+
+my $looker = ActorstoreTest::Session->new($node, 'd');
+sub looks { return join ' ', map { $looker->query("SELECT actorstore.call('seen', '$_', 'm', '1') IS NOT NULL") =~ s/ERROR:  //r } 'a', 'b'; }
+sub is_seen
+{
+	my ($sql, $expected, $name) = @_;
+
+	$node->safe_psql('d', $sql, kept => 0);
+	is(looks(), $expected, $name);
+	return;
+}
+sql(q{SELECT actorstore.create_type('seen'), actorstore.set_handler('seen', 'm', 'collect(jsonb, jsonb)')});
+is(looks(), 't t', 'seen: nobody is halted');
+is_seen(q{SELECT actorstore.pause('seen', 'a')}, 'VA005 t', 'seen: one is paused');
+is_seen(q{SELECT actorstore.pause('seen', 'b')}, 'VA005 VA005', 'seen: and another one');
+is_seen(q{SELECT actorstore.resume('seen', 'a')}, 't VA005', 'seen: one goes on');
+is_seen(q{BEGIN; SELECT actorstore.pause('seen', 'a'); ROLLBACK}, 't VA005', 'seen: what was rolled back');
+is_seen(q{SELECT actorstore.pause('seen')}, 'VA005 VA005', 'seen: the type is paused');
+is_seen(q{DELETE FROM actorstore.halted WHERE actor_id IN ('', 'b')}, 't t', 'seen: by hand');
+is_seen(q{INSERT INTO actorstore.halted (actor_type, actor_id, stopped) VALUES ('seen', 'b', true)}, 't VA005', 'seen: by hand, stopped');
+is_seen(q{TRUNCATE actorstore.halted}, 't t', 'seen: nobody any more');
+is($looker->query(q{BEGIN; SELECT actorstore.pause('seen', 'a')}) . looks(), 'VA005 25P02', 'seen: in the transaction itself');
+$looker->query('ROLLBACK');
+is(looks(), 't t', 'seen: which is rolled back');
+$looker->quit;
+
 # ---- Conflicts are no attempts ----
 
 sql(q{
