@@ -84,6 +84,27 @@ FROM actorstore.get_all('lot') GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT count(*), count(*) FILTER (WHERE g.actor_id::int = 15001 - place) AS in_order
 FROM (SELECT array_agg((15001 - i)::text ORDER BY i) AS ids FROM generate_series(1, 15000) AS i) AS asked,
 	 LATERAL actorstore.get_many('lot', asked.ids) WITH ORDINALITY AS g (actor_type, actor_id, value, version, created_at, updated_at, place);
+-- On the page of the last one and on others, twice in a row, changed, changed for naught, gone, there again: they are what the table says.
+CREATE FUNCTION pg_temp.is_what_the_table_says(ids text[]) RETURNS TABLE (same boolean, found bigint) LANGUAGE sql AS $$
+	SELECT array_agg((g.actor_id, g.value, g.version)::text ORDER BY place) =
+		(SELECT array_agg((t.actor_id, t.value, t.version)::text ORDER BY place)
+		 FROM unnest(ids) WITH ORDINALITY AS asked (id, place) JOIN actorstore.actor_lot AS t ON t.actor_id = asked.id), count(*)
+	FROM actorstore.get_many('lot', ids) WITH ORDINALITY AS g (actor_type, actor_id, value, version, created_at, updated_at, place)
+$$;
+BEGIN;
+SELECT count(actorstore.update('lot', i::text, '"once"')) FROM generate_series(1, 15000, 2) AS i;
+SELECT count(actorstore.update('lot', i::text, '"twice"')) FROM generate_series(1, 15000, 3) AS i;
+SELECT count((actorstore.delete('lot', i::text)).version) FROM generate_series(1, 15000, 7) AS i;
+SELECT actorstore.insert_many('lot', array_agg(i::text), array_agg('"again"'::jsonb)) FROM generate_series(1, 15000, 14) AS i;
+SAVEPOINT s;
+SELECT count(actorstore.put('lot', i::text, '"undone"')) FROM generate_series(1, 16000, 5) AS i;
+ROLLBACK TO s;
+SELECT (pg_temp.is_what_the_table_says(array_agg(i::text ORDER BY i))).* FROM generate_series(-5, 16000) AS i;
+SELECT (pg_temp.is_what_the_table_says(array_agg((i / 2)::text ORDER BY i))).* FROM generate_series(-5, 32000) AS i;
+SELECT (pg_temp.is_what_the_table_says(array_agg(i::text ORDER BY i % 4, i))).* FROM generate_series(-5, 16000) AS i;
+SELECT (pg_temp.is_what_the_table_says(array_agg(i::text ORDER BY md5(i::text)))).* FROM generate_series(-5, 16000) AS i;
+ROLLBACK;
+SELECT (pg_temp.is_what_the_table_says(array_agg(i::text ORDER BY i))).* FROM generate_series(-5, 16000) AS i;
 -- Ten thousand of which the last is there already: none.
 \set VERBOSITY sqlstate
 SELECT actorstore.insert_many('lot', array_agg(i::text ORDER BY i DESC), array_agg('0'::jsonb)) FROM generate_series(15000, 25000) AS i;

@@ -302,7 +302,7 @@ define_settings(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("actorstore.place_cache_size",
 								"How many actors the server remembers the place of.",
-								"Rounded up to a power of two; 16 bytes each, in shared memory. -1 takes a 32nd of shared_buffers for them, at most 64 MB.",
+								"Rounded up to a power of two; 16 bytes each, in shared memory. -1 takes a 32nd of shared_buffers for them, rounded down to a power of two, at most 1 GB.",
 								&actorstore_place_cache_size,
 								-1, -1, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0,

@@ -14,6 +14,9 @@
 #include "state/owner.h"
 #include "utils/snapmgr.h"
 
+/* actors of whom is fetched from memory at once what is remembered of them */
+#define EXPECTED_AT_ONCE	16
+
 /* ---- Order ---- */
 
 /* An id in the order in which actors are locked, and where it was given. */
@@ -114,6 +117,9 @@ as_set_row(AsSet *set, int place)
 	CHECK_FOR_INTERRUPTS();
 	if (set->locked)
 		return set->rows[place];
+	if (place % EXPECTED_AT_ONCE == 0)
+		as_partition_expect(partition, Min(set->n - place, EXPECTED_AT_ONCE),
+							&set->ids[place]);
 	if (!as_partition_find(partition, set->ids[place], GetActiveSnapshot()))
 	{
 		set->moved = set->moved || as_owner_has_moved(set->type, set->ids[place]);

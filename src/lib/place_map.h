@@ -6,27 +6,30 @@
  *
  * Finding a row through its index means to walk over every dead version that
  * vacuum may not remove yet.  Whoever remembers where the newest version
- * stood walks over none.  A cell has two words, for the newest version and
+ * stood walks over none.  A key may have two words, for the newest version and
  * for the one before it: others do not see a version before its transaction
  * has committed, and never if it aborts, but then they see the one before.
  * A word is
  *
  *		bits 63..48  tag: the upper 16 bits of the key's hash
  *		bits 47..16  block number
- *		bits 15..0   offset number, 0 in an empty word
+ *		bit  15      age: 0 for the newest version, 1 for the one before
+ *		bits 14..0   offset number, 0 in an empty word
  *
- * The lower bits of the hash choose a set of AS_PLACE_WAYS cells, which is one
- * cache line; a key has the first cell of its set that holds its tag, in
- * whichever word.  A new key takes an empty cell, or else the one that the bits
- * below the tag choose.  A word is loaded and stored by single atomic
- * instructions and tells by itself whose row it leads to, so readers and writers
- * need no order between words or between them, and a process may die anywhere.
- * Two who put the same key in at once may give it two cells: then all later
- * readers and writers agree on the first one of them, and the second waits to be
- * overwritten.
+ * The lower bits of the hash choose a set of AS_PLACE_WAYS words, which is one
+ * cache line; a key has the first word of its set that holds its tag and the
+ * age.  A new one takes an empty word, or else the one that the bits below the
+ * tag choose, a different one for each age.  So a key that does not change takes
+ * one word, and the other is free for another key.
+ *
+ * A word is loaded and stored by single atomic instructions and tells by itself
+ * whose row it leads to, so readers and writers need no order between words, and
+ * a process may die anywhere.  Two who put the same key in at once may give it
+ * two words: then all later readers and writers agree on the first one of them,
+ * and the second waits to be overwritten.
  *
  * Nothing depends on a hint being right.  It may be stale, belong to a key
- * whose hash shares cell and tag, or point behind the end of the table: the
+ * whose hash shares set and tag, or point behind the end of the table: the
  * caller compares the key of the row that it finds there, and falls back to
  * the index.
  *
@@ -44,87 +47,99 @@
 typedef enum AsPlaceAge
 {
 	AS_PLACE_NEWEST,
-	AS_PLACE_BEFORE,
-	AS_NUM_PLACES
+	AS_PLACE_BEFORE
 } AsPlaceAge;
 
-/* cells that a key may be in: together one cache line */
-#define AS_PLACE_WAYS	4
+/* words that a key may be in: together one cache line */
+#define AS_PLACE_WAYS	8
 
-typedef struct AsPlaceCellShared
-{
-	pg_atomic_uint64 words[AS_NUM_PLACES];	/* written by anyone */
-} AsPlaceCellShared;
+#define AS_PLACE_TAG	UINT64CONST(0xFFFF000000000000)
+#define AS_PLACE_AGE	UINT64CONST(0x8000)
+#define AS_PLACE_OFFSET	UINT64CONST(0x7FFF)
 
 typedef struct AsPlaceMapShared
 {
 	uint64		mask;			/* number of sets - 1; immutable */
 	char		pad[PG_CACHE_LINE_SIZE - sizeof(uint64)];
-	AsPlaceCellShared cells[FLEXIBLE_ARRAY_MEMBER];
+	pg_atomic_uint64 words[FLEXIBLE_ARRAY_MEMBER];	/* written by anyone */
 } AsPlaceMapShared;
 
-/* Bytes that a map of ncells (a power of two, at least AS_PLACE_WAYS) takes. */
+/* Bytes that a map of nwords (a power of two, at least AS_PLACE_WAYS) takes. */
 static inline Size
-as_place_map_size(uint64 ncells)
+as_place_map_size(uint64 nwords)
 {
-	return offsetof(AsPlaceMapShared, cells) +
-		ncells * sizeof(AsPlaceCellShared);
+	return offsetof(AsPlaceMapShared, words) + nwords * sizeof(pg_atomic_uint64);
 }
 
-/* Make an empty map of ncells in the memory given, that many as above. */
+/* Make an empty map of nwords in the memory given, that many as above. */
 static inline void
-as_place_map_init(AsPlaceMapShared *map, uint64 ncells)
+as_place_map_init(AsPlaceMapShared *map, uint64 nwords)
 {
-	Assert(ncells >= AS_PLACE_WAYS && (ncells & (ncells - 1)) == 0);
+	Assert(nwords >= AS_PLACE_WAYS && (nwords & (nwords - 1)) == 0);
 
-	map->mask = ncells / AS_PLACE_WAYS - 1;
-	for (uint64 i = 0; i < ncells; i++)
-	{
-		pg_atomic_init_u64(&map->cells[i].words[AS_PLACE_NEWEST], 0);
-		pg_atomic_init_u64(&map->cells[i].words[AS_PLACE_BEFORE], 0);
-	}
+	map->mask = nwords / AS_PLACE_WAYS - 1;
+	for (uint64 i = 0; i < nwords; i++)
+		pg_atomic_init_u64(&map->words[i], 0);
+}
+
+/* The words that the key with this hash may be in */
+static inline pg_atomic_uint64 *
+as_place_map_words(AsPlaceMapShared *map, uint64 hash)
+{
+	return &map->words[(hash & map->mask) * AS_PLACE_WAYS];
+}
+
+/* Have them brought near: they will be asked for soon. */
+static inline void
+as_place_map_prefetch(AsPlaceMapShared *map, uint64 hash)
+{
+	__builtin_prefetch(as_place_map_words(map, hash));
+}
+
+/* Tag and age as a word of the key has them */
+static inline uint64
+as_place_mark(uint64 hash, AsPlaceAge age)
+{
+	return (hash & AS_PLACE_TAG) | (age == AS_PLACE_BEFORE ? AS_PLACE_AGE : 0);
 }
 
 static inline bool
-as_place_is_of(uint64 word, uint64 hash)
+as_place_is_of(uint64 word, uint64 mark)
 {
-	return ((word ^ hash) >> 48) == 0 && (word & 0xFFFF) != 0;
+	return ((word ^ mark) & (AS_PLACE_TAG | AS_PLACE_AGE)) == 0 &&
+		(word & AS_PLACE_OFFSET) != 0;
 }
 
 /*
- * The cell of the key with this hash: the one that it has, or the one that it
- * would get.
- */
-static inline AsPlaceCellShared *
-as_place_map_cell(AsPlaceMapShared *map, uint64 hash)
-{
-	AsPlaceCellShared *set = &map->cells[(hash & map->mask) * AS_PLACE_WAYS];
-	AsPlaceCellShared *empty = NULL;
-
-	for (int way = 0; way < AS_PLACE_WAYS; way++)
-	{
-		uint64		newest = pg_atomic_read_u64(&set[way].words[AS_PLACE_NEWEST]);
-
-		if (as_place_is_of(newest, hash))
-			return &set[way];
-		if (newest == 0 && empty == NULL)
-			empty = &set[way];
-	}
-	return empty != NULL ? empty : &set[(hash >> 46) % AS_PLACE_WAYS];
-}
-
-/*
- * Remember that the newest version of the row of the key with this hash stands
- * at (block, offset).
+ * Remember that this version of the row of the key with this hash stands at
+ * (block, offset).
  */
 static inline void
 as_place_map_set(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
 				 uint32 block, uint16 offset)
 {
-	uint64		word = (hash & UINT64CONST(0xFFFF000000000000)) |
-	((uint64) block << 16) | offset;
+	pg_atomic_uint64 *words = as_place_map_words(map, hash);
+	uint64		mark = as_place_mark(hash, age);
+	int			target = ((hash >> 45) ^ age) % AS_PLACE_WAYS;
+	bool		has_empty = false;
 
-	pg_atomic_write_u64(&as_place_map_cell(map, hash)->words[age], word);
+	for (int way = 0; way < AS_PLACE_WAYS; way++)
+	{
+		uint64		word = pg_atomic_read_u64(&words[way]);
+
+		if (as_place_is_of(word, mark))
+		{
+			target = way;
+			break;
+		}
+		if ((word & AS_PLACE_OFFSET) == 0 && !has_empty)
+		{
+			target = way;
+			has_empty = true;
+		}
+	}
+	pg_atomic_write_u64(&words[target],
+						mark | ((uint64) block << 16) | (offset & AS_PLACE_OFFSET));
 }
 
 /* Where was that version of the row seen?  False if nobody remembers. */
@@ -132,13 +147,21 @@ static inline bool
 as_place_map_get(AsPlaceMapShared *map, uint64 hash, AsPlaceAge age,
 				 uint32 *block, uint16 *offset)
 {
-	uint64		word = pg_atomic_read_u64(&as_place_map_cell(map, hash)->words[age]);
+	pg_atomic_uint64 *words = as_place_map_words(map, hash);
+	uint64		mark = as_place_mark(hash, age);
 
-	if (!as_place_is_of(word, hash))
-		return false;
-	*block = (uint32) (word >> 16);
-	*offset = (uint16) (word & 0xFFFF);
-	return true;
+	for (int way = 0; way < AS_PLACE_WAYS; way++)
+	{
+		uint64		word = pg_atomic_read_u64(&words[way]);
+
+		if (as_place_is_of(word, mark))
+		{
+			*block = (uint32) (word >> 16);
+			*offset = (uint16) (word & AS_PLACE_OFFSET);
+			return true;
+		}
+	}
+	return false;
 }
 
 #endif							/* AS_PLACE_MAP_H */

@@ -95,6 +95,13 @@ extern bool as_partition_find(AsPartition *partition, const text *id,
 extern bool as_partition_find_newest(AsPartition *partition, const text *id,
 									 ItemPointer place);
 
+/*
+ * These actors will be looked for soon: have what is remembered of them brought
+ * near, all at once, while the first is looked for.
+ */
+extern void as_partition_expect(AsPartition *partition, int n,
+								text *const *ids);
+
 /* Fill in the two scan keys of the primary key for an actor. */
 extern void as_partition_scan_keys(AsPartition *partition, const text *id,
 								   ScanKey keys);

@@ -43,12 +43,15 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* cells of a backend's own map, where the library is not preloaded */
-#define OWN_CELLS	4096
+/* words of a backend's own map, where the library is not preloaded */
+#define OWN_WORDS	8192
 
-/* limits of what the server's map has if nobody sets it */
-#define MIN_CELLS		1024
-#define MAX_AUTO_CELLS	(4 * 1024 * 1024)
+/* limits of what the server's map has: set, or if nobody sets it */
+#define MIN_WORDS		2048
+#define MAX_AUTO_WORDS	(128 * 1024 * 1024)
+
+/* the setting counts actors whose place and the place before are remembered */
+#define WORDS_PER_ACTOR 2
 
 /* how many snapshots to take for a row before the index is asked */
 #define MAX_SNAPSHOTS	10
@@ -56,24 +59,24 @@
 static AsPlaceMapShared *places = NULL;
 
 /*
- * How many cells: as set, or a 32nd of shared_buffers, which remembers about
- * as many small actors as the buffers hold.  NBuffers is known by now.
+ * How many words: as set, or as many as a 32nd of shared_buffers holds, which
+ * remembers more small actors than the buffers hold.  NBuffers is known by now.
  */
 static uint64
-shared_cells(void)
+shared_words(void)
 {
-	uint64		cells = (uint64) actorstore_place_cache_size;
+	uint64		words = (uint64) actorstore_place_cache_size * WORDS_PER_ACTOR;
 
-	if (actorstore_place_cache_size < 0)
-		cells = Min((uint64) NBuffers * BLCKSZ / 32 / sizeof(AsPlaceCellShared),
-					MAX_AUTO_CELLS);
-	return pg_nextpower2_32((uint32) Max(cells, MIN_CELLS));
+	if (actorstore_place_cache_size >= 0)
+		return pg_nextpower2_64(Max(words, MIN_WORDS));
+	words = (uint64) NBuffers * BLCKSZ / 32 / sizeof(uint64);
+	return pg_prevpower2_64(Min(Max(words, MIN_WORDS), MAX_AUTO_WORDS));
 }
 
 Size
 as_places_shmem_size(void)
 {
-	return as_place_map_size(shared_cells());
+	return as_place_map_size(shared_words());
 }
 
 void
@@ -84,7 +87,7 @@ as_places_shmem_init(void)
 	places = ShmemInitStruct("actorstore places", as_places_shmem_size(),
 							 &found);
 	if (!found)
-		as_place_map_init(places, shared_cells());
+		as_place_map_init(places, shared_words());
 }
 
 static AsPlaceMapShared *
@@ -93,8 +96,8 @@ place_map(void)
 	if (places == NULL)
 	{
 		places = MemoryContextAlloc(TopMemoryContext,
-									as_place_map_size(OWN_CELLS));
-		as_place_map_init(places, OWN_CELLS);
+									as_place_map_size(OWN_WORDS));
+		as_place_map_init(places, OWN_WORDS);
 	}
 	return places;
 }
@@ -110,6 +113,13 @@ place_key(AsPartition *partition, const text *id)
 					   VARSIZE_ANY_EXHDR(partition->type_name),
 					   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) ^
 		(table * UINT64CONST(0x9E3779B97F4A7C15));
+}
+
+void
+as_partition_expect(AsPartition *partition, int n, text *const *ids)
+{
+	for (int i = 0; i < n; i++)
+		as_place_map_prefetch(place_map(), place_key(partition, ids[i]));
 }
 
 void
@@ -183,12 +193,26 @@ has_block(Relation rel, BlockNumber block)
  * An index fetch does so as soon as less than fillfactor's share of the page is
  * free.  With room left for HOT updates that would be after each of them, for
  * one dead row version at a time; we wait until the room is used up.
+ *
+ * Who looks for many actors, one after the other, often finds the next on the
+ * page of the last one: the slot has that pinned, and has seen to it.
  */
 static Buffer
-read_page(Relation rel, BlockNumber block)
+read_page(AsPartition *partition, BlockNumber block)
 {
-	Buffer		buffer = ReadBuffer(rel, block);
-	Page		page = BufferGetPage(buffer);
+	Relation	rel = partition->rel;
+	Buffer		last = TTS_EMPTY(partition->slot) ? InvalidBuffer :
+		((BufferHeapTupleTableSlot *) partition->slot)->buffer;
+	Buffer		buffer;
+	Page		page;
+
+	if (BufferIsValid(last) && BufferGetBlockNumber(last) == block)
+	{
+		IncrBufferRefCount(last);
+		return last;
+	}
+	buffer = ReadBuffer(rel, block);
+	page = BufferGetPage(buffer);
 
 	/* unlocked: nothing depends on the answer */
 	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < BLCKSZ / 10)
@@ -295,7 +319,7 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 
 		if (!has_block(partition->rel, block))
 			return NOT_THERE;
-		buffer = read_page(partition->rel, block);
+		buffer = read_page(partition, block);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		found = find_on_page(partition, id, snapshot, buffer, &place,
 							 &prior_xmax);
@@ -379,6 +403,23 @@ find_from_memory(AsPartition *partition, const text *id, Snapshot snapshot,
 	return find_from_place(partition, id, snapshot, &place);
 }
 
+static Found
+find_from_places(AsPartition *partition, const text *id, Snapshot snapshot,
+				 ItemPointer place)
+{
+	Found		newest;
+	Found		before;
+
+	if (place != NULL &&
+		find_from_place(partition, id, snapshot, place) == FOUND)
+		return FOUND;
+	newest = find_from_memory(partition, id, snapshot, AS_PLACE_NEWEST);
+	if (newest != NOT_VISIBLE)
+		return newest;
+	before = find_from_memory(partition, id, snapshot, AS_PLACE_BEFORE);
+	return before == FOUND ? FOUND : NOT_VISIBLE;
+}
+
 /*
  * Find the row without the index, at a place given (or NULL) or remembered.
  *
@@ -389,20 +430,13 @@ static Found
 find_by_place(AsPartition *partition, const text *id, Snapshot snapshot,
 			  ItemPointer place)
 {
-	Found		newest;
-	Found		before;
+	Found		found = NOT_THERE;
 
-	ExecClearTuple(partition->slot);
-	if (IsolationIsSerializable())
-		return NOT_THERE;
-	if (place != NULL &&
-		find_from_place(partition, id, snapshot, place) == FOUND)
-		return FOUND;
-	newest = find_from_memory(partition, id, snapshot, AS_PLACE_NEWEST);
-	if (newest != NOT_VISIBLE)
-		return newest;
-	before = find_from_memory(partition, id, snapshot, AS_PLACE_BEFORE);
-	return before == FOUND ? FOUND : NOT_VISIBLE;
+	if (!IsolationIsSerializable())
+		found = find_from_places(partition, id, snapshot, place);
+	if (found != FOUND)
+		ExecClearTuple(partition->slot);
+	return found;
 }
 
 static bool
@@ -432,6 +466,8 @@ as_partition_find_newest(AsPartition *partition, const text *id,
 	{
 		Found		found;
 
+		/* with our pin on its page, nobody could vacuum that */
+		ExecClearTuple(partition->slot);
 		as_partition_push_write_snapshot(partition);
 		found = find_by_place(partition, id, GetActiveSnapshot(), place);
 		if (found == FOUND)
