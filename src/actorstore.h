@@ -19,6 +19,9 @@
 /* the longest actor_type, actor_id or message name, in bytes */
 #define AS_MAX_NAME_BYTES	512
 
+/* As good as for ever: microseconds that can be added to a time, and doubled. */
+#define AS_LONGEST			(PG_INT64_MAX / 4)
+
 /*
  * Logical messages with this prefix announce that a type becomes "logged" or
  * "unlogged": that word, a blank, and the type.

@@ -17,6 +17,7 @@
 #include "state/type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 static text *
 arg_name(FunctionCallInfo fcinfo, int n, const char *what)
@@ -108,6 +109,23 @@ arg_array(FunctionCallInfo fcinfo, int n, const char *what, Oid type,
 	deconstruct_array(array, type, -1, false, TYPALIGN_INT, &elems, nulls,
 					  nelems);
 	return elems;
+}
+
+int64
+as_arg_span(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz end;
+
+	as_reject_null(fcinfo, n, what);
+	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												  TimestampTzGetDatum(now),
+												  PG_GETARG_DATUM(n)));
+	if (end < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", what)));
+	return Min(end - now, AS_LONGEST);
 }
 
 text **

@@ -41,6 +41,13 @@ extern int64 as_arg_version(FunctionCallInfo fcinfo, int n);
 extern void as_reject_null(FunctionCallInfo fcinfo, int n, const char *what);
 
 /*
+ * How long an interval is that begins now, in microseconds: 22004 if it is NULL,
+ * 22023 if it is negative.  One that has no end (PostgreSQL 17), or is as good as
+ * that, is so long that a time can still be added to it.
+ */
+extern int64 as_arg_span(FunctionCallInfo fcinfo, int n, const char *what);
+
+/*
  * The ids in a text[], each checked, in the order given; *n is their number.
  * 22004 for a NULL array, 22023 for one of several dimensions.
  */

@@ -59,24 +59,6 @@ need_workers(const char *function)
 				 errhint("Put this line into postgresql.conf and restart: shared_preload_libraries = 'actorstore'")));
 }
 
-/* An interval in microseconds from now, which must not be negative. */
-static int64
-arg_timeout(FunctionCallInfo fcinfo, int n)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz end;
-
-	as_reject_null(fcinfo, n, "timeout");
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(now),
-												  PG_GETARG_DATUM(n)));
-	if (end < now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must not be negative")));
-	return end - now;
-}
-
 static Datum
 return_answer(FunctionCallInfo fcinfo, Datum answer)
 {
@@ -147,7 +129,7 @@ actorstore_ask(PG_FUNCTION_ARGS)
 	Datum		answer;
 
 	question.type = take_args(fcinfo, 0, &message, AS_PRIV_ASK);
-	question.timeout = arg_timeout(fcinfo, 4);
+	question.timeout = as_arg_span(fcinfo, 4, "timeout");
 	take_dedup_key(fcinfo, 5, &message);
 	PreventCommandDuringRecovery("actorstore.ask()");
 	PreventCommandIfParallelMode("actorstore.ask()");

@@ -257,23 +257,6 @@ deliver(Delivery *delivery)
 		as_present_forget(subscription, delivery->pages);
 }
 
-static TimestampTz
-arg_deadline(FunctionCallInfo fcinfo, int n)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline;
-
-	as_reject_null(fcinfo, n, "max_wait");
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(now),
-													   PG_GETARG_DATUM(n)));
-	if (deadline < now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_wait must not be negative")));
-	return deadline;
-}
-
 Datum
 actorstore_fetch(PG_FUNCTION_ARGS)
 {
@@ -286,7 +269,7 @@ actorstore_fetch(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_events must be at least 1")));
-	delivery.read.deadline = arg_deadline(fcinfo, 2);
+	delivery.read.deadline = GetCurrentTimestamp() + as_arg_span(fcinfo, 2, "max_wait");
 	PreventCommandIfReadOnly("actorstore.fetch()");
 	PreventCommandIfParallelMode("actorstore.fetch()");
 	PreventCommandDuringRecovery("actorstore.fetch()");

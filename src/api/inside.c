@@ -104,17 +104,8 @@ Datum
 actorstore_retry_after(PG_FUNCTION_ARGS)
 {
 	AsTurn	   *turn = as_need_turn("actorstore.retry_after()");
-	TimestampTz now = GetCurrentTimestamp();
 
-	as_reject_null(fcinfo, 0, "interval");
-	turn->retry_after =
-		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												TimestampTzGetDatum(now),
-												PG_GETARG_DATUM(0))) - now;
-	if (turn->retry_after < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("interval must not be negative")));
+	turn->retry_after = as_arg_span(fcinfo, 0, "interval");
 	turn->verdict = AS_VERDICT_RETRY;
 	PG_RETURN_VOID();
 }

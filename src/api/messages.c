@@ -88,6 +88,10 @@ arg_due(FunctionCallInfo fcinfo, int delay, int deliver_at)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("delay must not be negative")));
+		if (TIMESTAMP_NOT_FINITE(due))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("delay must not be infinite")));
 		return due == now ? 0 : due;
 	}
 	if (PG_ARGISNULL(deliver_at))

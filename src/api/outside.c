@@ -82,28 +82,10 @@ check_may(const char *function)
 	check_not_fenced();
 }
 
-/* An interval from now on, in microseconds. */
-static int64
-arg_interval(FunctionCallInfo fcinfo, int n, const char *what)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz end;
-
-	as_reject_null(fcinfo, n, what);
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(now),
-												  PG_GETARG_DATUM(n)));
-	if (end < now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", what)));
-	return end - now;
-}
-
 static int64
 arg_lease(FunctionCallInfo fcinfo, int n)
 {
-	int64		lease = arg_interval(fcinfo, n, "lease");
+	int64		lease = as_arg_span(fcinfo, n, "lease");
 
 	if (lease == 0 || lease > MAX_LEASE)
 		ereport(ERROR,
@@ -189,7 +171,7 @@ actorstore_checkout(PG_FUNCTION_ARGS)
 	checkout.max_turns = arg_count(fcinfo, 2, "max_turns", MAX_TURNS);
 	checkout.lease = arg_lease(fcinfo, 3);
 	checkout.deadline = GetCurrentTimestamp() +
-		arg_interval(fcinfo, 4, "max_wait");
+		as_arg_span(fcinfo, 4, "max_wait");
 	checkout.max_messages = PG_ARGISNULL(5) ? actorstore_batch_size :
 		arg_count(fcinfo, 5, "max_messages", AS_MAX_BATCH);
 	check_may("actorstore.checkout()");
@@ -348,7 +330,7 @@ actorstore_fail(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(3))
 		as_reject_null(fcinfo, 2, "error");
 	else
-		retry_after = arg_interval(fcinfo, 3, "retry_after");
+		retry_after = as_arg_span(fcinfo, 3, "retry_after");
 	check_may("actorstore.fail()");
 	as_complete_begin();
 	as_fail(PG_GETARG_INT64(0), PG_GETARG_INT64(1),

@@ -198,8 +198,8 @@ need_delay(const JsonbValue *key, const JsonbValue *value)
 															  TimestampTzGetDatum(now),
 															  delay));
 
-	if (due < now)
-		raise_bad_send("delay", 5, "an interval that is not negative");
+	if (due < now || TIMESTAMP_NOT_FINITE(due))
+		raise_bad_send("delay", 5, "a finite interval that is not negative");
 	return due;
 }
 

@@ -481,7 +481,7 @@ as_offer_wait(TimestampTz deadline)
 		return;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-													 deadline) + 1,
+													 deadline),
 					 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }

@@ -217,13 +217,16 @@ as_type_in_snapshot(const text *name, Snapshot snapshot)
 	return found;
 }
 
+/* An interval that is not negative; it may be longer than there are microseconds. */
 static int64
 interval_us(Datum interval)
 {
 	Interval   *span = DatumGetIntervalP(interval);
+	int64		days = span->month * (int64) DAYS_PER_MONTH + span->day;
 
-	return span->time +
-		(span->month * (int64) DAYS_PER_MONTH + span->day) * USECS_PER_DAY;
+	if (days > AS_LONGEST / USECS_PER_DAY / 2 || span->time > AS_LONGEST / 2)
+		return AS_LONGEST;
+	return span->time + days * USECS_PER_DAY;
 }
 
 /* How its messages are dealt with. */

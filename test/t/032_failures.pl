@@ -301,6 +301,27 @@ is(sql(q{SELECT count(*) FROM actorstore.dead_letter WHERE actor_id = 'stubborn'
 sql(q{SELECT actorstore.send('good', 'last', 'm', '1')});
 ok(handled($node, 'd', 'good'), 'stubborn: others are handled');
 
+# ---- Times so long that they have no end ----
+
+my @ages = ('300000 years', '1000000 years', '178000000 years', '9223372036854 s', $node->pg_version >= 17 ? 'infinity' : ());
+foreach my $age (@ages)
+{
+	sql(qq{SELECT actorstore.create_type('aeon', turn_timeout => '$age', backoff => '$age', backoff_max => '$age'), actorstore.set_handler('aeon', '*', 'misbehave(jsonb, jsonb)'), actorstore.set_handler('aeon', 'fail', 'fail(jsonb, jsonb)')});
+	is(sql(qq{SELECT actorstore.ask('aeon', 'a', 'm', '"fine"')}), '["fine"]', "$age: a turn has time");
+	sql(q{SELECT actorstore.send('aeon', 'b', 'fail')});
+	ok(comes_true($node, 'd', q{EXISTS (SELECT FROM actorstore.mailbox WHERE actor_type = 'aeon' AND attempts = 1 AND due > now() + interval '50000 years')}), "$age: and so has one that fails");
+	sql(q{SELECT actorstore.drop_type('aeon')});
+}
+foreach my $age (grep { $_ eq 'infinity' } @ages)
+{
+	sql(q{SELECT actorstore.create_type('aeon'), actorstore.set_handler('aeon', '*', 'misbehave(jsonb, jsonb)')});
+	is(sql(q{SELECT actorstore.ask('aeon', 'a', 'm', '"fine"', timeout => 'infinity')}), '["fine"]', 'infinity: a question');
+	is(sqlstate($node, 'd', q{SELECT actorstore.send('aeon', 'a', 'm', delay => 'infinity')}), '22023', 'infinity: no delay');
+	is(sqlstate($node, 'd', qq{SELECT actorstore.set_timer('aeon', 'a', 'n', 'm', $_ => 'infinity')}), '22023', "infinity: no timer by $_") foreach qw(after every);
+	is(sqlstate($node, 'd', q{SELECT actorstore.checkout('w', '{aeon}', lease => 'infinity')}), '22023', 'infinity: no lease');
+	is(sqlstate($node, 'd', q{SELECT actorstore.ask('aeon', 'a', 'm', timeout => '-infinity')}), '22023', 'infinity: nor one that is over');
+}
+
 # ---- A large state, written for a handler that looks at states ----
 
 # So large that the memory of its row is given back to the system at once: who touched it later would find none there.

@@ -171,7 +171,7 @@ is(sql(q{SELECT count(*) FROM actorstore.message}), '0', 'all are handled');
 my @clients = map { ActorstoreTest::Session->new($node, 'd') } 1 .. 3;
 foreach my $client (@clients)
 {
-	$client->start(checkout_sql('out', max_wait => $wait));
+	$client->start(checkout_sql('out', max_wait => $client == $clients[2] ? '1000 years' : $wait));
 	becomes_true("(SELECT wait_event = 'Extension' FROM pg_stat_activity WHERE pid = $client->{pid})", 'a client waits');
 }
 $clients[0]->pump(0);
