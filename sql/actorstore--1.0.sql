@@ -1337,7 +1337,7 @@ COMMENT ON FUNCTION actorstore.local_has_sent(smallint) IS 'for other nodes: is 
 REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.local_answers(smallint), actorstore.rebalance(boolean), actorstore.stop_rebalance(), actorstore.moves_now(), actorstore.local_drained(bigint),
 	actorstore.local_take(text, text[]), actorstore.local_take_actors(bytea), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text, boolean, boolean),
+REVOKE ALL ON FUNCTION actorstore.locate(text, text), actorstore.replicas(text, text, int), actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text, boolean, boolean),
 	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
 	actorstore.local_close(bigint, bigint, jsonb), actorstore.local_consent(bigint, bigint),
 	actorstore.local_withdraw(bigint, bigint), actorstore.local_settle(), actorstore.local_leave(), actorstore.local_accept(bigint, bigint, jsonb),

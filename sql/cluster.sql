@@ -79,11 +79,17 @@ SELECT actorstore.locate(repeat('t', 513), 'a');
 SELECT actorstore.replicas('cart', 'a', 0);
 SELECT actorstore.replicas('cart', 'a', NULL);
 
--- Everybody may see where actors are, not how nodes are reached, and change nothing.
+-- Everybody may see where slots are, and so actors, not how nodes are reached, and change nothing; who is granted it may ask.
 SET ROLE regress_cluster;
 SELECT node_name, weight FROM actorstore.node;
 SELECT count(*) FROM actorstore.placement;
+SELECT node_name FROM actorstore.placement WHERE slot = actorstore.slot_of('cart', 'a');
 SELECT actorstore.locate('cart', 'a');
+SELECT actorstore.replicas('cart', 'a', 1);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION actorstore.locate(text, text), actorstore.replicas(text, text, int) TO regress_cluster;
+SET ROLE regress_cluster;
+SELECT actorstore.locate('cart', 'a'), actorstore.replicas('cart', 'a', 1);
 SELECT conninfo FROM actorstore.node;
 SELECT owners FROM actorstore.epoch;
 INSERT INTO actorstore.node VALUES (2, 'evil', 'host=evil', 1, gen_random_uuid(), 1);

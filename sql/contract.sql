@@ -48,6 +48,18 @@ WHERE pronamespace = 'actorstore'::regnamespace AND cardinality(proargmodes) IS 
 				  'resolve_in_doubt')
 GROUP BY 1 ORDER BY 1;
 
+-- EXECUTE: everybody's, as rights are those of the type; but not of administration, and of the cluster.
+SELECT w.is_public, array_agg(DISTINCT p.proname ORDER BY p.proname) FILTER (WHERE has_function_privilege('public', p.oid, 'EXECUTE') <> w.is_public) AS others
+FROM (SELECT true, name FROM contract
+	  UNION ALL SELECT true, unnest(ARRAY['send', 'send_many', 'cancel', 'tell', 'ask', 'call', 'context', 'reply', 'reject', 'retry_after', 'stop',
+				  'spawn', 'link', 'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe',
+				  'cdc_stats', 'checkout', 'complete', 'fail', 'extend_lease', 'doctor'])
+	  UNION ALL SELECT false, unnest(ARRAY['pause', 'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'unfence', 'init_node',
+				  'add_node', 'remove_node', 'set_node_weight', 'locate', 'replicas', 'rebalance', 'resolve_in_doubt', 'node_check',
+				  'execute_on_nodes'])) AS w (is_public, name)
+JOIN pg_proc p ON p.proname = w.name AND p.pronamespace = 'actorstore'::regnamespace
+GROUP BY 1 ORDER BY 1;
+
 -- Views, the rows of changes, and the mail that waits.
 SELECT c.relname || '(' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) || ')'
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
