@@ -185,17 +185,35 @@ as_arrival_uuid(pg_uuid_t *uuid)
 	return true;
 }
 
+/* Unless it never was anything but a node alone, which was only given a name. */
+static void
+give_up_own(void)
+{
+	AsRows		rows;
+
+	(void) as_node_need_self();
+	as_text_query(&rows, SPI_OK_SELECT,
+				  "SELECT FROM actorstore.epoch WHERE last_number > 1 LIMIT 1", 0, NULL);
+	if (rows.nrows > 0 || as_node_count() > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the other database is a node already"),
+				 errdetail("It is, or was, one among others.")));
+	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.node", 0, NULL);
+	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.epoch", 0, NULL);
+	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.ballot", 0, NULL);
+	as_text_query(NULL, SPI_OK_DELETE, "DELETE FROM actorstore.arrival", 0, NULL);
+}
+
 bool
 as_arrival_begin(text *types, pg_uuid_t *uuid)
 {
 	bool		chosen;
 
 	as_ballot_lock();
-	if (as_node_count() > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the other database is a node already")));
 	check_empty();
+	if (as_node_count() > 0)
+		give_up_own();
 	chosen = as_arrival_uuid(uuid);
 	if (chosen)
 		drop_taken(types);

@@ -27,7 +27,8 @@ extern text *as_arrival_types(void);
 
 /*
  * Take them, and choose a uuid unless that was done before; false if it was.
- * 55000 if this is a node, or holds anything of its own; 42883 for a handler
+ * 55000 if this is a node that has, or had, others, or holds anything of its own;
+ * one that was only named by init_node() forgets that; 42883 for a handler
  * that is not there, 42501 for a type of a superuser's, unless the caller is one.
  */
 extern bool as_arrival_begin(text *types, pg_uuid_t *uuid);

@@ -340,6 +340,21 @@ settle(AsPeer *peer, bool is_first)
 	PG_END_TRY();
 }
 
+/* Somebody has called init_node() there, too; local_join() says what becomes of that. */
+static void
+check_name(AsPeer *peer, const Change *change)
+{
+	PGresult   *result = as_peer_execute(peer, "SELECT node_name FROM actorstore.local_identity()", 0, NULL, false);
+	const char *name = PQgetvalue(result, 0, 0);
+
+	if (strcmp(name, change->name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the other database is a node already"),
+				 errdetail("It is node \"%s\".", name),
+				 errhint("One that is alone and holds nothing can be added by its name: \"%s\".", name)));
+}
+
 static void
 add(AsPeer *peer, Change *change)
 {
@@ -350,10 +365,7 @@ add(AsPeer *peer, Change *change)
 						  strcmp(known->conninfo, change->conninfo) != 0))
 		throw_exists(change);
 	if (!is_same(&peer->uuid, &nobody))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the other database is a node already"),
-				 errhint("A database that is to join others must not have called init_node(). If it has no others: DROP EXTENSION actorstore and CREATE EXTENSION actorstore there.")));
+		check_name(peer, change);
 	check_clock(peer, change);
 	settle(peer, hand_over_types(peer, change));
 

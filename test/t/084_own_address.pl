@@ -78,12 +78,35 @@ is((add($c, 'b', ''))[0] != 0, 1, 'no conninfo that is empty for another one');
 add($c, 'b', 'host=127.0.0.1 user=postgres dbname=d port=' . $b->port);
 is(hears($b, 'a'), 't', 'and is what the others are told');
 
-# ---- A node that would join another one's cluster ----
+# ---- init_node() on each of them ----
 
-anew($b);
-$b->safe_psql('d', q{SELECT actorstore.init_node('b')});
-$a->safe_psql('d', q{SELECT actorstore.init_node('a')});
-like((add($a, 'b', $b->connstr('d') . ' user=postgres'))[2], qr/ERROR:  the other database is a node already\nHINT:  .*init_node/, 'a node of its own stays what it is, and is told why');
+# Somebody names them all before they are put together: a node of its own that never had another one, and holds nothing, may join
+# by that name.
+anew($a, $b, $c);
+sub as_name { my ($node, $name) = @_; $node->safe_psql('d', "SELECT actorstore.init_node('$name')"); return; }
+as_name($a, 'a');
+as_name($b, 'b');
+as_name($c, 'x');
+my ($to_b, $to_c) = map { $_->connstr('d') . ' user=postgres' } $b, $c;
+like((add($a, 'c', $to_c))[2], qr/ERROR:  the other database is a node already\nDETAIL:  It is node "x"\.\nHINT:  .*"x"/, 'not by another name');
+$b->safe_psql('d', q{SELECT actorstore.put('cart', 'x', '1')});
+like((add($a, 'b', $to_b))[2], qr/ERROR:  the other database has actors of its own/, 'not with actors');
+is($b->safe_psql('d', q{SELECT actorstore.locate('cart', 'x')}), 'b', 'then it stays what it is');
+$b->safe_psql('d', q{SELECT actorstore.drop_type('cart'); });
+$b->safe_psql('d', "SELECT actorstore.set_node_weight('b', $_)") foreach 7, 8, 9;
+my ($joined, undef, $why) = add($a, 'b', $to_b);
+is($joined, 0, 'empty, and by its name');
+is($_->safe_psql('d', q{SELECT string_agg(node_number || ' ' || node_name || ' ' || weight, ', ' ORDER BY 1) FROM actorstore.node}), '1 a 100, 2 b 100', 'both are nodes, as ' . $_->name . ' knows') foreach $a, $b;
+is($b->safe_psql('d', 'SELECT max(epoch) FROM actorstore.epoch'), $a->safe_psql('d', 'SELECT max(epoch) FROM actorstore.epoch'), 'of one epoch');
+is(hears($_->[0], $_->[1]), 't', "$_->[1] is reached") foreach [ $a, 'b' ], [ $b, 'a' ];
+$b->safe_psql('d', q{SELECT actorstore.put_many('cart', array_agg('c' || i), array_agg(to_jsonb(i))) FROM generate_series(1, 60) AS i});
+is($a->safe_psql('d', q{SELECT count(*) FROM actorstore.get_all('cart')}), '60', 'actors are everywhere');
+is($a->safe_psql('d', q{SELECT count(DISTINCT actorstore.locate('cart', 'c' || i)) FROM generate_series(1, 60) AS i}), '2', 'on both');
+is(sqlstate($c, 'd', qq{SELECT actorstore.add_node('b', '$to_b')} =~ s/'d'/d/r), '55000', 'a node among others does not go to somebody else');
+$a->safe_psql('d', q{SELECT actorstore.drop_type('cart')});
+$a->safe_psql('d', q{SELECT actorstore.remove_node('a')});
+is($b->safe_psql('d', q{SELECT count(*) FROM actorstore.node}), '1', 'one that is alone now');
+is(sqlstate($c, 'd', qq{SELECT actorstore.add_node('b', '$to_b')} =~ s/'d'/d/r), '55000', 'but was not always, neither');
 
 $_->stop foreach $a, $b, $c;
 done_testing();
