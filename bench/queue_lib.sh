@@ -118,6 +118,7 @@ queue_tables() {
 type='' runs=0
 fresh() {
 	local side=$1 n=${2:-$actors} handler=${3:-count_plpgsql}
+	case $handler in *'('*) ;; *) handler="$handler(jsonb, jsonb)" ;; esac
 	runs=$((runs + 1))
 	sql -c "SELECT actorstore.drop_type(actor_type, events => false) FROM actorstore.type" \
 		-c 'DROP EXTENSION IF EXISTS pgq CASCADE' -c 'DROP SCHEMA IF EXISTS graphile_worker, pgboss CASCADE' \
@@ -126,7 +127,7 @@ fresh() {
 	if [ "${side%%_*}" = actorstore ]; then
 		type=${claim}_${runs}_$$
 		sql -c "SELECT actorstore.create_type('$type', mailbox_limit => 2000000000, on_full => 'wait')" \
-			-c "SELECT actorstore.set_handler('$type', '*', '$handler(jsonb, jsonb)')" \
+			-c "SELECT actorstore.set_handler('$type', '*', '$handler')" \
 			-c "SELECT actorstore.insert_many('$type', array_agg(i::text), array_agg('{\"count\": 0}'::jsonb)) FROM generate_series(1, $n) AS i" \
 			-c "VACUUM ANALYZE actorstore.actor_$type" -c 'VACUUM ANALYZE actorstore.message' >/dev/null
 	else

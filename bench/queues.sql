@@ -21,6 +21,10 @@ BEGIN
 	RETURN jsonb_build_object('count', coalesce((state->>'count')::bigint, 0) + 1);
 END $$;
 
+CREATE FUNCTION count_many(state jsonb, bodies jsonb[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN jsonb_build_object('count', coalesce((state->>'count')::bigint, 0) + cardinality(bodies));
+END $$;
 CREATE FUNCTION count_sql(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('count', coalesce((state->>'count')::bigint, 0) + 1)
 $$;

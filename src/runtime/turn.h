@@ -246,10 +246,16 @@ extern AsTurnResult as_turn_run(AsTurn *turn, AsMailbox *mailbox, Oid *owner);
 /* ---- turn_handle.c ---- */
 
 /*
- * Handle the message at hand, or see that nobody can.  What must outlive it
- * goes into the context given.
+ * How many messages, from that at hand on, one call handles: more than one
+ * where the handler takes many, and nothing else is to be said of any of them.
  */
-extern void as_turn_handle(AsTurn *turn, AsMessage *message,
+extern int	as_turn_gather(AsTurn *turn);
+
+/*
+ * Handle so many messages, of which the last one is at hand, or see that nobody
+ * can.  What must outlive them goes into the context given.
+ */
+extern void as_turn_handle(AsTurn *turn, AsMessage *messages, int n,
 						   MemoryContext context);
 
 /*

@@ -9,18 +9,24 @@
  */
 #include "runtime/turn.h"
 
+#include "access/detoast.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "runtime/lifecycle.h"
 #include "runtime/session.h"
 #include "state/actor.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 AsTurn	   *as_turn_current = NULL;
+
+/* Bodies of so many bytes, and one more, in one call. */
+#define MAX_GATHERED	((Size) 16 * 1024 * 1024)
 
 /* ---- Messages ---- */
 
@@ -120,13 +126,31 @@ as_turn_prepare(AsTurn *turn, AsHandler *handler)
 	}
 }
 
+/* The bodies of messages as an array. */
+static Datum
+bodies_of(const AsMessage *messages, int n)
+{
+	Datum	   *bodies = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	int			lower = 1;
+
+	for (int i = 0; i < n; i++)
+	{
+		bodies[i] = messages[i].body;
+		nulls[i] = messages[i].body == (Datum) 0;
+	}
+	return PointerGetDatum(construct_md_array(bodies, nulls, 1, &n, &lower, JSONBOID,
+											  -1, false, TYPALIGN_INT));
+}
+
 /* Call the handler; what it returns is the new state. */
 static void
-call_handler(AsTurn *turn, Oid function, AsMessage *message,
-			 MemoryContext context)
+call_handler(AsTurn *turn, AsHandler *handler, Oid function, AsMessage *messages,
+			 int n, MemoryContext context)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	AsOpenFunction *called = as_turn_open_function(function);
+	Datum		body = handler->takes_many ? bodies_of(messages, n) : messages->body;
 	uint64		nwrites = as_actor_nwrites;
 	bool		isnull = true;
 	Datum		result = (Datum) 0;
@@ -134,8 +158,8 @@ call_handler(AsTurn *turn, Oid function, AsMessage *message,
 	InitFunctionCallInfoData(*fcinfo, &called->info, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = turn->state;
 	fcinfo->args[0].isnull = (turn->state == (Datum) 0);
-	fcinfo->args[1].value = message->body;
-	fcinfo->args[1].isnull = (message->body == (Datum) 0);
+	fcinfo->args[1].value = body;
+	fcinfo->args[1].isnull = (body == (Datum) 0);
 	if (!called->info.fn_strict ||
 		(!fcinfo->args[0].isnull && !fcinfo->args[1].isnull))
 	{
@@ -156,7 +180,7 @@ call_handler(AsTurn *turn, Oid function, AsMessage *message,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the handler has caught an error that begins its turn again")));
 	if (turn->verdict != AS_VERDICT_NONE)
-		raise_verdict(turn, message);
+		raise_verdict(turn, &messages[n - 1]);
 	if (as_actor_nwrites != nwrites)
 	{
 		/* the next message needs it, too */
@@ -226,8 +250,53 @@ function_of(AsTurn *turn, AsMessage *message, AsHandler **handler)
 	return as_handler_function(turn->type, *handler);
 }
 
+static bool
+is_expired(const AsTurn *turn, const AsMessage *message)
+{
+	return message->expires_at != 0 && message->expires_at <= turn->started_at;
+}
+
+/* Is the message nothing but its body, for its handler? */
+static bool
+is_plain(const AsTurn *turn, const AsMessage *message)
+{
+	return message->cell == 0 && message->dedup_key == NULL && !is_expired(turn, message);
+}
+
+static bool
+is_same_name(const text *one, const text *other)
+{
+	return VARSIZE_ANY_EXHDR(one) == VARSIZE_ANY_EXHDR(other) &&
+		memcmp(VARDATA_ANY(one), VARDATA_ANY(other), VARSIZE_ANY_EXHDR(one)) == 0;
+}
+
+int
+as_turn_gather(AsTurn *turn)
+{
+	AsMessage  *first = &turn->messages[turn->at];
+	int			room = turn->nmessages - turn->at;
+	AsHandler  *handler;
+	Size		size = 0;
+	int			n = 1;
+
+	if (room == 1 || turn->halt != AS_NOT_HALTED || as_is_system(first->name) ||
+		!is_plain(turn, first))
+		return 1;
+	handler = as_handler_find(turn->type, first->name);
+	if (handler == NULL || !handler->takes_many)
+		return 1;
+	while (n < room && is_plain(turn, &first[n]) && is_same_name(first[n].name, first->name))
+	{
+		size += first[n].body == (Datum) 0 ? 0 : toast_raw_datum_size(first[n].body);
+		if (size > MAX_GATHERED)
+			break;
+		n++;
+	}
+	return n;
+}
+
 void
-as_turn_handle(AsTurn *turn, AsMessage *message, MemoryContext context)
+as_turn_handle(AsTurn *turn, AsMessage *message, int n, MemoryContext context)
 {
 	AsHandler  *handler;
 	Oid			function;
@@ -240,7 +309,7 @@ as_turn_handle(AsTurn *turn, AsMessage *message, MemoryContext context)
 			 "the actor is stopped");
 		return;
 	}
-	if (message->expires_at != 0 && message->expires_at <= turn->started_at)
+	if (is_expired(turn, message))
 	{
 		as_turn_bury(turn, message, "expired", 0, NULL);
 		return;
@@ -249,7 +318,7 @@ as_turn_handle(AsTurn *turn, AsMessage *message, MemoryContext context)
 	if (!OidIsValid(function))
 		return;
 	as_turn_prepare(turn, handler);
-	call_handler(turn, function, message, context);
+	call_handler(turn, handler, function, message, n, context);
 	turn->handler = NULL;
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message, message->cell != 0 ? answer_of(turn) :
@@ -273,7 +342,7 @@ as_turn_handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 		turn->replied = true;
 	else
 	{
-		as_turn_handle(turn, message, context);
+		as_turn_handle(turn, message, 1, context);
 		CommandCounterIncrement();
 		if (!turn->locked &&
 			(turn->changed || turn->stop_reason != NULL ||
@@ -313,7 +382,7 @@ call_inline(AsTurn *turn, AsHandler *handler, Oid function,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 							 false);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	call_handler(turn, function, &turn->messages[0], context);
+	call_handler(turn, handler, function, &turn->messages[0], 1, context);
 	PopActiveSnapshot();
 	AtEOXact_GUC(true, guc_level);
 	SetUserIdAndSecContext(user, sec_context);
@@ -326,7 +395,7 @@ as_turn_call(AsTurn *turn, AsHandler *handler, Oid function,
 	if (is_inline(turn))
 		call_inline(turn, handler, function, context);
 	else
-		call_handler(turn, function, &turn->messages[turn->at], context);
+		call_handler(turn, handler, function, &turn->messages[turn->at], 1, context);
 	turn->handler = NULL;
 }
 

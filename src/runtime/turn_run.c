@@ -25,6 +25,18 @@
 #include "utils/snapmgr.h"
 
 static void
+delete_messages(AsMailbox *mailbox, AsMessage *messages, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (!as_mailbox_delete(mailbox, &messages[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("the message was taken away meanwhile")));
+	}
+}
+
+static void
 handle_messages(AsTurn *turn, AsMailbox *mailbox)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -39,14 +51,14 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 	for (turn->at = 0; turn->at < turn->nmessages; turn->at++)
 	{
 		AsMessage  *message = &turn->messages[turn->at];
+		int			n = as_turn_gather(turn);
 
 		CHECK_FOR_INTERRUPTS();
 		if (message->cell != 0 && turn->halt != AS_NOT_HALTED)
 			continue;			/* it was refused */
-		if (message->cell == 0 && !as_mailbox_delete(mailbox, message))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the message was taken away meanwhile")));
+		if (message->cell == 0)
+			delete_messages(mailbox, message, n);
+		turn->at += n - 1;
 		turn->replied = false;
 		turn->reply = (Datum) 0;
 		MemoryContextSwitchTo(message_context);
@@ -54,7 +66,7 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 		if (message->cell != 0)
 			as_turn_handle_request(turn, message, context);
 		else
-			as_turn_handle(turn, message, context);
+			as_turn_handle(turn, message, n, context);
 		if (turn->stop_reason != NULL)
 			as_life_stop(turn);
 		PopActiveSnapshot();
@@ -83,10 +95,7 @@ bury_all(AsTurn *turn, AsMailbox *mailbox, const char *reason, int sqlerrcode,
 	as_turn_refuse(turn, sqlerrcode, error);
 	for (int i = turn->nrequests; i < turn->nmessages; i++)
 	{
-		if (!as_mailbox_delete(mailbox, &turn->messages[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the message was taken away meanwhile")));
+		delete_messages(mailbox, &turn->messages[i], 1);
 		if (turn->type == NULL && as_is_system(turn->messages[i].name))
 			as_life_nobody(&turn->messages[i]);
 		else

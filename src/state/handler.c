@@ -69,11 +69,12 @@ check_handler(const AsType *type, Oid handler)
 		OidIsValid(proc->provariadic) ||
 		proc->prorettype != JSONBOID || proc->pronargs != 2 ||
 		proc->proargtypes.values[0] != JSONBOID ||
-		proc->proargtypes.values[1] != JSONBOID)
+		(proc->proargtypes.values[1] != JSONBOID &&
+		 proc->proargtypes.values[1] != JSONBARRAYOID))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be a handler", signature),
-				 errdetail("A handler is a function f(state jsonb, body jsonb) that returns jsonb.")));
+				 errdetail("A handler is a function f(state jsonb, body jsonb) or f(state jsonb, bodies jsonb[]) that returns jsonb.")));
 
 	if (as_function_aclcheck(handler, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, signature);

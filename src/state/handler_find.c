@@ -21,6 +21,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "common/string.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
@@ -116,6 +117,7 @@ load_handlers(AsType *type)
 		handler->sees_states = false;
 		handler->writes_states = false;
 		handler->outside = strcmp(handler->signature, AS_OUTSIDE) == 0;
+		handler->takes_many = pg_str_endswith(handler->signature, "jsonb[])");
 		if (handler->outside)
 			type->noutside++;
 		type->nhandlers++;

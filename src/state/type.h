@@ -67,6 +67,7 @@ typedef struct AsHandler
 	bool		sees_states;	/* it has looked at actors' states itself */
 	bool		writes_states;	/* it has written actors of its type itself */
 	bool		outside;		/* it is not to be called: see AS_OUTSIDE */
+	bool		takes_many;		/* its second argument is an array of bodies */
 } AsHandler;
 
 typedef struct AsType
