@@ -47,14 +47,29 @@ wait_for_test(const char *place)
 	unlink(reached);
 }
 
+/* What happens there, with the rest of the setting; NULL: nothing. */
+static const char *
+what_happens(const char *place)
+{
+	size_t		length = strlen(place);
+	const char *at = fault;
+
+	while (at != NULL && (strncmp(at, place, length) != 0 || at[length] != ':'))
+	{
+		at = strchr(at, ',');
+		at = at == NULL ? NULL : at + 1;
+	}
+	return at == NULL ? NULL : at + length + 1;
+}
+
 void
 as_fault_reach(const char *place)
 {
-	size_t		length = strlen(place);
+	const char *what = what_happens(place);
 
-	if (fault == NULL || strncmp(fault, place, length) != 0 || fault[length] != ':')
+	if (what == NULL)
 		return;
-	if (strcmp(fault + length + 1, "error") == 0)
+	if (strncmp(what, "error", strlen("error")) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("fault: %s", place)));
 	wait_for_test(place);

@@ -7,7 +7,7 @@
  * build has neither the places nor the setting.  actorstore.fault names a
  * place and what happens there: "prepared:wait" writes the file
  * fault.prepared.reached into the data directory and waits till fault.prepared.go
- * appears there, "prepared:error" throws.
+ * appears there, "prepared:error" throws.  There may be some, with commas in between.
  *
  * Copyright (c) 2026, the actorstore developers
  *

@@ -83,8 +83,8 @@ as_handover_kept(AsKept **kept)
 	return rows.nrows;
 }
 
-static void
-check_kept(const AsTransit *transit)
+void
+as_handover_check(const AsTransit *transit)
 {
 	AsKept	   *kept;
 	int			n = as_handover_kept(&kept);
@@ -200,7 +200,7 @@ as_handover(const AsTransit *transit)
 
 	as_haul_forget_others(transit);
 	peer = as_global_enlist(as_node_need_number(transit->taker));
-	check_kept(transit);
+	as_handover_check(transit);
 	as_transit_unpark(transit);
 	as_peer_add_settings(peer);
 	nactors = as_haul_actors(peer, transit);

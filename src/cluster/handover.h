@@ -36,6 +36,9 @@ typedef struct AsKept
 /* All such slots, and why. */
 extern int	as_handover_kept(AsKept **kept);
 
+/* 55006 if one of these holds what cannot move. */
+extern void as_handover_check(const AsTransit *transit);
+
 /*
  * Hand the slots over, as part of this transaction.  Returns how many actors they
  * had.  55006 if one of them holds what cannot move.

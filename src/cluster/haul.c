@@ -30,6 +30,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/* Who changes types is waited for so long; vacuum, say, is through before. */
+#define TYPES_MS		200
+#define TYPES_NAP_MS	5
+
 /* A row that is there, and was not copied */
 typedef struct Late
 {
@@ -286,6 +290,34 @@ haul_partitions(Haul *haul, LOCKMODE lockmode)
 
 /* ---- Both passes ---- */
 
+/*
+ * Nobody may make a partition meanwhile: create_type() would put into it rows that we
+ * look for where they were.  Whoever does may wait at the taker for what has been copied,
+ * which has locked the tables there: then he is not waited for for long.
+ */
+static void
+lock_types(void)
+{
+	TimestampTz deadline = as_peer_deadline(TYPES_MS);
+
+	while (!ConditionalLockRelationOid(as_catalog()->type, ShareUpdateExclusiveLock))
+	{
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("types of actors that shall move are being changed")));
+		as_peer_nap(TYPES_NAP_MS);
+	}
+}
+
+/* While they are being changed a copy would be made for nothing. */
+static void
+look_at_types(void)
+{
+	lock_types();
+	UnlockRelationOid(as_catalog()->type, ShareUpdateExclusiveLock);
+}
+
 static Haul *
 make_haul(AsPeer *peer, const AsTransit *transit, bool copies)
 {
@@ -306,6 +338,7 @@ as_haul_copy(const AsTransit *transit)
 	Haul	   *haul;
 
 	as_haul_forget();
+	look_at_types();
 	peer = as_global_begin_ahead(as_node_need_number(transit->taker));
 	as_copied_begin(transit);
 	haul = make_haul(peer, transit, true);
@@ -359,23 +392,6 @@ send_late(Haul *haul)
 	MemoryContextDelete(row);
 }
 
-/*
- * Nobody may make a partition meanwhile: create_type() would put into it rows that we
- * look for where they were.  Whoever does may wait at the taker for what has been copied,
- * which has locked the tables there: then he is not waited for.
- */
-static void
-lock_types(const Haul *haul)
-{
-	Oid			types = as_catalog_relation("type");
-
-	if (!haul->has_copy)
-		LockRelationOid(types, ShareUpdateExclusiveLock);
-	else if (!ConditionalLockRelationOid(types, ShareUpdateExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("types of actors that shall move are being changed")));
-}
 
 int64
 as_haul_actors(AsPeer *peer, const AsTransit *transit)
@@ -383,7 +399,7 @@ as_haul_actors(AsPeer *peer, const AsTransit *transit)
 	Haul	   *haul = make_haul(peer, transit, false);
 
 	haul->has_copy = as_copied_is_of(transit);
-	lock_types(haul);
+	lock_types();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	haul_partitions(haul, RowExclusiveLock);
 	if (haul->has_copy)

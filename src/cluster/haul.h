@@ -33,8 +33,8 @@
  *	  no row is where it was copied.
  * Nobody but them is concerned: at the giver nothing is locked, nor does anything change
  * before HAUL.  At the taker the tables are locked as by any insert.  Who changes types
- * locks tables on all nodes, and may wait for that: HAUL waits for nobody who does,
- * COPY not for long (mover.c).
+ * locks tables on all nodes, and may wait for that: HAUL waits for nobody who does but
+ * for a moment, COPY not for long (mover.c), and it does not begin while somebody does.
  *
  * WHO READS MEANWHILE.  Nobody sees the taker's rows before its transaction has
  * committed, which is when H's rows go at the giver: whoever reads both nodes, by whatever
@@ -81,7 +81,7 @@ extern void as_haul_give_way(int n);
 
 /*
  * Before these slots are frozen: COPY.  The taker has all of it then.  In a transaction
- * whose locks and snapshot are not needed afterwards.
+ * whose locks and snapshot are not needed afterwards.  55P03 if types are being changed.
  */
 extern void as_haul_copy(const AsTransit *transit);
 

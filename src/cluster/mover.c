@@ -44,7 +44,7 @@
 /* Who holds frozen slots for longer makes them thaw. */
 #define FREEZE_MS		1000
 
-/* Whoever copies waits no longer for others' locks. */
+/* Whoever copies, or has copied, waits no longer for others' locks. */
 #define LOCK_MS			1000
 
 /* Look again so soon, if all is in order, and something is waited for */
@@ -169,6 +169,11 @@ copy(const AsTransit *parked)
 	begin();
 }
 
+/*
+ * Who holds a slot once all is copied is waited for before it is frozen, as nobody else waits
+ * meanwhile; but not for long, as whoever changes types may wait for the copy.  If he
+ * takes longer the copy has been for nothing, and the next time he is waited for first.
+ */
 static Progress
 drain_and_freeze(const AsTransit *parked)
 {
@@ -176,7 +181,10 @@ drain_and_freeze(const AsTransit *parked)
 	if (!all_have_drained())
 		return WAITS;
 	AS_FAULT("move_drained");
+	as_handover_check(parked);
 	copy(parked);
+	as_give_wait(parked->slots, parked->n, LOCK_MS);
+	AS_FAULT("move_waited");
 	as_transit_set(parked, AS_TRANSIT_PARKED, AS_TRANSIT_FROZEN);
 	return GOES_ON;
 }

@@ -22,7 +22,8 @@
  *					giver has answered for every batch of messages that was made
  *					by then.  So nothing is on its way to the giver any more.
  *	3	freeze		The giver copies the slots' actors to the taker, which keeps them
- *					in a transaction that stays open (haul.h); nobody is held up.  Then
+ *					in a transaction that stays open (haul.h); nobody is held up.  It
+ *					waits for those who hold the slots, a second at most.  Then
  *					it marks the slots FROZEN: from now on nobody holds them, for
  *					whatever purpose.  Whoever wants one waits; who holds another
  *					one of them does not, as he is waited for.  Then the giver waits

@@ -44,7 +44,7 @@ my $before = everything();
 my $sent = 300;
 
 # Slots have to move from one to two, then back, and so on.
-foreach my $place (qw(move_announced move_drained move_copying move_copied move_frozen move_sent move_taken K4 K5 move_handed move_settled member_consented member_accepted move_given))
+foreach my $place (qw(move_announced move_drained move_copying move_copied move_waited move_frozen move_sent move_taken K4 K5 move_handed move_settled member_consented member_accepted move_given))
 {
 	foreach my $victim ($ENV{ACTORSTORE_LONG} ? @victims : $victims[ $turn++ % 3 ])
 	{

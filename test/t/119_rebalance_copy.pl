@@ -31,22 +31,22 @@ sub are_home
 }
 
 # The mover tries again what has failed: so nothing may.  (It may have had to wait for too long.)
-sub has_complained { return scalar grep { /\[\d+\] ERROR: / && !/for too long/ } split /\n/, slurp_file($one->logfile); }
+sub has_complained { return scalar grep { /\[\d+\] ERROR: / && !/for too long|lock timeout/ } split /\n/, slurp_file($one->logfile); }
 
-# All slots go to one; then they move to two, and the mover stops at the first batch.
+# All slots go to one; then they move to two, and the mover stops at the first batch, and maybe once more at a later place.
 sub begin_at
 {
-	my ($place) = @_;
+	my ($place, @later) = @_;
 
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 0)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
 	ok(have_moved(@nodes), 'all are on one');
-	unlink map { $one->data_dir . "/fault.$place.$_" } qw(reached go);
-	set("actorstore.fault = '$place:wait'");
+	unlink glob $one->data_dir . '/fault.*.{reached,go}';
+	set(sprintf q{actorstore.fault = '%s'}, join ',', map { "$_:wait" } $place, @later);
 	$one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 100)});
 	$one->safe_psql('d', q{SELECT FROM actorstore.rebalance(false)});
 	reached($one, $place);
-	set(q{actorstore.fault = ''});
+	set(q{actorstore.fault = ''}) if !@later;
 	return;
 }
 
@@ -60,19 +60,20 @@ $_->safe_psql('d', q{
 	CREATE UNIQUE INDEX ON actorstore.actor_marked ((value ->> 'i'))}) foreach @nodes;
 
 # Who follows the changes of the node that they come to
-begin_at('move_drained');
+begin_at('move_drained', 'move_waited');
 $two->safe_psql('d', q{SELECT actorstore.subscribe('follower', 'now')});
 
-# Transactions that run while actors are copied, and end afterwards: a commit, a rollback, one that is prepared, each with
-# a fifth of the actors.  (Slots that held nothing are the other node's already.)
-my ($commits, $aborts, $prepares) = map { ActorstoreTest::Session->new($one, 'd') } 1 .. 3;
+# Transactions that run while actors are copied, and end before the slots are frozen: a commit, a rollback, one that is
+# prepared; and others that begin afterwards and run while they are frozen; each with a sixth of the actors.  (Slots that held
+# nothing are the other node's already.)
+my @sessions = my ($commits, $aborts, $prepares, $late, $lost, $prepares_late) = map { ActorstoreTest::Session->new($one, 'd') } 1 .. 6;
 sub write_as
 {
 	my ($session, $who, $rest) = @_;
 
 	return grep { /ERROR/ } map { $session->query($_) } 'BEGIN', map { (
-		"SELECT count(actorstore.update('$_', i::text, jsonb_build_object('i', i, 'by', '$who'))) FROM generate_series(1, 1500) AS i WHERE i % 5 = $rest",
-		"SELECT count(actorstore.delete('$_', i::text)) FROM generate_series(1501, 1800) AS i WHERE i % 5 = $rest",
+		"SELECT count(actorstore.update('$_', i::text, jsonb_build_object('i', i, 'by', '$who'))) FROM generate_series(1, 1500) AS i WHERE i % 6 = $rest",
+		"SELECT count(actorstore.delete('$_', i::text)) FROM generate_series(1501, 1800) AS i WHERE i % 6 = $rest",
 		"SELECT count(actorstore.insert('$_', '$who' || i, jsonb_build_object('i', '$who' || i, 'by', '$who'))) FROM (SELECT i FROM generate_series(1, 3000) AS i
 			WHERE actorstore.locate('$_', '$who' || i) = 'one' LIMIT 300) AS n",
 	) } 'thing', 'marked';
@@ -80,14 +81,21 @@ sub write_as
 is(join('', write_as($commits, 'commit', 1), write_as($aborts, 'abort', 2), write_as($prepares, 'prepare', 3)), '', 'three have written');
 is($prepares->query(q{PREPARE TRANSACTION 'p'}), '', 'one is prepared');
 release($one, 'move_drained');
-ok(comes_true($one, 'd', q{EXISTS (SELECT FROM actorstore.transit WHERE state = 'f')}), 'actors are copied, and slots frozen');
+ok(comes_true($one, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'actorstore mover' AND wait_event_type = 'Lock')}), 'actors are copied, and they are waited for');
 is(join('', $commits->query('COMMIT'), $aborts->query('ROLLBACK'), $prepares->query(q{COMMIT PREPARED 'p'})), '', 'then they end');
-$_->quit foreach $commits, $aborts, $prepares;
+reached($one, 'move_waited');
+set(q{actorstore.fault = ''});
+is(join('', write_as($late, 'late', 4), write_as($lost, 'lost', 5), write_as($prepares_late, 'prepared late', 0)), '', 'three others have written');
+is($prepares_late->query(q{PREPARE TRANSACTION 'p'}), '', 'one is prepared');
+release($one, 'move_waited');
+ok(comes_true($one, 'd', q{EXISTS (SELECT FROM actorstore.transit WHERE state = 'f')}), 'slots are frozen');
+is(join('', $late->query('COMMIT'), $lost->query('ROLLBACK'), $prepares_late->query(q{COMMIT PREPARED 'p'})), '', 'then these end');
+$_->quit foreach @sessions;
 ok(have_moved(@nodes), 'all have moved');
 foreach my $type (qw(thing marked))
 {
 	is($one->safe_psql('d', "SELECT string_agg(by || ' ' || n, ', ' ORDER BY by) FROM (SELECT value ->> 'by' AS by, count(*) AS n FROM actorstore.get_all('$type') GROUP BY 1) AS g"),
-		'commit 600, nobody 1280, prepare 600', "$type: what was committed is there, once, and nothing else");
+		'commit 550, late 550, nobody 800, prepare 550, prepared late 550', "$type: what was committed is there, once, and nothing else");
 }
 ok(are_home(), 'where it belongs');
 is(has_complained(), 0, 'at the first try');
