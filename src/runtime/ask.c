@@ -253,6 +253,10 @@ post(const AsMessage *message, bool asks, TimestampTz deadline)
 		int			home = as_sched_home();
 		const char *lacking = "actorstore.max_active_actors";
 
+		/* what hangs there when its workers have left is lost: the next ones come soon, but not before we go, if we are one */
+		if (home >= 0 && as_sched_self < 0 &&
+			pg_atomic_read_u32(&as_home(home)->leave) != 0)
+			home = -1;
 		if (home >= 0)
 		{
 			bool		in_arena;

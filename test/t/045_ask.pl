@@ -466,6 +466,24 @@ $looker = ActorstoreTest::Session->new($small, 'd');
 	nothing_is_left($small, 'd', 'a full arena');
 }
 
+# ---- Workers that are about to leave ----
+
+# What is told goes to those who come after them: CREATE EXTENSION, and whatever else has the launcher look at a database again, sends
+# away who is there.
+{
+	$me->query(q{SELECT actorstore.send('t', 'busy', 'nap', '0.5')});
+	ok(comes_true($small, 'd', q{(SELECT count(*) FROM actorstore.stat_workers WHERE state = 'running') = 1}), 'a worker is at work');
+	my $launched = $small->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore worker'});
+	my $lost = $small->safe_psql('d', 'SELECT lost FROM actorstore.stat_requests');
+	$small->safe_psql('d', 'UPDATE actorstore.identity SET era = era');
+	usleep(200_000);
+	is($small->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore worker'}), $launched, 'it is to leave, but not yet');
+	is($me->query(q{SELECT actorstore.tell('t', 'left', 'add', '5')}), '', 'something is told meanwhile');
+	ok(comes_true($small, 'd', q{(SELECT value = '5' FROM actorstore.get('t', 'left'))}), 'and handled by the next one');
+	isnt($small->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'actorstore worker'}), $launched, 'which is another one');
+	is($small->safe_psql('d', 'SELECT lost FROM actorstore.stat_requests'), $lost, 'nothing is lost');
+}
+
 # ---- Several databases, one worker ----
 {
 	fill_database($small, 'e');
