@@ -103,6 +103,7 @@ OBJS = \
 	src/state/owner.o \
 	src/state/partition.o \
 	src/state/partition_find.o \
+	src/state/partition_place.o \
 	src/state/merge_patch.o \
 	src/state/actor_row.o \
 	src/state/actor_scan.o \

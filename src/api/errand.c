@@ -86,6 +86,7 @@ write_here(AsErrand *errand)
 AsOutcome
 as_errand_do_here(AsErrand *errand)
 {
+	as_partition_expect(errand->type, errand->id);
 	if (errand->kind == AS_ERRAND_GET)
 	{
 		AsOutcome	outcome = get(errand);

@@ -109,6 +109,15 @@ as_set_push_snapshot(AsSet *set)
 		as_partition_push_read_snapshot(&set->partition);
 }
 
+static void
+expect(const AsSet *set, int place)
+{
+	int			end = Min(place + EXPECTED_AT_ONCE, set->n);
+
+	for (; place < end; place++)
+		as_partition_expect(set->type, set->ids[place]);
+}
+
 HeapTuple
 as_set_row(AsSet *set, int place)
 {
@@ -118,8 +127,7 @@ as_set_row(AsSet *set, int place)
 	if (set->locked)
 		return set->rows[place];
 	if (place % EXPECTED_AT_ONCE == 0)
-		as_partition_expect(partition, Min(set->n - place, EXPECTED_AT_ONCE),
-							&set->ids[place]);
+		expect(set, place);
 	if (!as_partition_find(partition, set->ids[place], GetActiveSnapshot()))
 	{
 		set->moved = set->moved || as_owner_has_moved(set->type, set->ids[place]);

@@ -15,6 +15,7 @@
 #include "access/skey.h"
 #include "compat.h"
 #include "executor/tuptable.h"
+#include "lib/place_map.h"
 #include "state/type.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
@@ -81,6 +82,12 @@ extern void as_partition_push_read_snapshot(AsPartition *partition);
 extern void as_partition_push_write_snapshot(AsPartition *partition);
 
 /*
+ * The actor will be looked for soon: have what is remembered of it brought near
+ * while something else is done.
+ */
+extern void as_partition_expect(const text *type_name, const text *id);
+
+/*
  * Find the version of the actor's row that the snapshot sees and put it,
  * pinned, into partition->slot.  False (and an empty slot) if there is none.
  */
@@ -95,13 +102,6 @@ extern bool as_partition_find(AsPartition *partition, const text *id,
 extern bool as_partition_find_newest(AsPartition *partition, const text *id,
 									 ItemPointer place);
 
-/*
- * These actors will be looked for soon: have what is remembered of them brought
- * near, all at once, while the first is looked for.
- */
-extern void as_partition_expect(AsPartition *partition, int n,
-								text *const *ids);
-
 /* Fill in the two scan keys of the primary key for an actor. */
 extern void as_partition_scan_keys(AsPartition *partition, const text *id,
 								   ScanKey keys);
@@ -112,6 +112,10 @@ extern void as_partition_scan_keys(AsPartition *partition, const text *id,
  */
 extern void as_partition_remember(AsPartition *partition, const text *id,
 								  ItemPointer newest, ItemPointer before);
+
+/* What was remembered of that version; false if nothing was. */
+extern bool as_partition_recall(AsPartition *partition, const text *id,
+								AsPlaceAge age, ItemPointer place);
 
 /* Raise 40001 for a row that somebody else changed after our snapshot. */
 extern as_noreturn void as_raise_serialization_failure(void);

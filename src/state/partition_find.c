@@ -7,7 +7,7 @@
  * An index leads to every version of a row that vacuum has not removed, and
  * the older ones stay as long as anybody's snapshot is open.  An actor that
  * changes often would become slower with each change.  So each backend leaves
- * a note where it has put or seen the newest version (lib/place_map.h), and
+ * a note where it has put or seen the newest version (partition_place.c), and
  * whoever comes next starts there and follows the row's update chain, which
  * leads only to newer versions.  The note also says where the version before
  * stood, which is the visible one until the newest has committed.
@@ -30,112 +30,17 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "compat.h"
-#include "lib/key_hash.h"
-#include "lib/place_map.h"
 #include "lib/same_text.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
-#include "storage/shmem.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* words of a backend's own map, where the library is not preloaded */
-#define OWN_WORDS	8192
-
-/* limits of what the server's map has: set, or if nobody sets it */
-#define MIN_WORDS		2048
-#define MAX_AUTO_WORDS	(128 * 1024 * 1024)
-
-/* the setting counts actors whose place and the place before are remembered */
-#define WORDS_PER_ACTOR 2
-
 /* how many snapshots to take for a row before the index is asked */
 #define MAX_SNAPSHOTS	10
-
-static AsPlaceMapShared *places = NULL;
-
-/*
- * How many words: as set, or as many as a 32nd of shared_buffers holds, which
- * remembers more small actors than the buffers hold.  NBuffers is known by now.
- */
-static uint64
-shared_words(void)
-{
-	uint64		words = (uint64) actorstore_place_cache_size * WORDS_PER_ACTOR;
-
-	if (actorstore_place_cache_size >= 0)
-		return pg_nextpower2_64(Max(words, MIN_WORDS));
-	words = (uint64) NBuffers * BLCKSZ / 32 / sizeof(uint64);
-	return pg_prevpower2_64(Min(Max(words, MIN_WORDS), MAX_AUTO_WORDS));
-}
-
-Size
-as_places_shmem_size(void)
-{
-	return as_place_map_size(shared_words());
-}
-
-void
-as_places_shmem_init(void)
-{
-	bool		found;
-
-	places = ShmemInitStruct("actorstore places", as_places_shmem_size(),
-							 &found);
-	if (!found)
-		as_place_map_init(places, shared_words());
-}
-
-static AsPlaceMapShared *
-place_map(void)
-{
-	if (places == NULL)
-	{
-		places = MemoryContextAlloc(TopMemoryContext,
-									as_place_map_size(OWN_WORDS));
-		as_place_map_init(places, OWN_WORDS);
-	}
-	return places;
-}
-
-/* Where the map keeps the place of the actor: tables differ, too. */
-static uint64
-place_key(AsPartition *partition, const text *id)
-{
-	uint64		table = ((uint64) MyDatabaseId << 32) |
-	RelationGetRelid(partition->rel);
-
-	return as_key_hash(VARDATA_ANY(partition->type_name),
-					   VARSIZE_ANY_EXHDR(partition->type_name),
-					   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) ^
-		(table * UINT64CONST(0x9E3779B97F4A7C15));
-}
-
-void
-as_partition_expect(AsPartition *partition, int n, text *const *ids)
-{
-	for (int i = 0; i < n; i++)
-		as_place_map_prefetch(place_map(), place_key(partition, ids[i]));
-}
-
-void
-as_partition_remember(AsPartition *partition, const text *id,
-					  ItemPointer newest, ItemPointer before)
-{
-	uint64		key = place_key(partition, id);
-
-	if (before != NULL)
-		as_place_map_set(place_map(), key, AS_PLACE_BEFORE,
-						 ItemPointerGetBlockNumber(before),
-						 ItemPointerGetOffsetNumber(before));
-	as_place_map_set(place_map(), key, AS_PLACE_NEWEST,
-					 ItemPointerGetBlockNumber(newest),
-					 ItemPointerGetOffsetNumber(newest));
-}
 
 static bool
 is_plainly(Datum datum, const text *wanted)
@@ -392,14 +297,10 @@ static Found
 find_from_memory(AsPartition *partition, const text *id, Snapshot snapshot,
 				 AsPlaceAge age)
 {
-	uint32		block;
-	uint16		offset;
 	ItemPointerData place;
 
-	if (!as_place_map_get(place_map(), place_key(partition, id), age, &block,
-						  &offset))
+	if (!as_partition_recall(partition, id, age, &place))
 		return NOT_THERE;
-	ItemPointerSet(&place, block, offset);
 	return find_from_place(partition, id, snapshot, &place);
 }
 
