@@ -392,8 +392,10 @@ take_back_homes(void)
 
 		if (!OidIsValid(oid) || workers_of(home) > 0 || as_steward_exists(home))
 			continue;
-		if (database != NULL && database->standing == SERVABLE && !leaving &&
-			!as_sched_is_barred(oid))
+		/* it would be given a home again at once, without what hangs there already */
+		if (database != NULL && !leaving && !as_sched_is_barred(oid) &&
+			(database->standing == SERVABLE ||
+			 (database->standing == UNKNOWN && database->not_before <= GetCurrentTimestamp())))
 			continue;
 		as_home_take_back(home);
 		if (database != NULL)

@@ -59,6 +59,21 @@ is(sqlstate($node, 'postgres', 'BEGIN; DROP DATABASE uno'), '25001', 'another');
 busy('uno');
 ok(handled($node, 'uno', 't'), 'after errors the workers go on');
 
+# ---- A new database while all workers are busy with another one ----
+
+sql('uno', q{CREATE FUNCTION nap(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(body::float); RETURN '"rested"'; END $$;
+	SELECT actorstore.set_handler('t', 'nap', 'nap(jsonb, jsonb)');
+	SELECT actorstore.send('t', 'nap ' || i, 'nap', '3') FROM generate_series(1, 4) AS i});
+ok(comes_true($node, 'uno', q{(SELECT count(*) = 4 FROM actorstore.stat_workers WHERE state = 'running')}), 'all four nap');
+new_database_with_actors($node, 'late');
+actors('late');
+is(sqlstate($node, 'late', q{SELECT actorstore.tell('t', 'a', 'm', '"told"')}), '00000', 'something is told in a new database');
+is(sql('uno', q{SELECT count(*) FROM actorstore.stat_workers WHERE state = 'running'}), 4, 'to which no worker can come yet');
+ok(comes_true($node, 'late', q{(SELECT value = '["told"]' FROM actorstore.get('t', 'a'))}), 'it waits for one');
+ok(handled($node, 'uno', 't'), 'nobody else minds');
+is(sql('late', 'SELECT lost FROM actorstore.stat_requests'), 0, 'nothing that was told is lost');
+is(sqlstate($node, 'postgres', 'DROP DATABASE late'), '00000', 'dropped');
+
 # ---- A copy ----
 
 sql('uno', q{SELECT actorstore.create_type('paused'), actorstore.set_handler('paused', '*', 'collect(jsonb, jsonb)'), actorstore.pause('paused', 'b'), actorstore.create_type('empty', on_full => 'drop', mailbox_limit => 1);
