@@ -14,6 +14,8 @@
 #include "lib/key_hash.h"
 #include "lib/slot_map.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -178,11 +180,15 @@ try_hold(int slot, AsSlotState worst)
 	return state;
 }
 
+/* As anybody who waits: it shows in pg_stat_activity, and can be cancelled at once. */
 static void
 nap(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	pg_usleep(CLOSED_NAP_MS * 1000L);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 CLOSED_NAP_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /*

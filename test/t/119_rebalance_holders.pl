@@ -127,6 +127,19 @@ ok(have_moved(@nodes), 'all have moved');
 is(copied($base) - $wasted, there(), 'and were copied once more');
 is($one->safe_psql('d', "SELECT value FROM actorstore.get('thing', '$id')"), '"held longer"', 'with what it has written');
 $holder->quit;
+
+# Who wants a slot that is frozen waits, as can be seen.
+begin_at('move_frozen');
+$id = moves();
+my $writer = ActorstoreTest::Session->new($one, 'd');
+$writer->start("SELECT (actorstore.update('thing', '$id', '\"waited\"')).version > 0");
+ok(comes_true($one, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%waited%' AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND wait_event_type = 'Extension')}), 'who writes waits');
+ok(!$writer->done, 'as long as the slot is frozen');
+release($one, 'move_frozen');
+is($writer->finish, 't', 'then he goes on at the other node');
+ok(have_moved(@nodes), 'all have moved');
+is($two->safe_psql('d', "SELECT value FROM actorstore.actor WHERE actor_id = '$id'"), '"waited"', 'where it has been written');
+$writer->quit;
 is(join(' ', map { $_->safe_psql('d', sprintf q{SELECT count(*) FROM actorstore.actor WHERE actorstore.locate(actor_type, actor_id) <> '%s'}, $_->name) } @nodes), '0 0', 'all is where it belongs');
 
 done_testing();
