@@ -39,6 +39,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/* bytes of a row that are brought near before it is looked for */
+#define MAX_EXPECTED	512
+
 /* how many snapshots to take for a row before the index is asked */
 #define MAX_SNAPSHOTS	10
 
@@ -90,6 +93,14 @@ has_block(Relation rel, BlockNumber block)
 		block < RelationGetNumberOfBlocks(rel);
 }
 
+/* The page that the slot's row is on */
+static Buffer
+last_page(AsPartition *partition)
+{
+	return TTS_EMPTY(partition->slot) ? InvalidBuffer :
+		((BufferHeapTupleTableSlot *) partition->slot)->buffer;
+}
+
 /*
  * Pin the page, and vacuum it in passing, as a fetch through an index does it:
  * otherwise, the better places are remembered, the less room there is for HOT
@@ -106,8 +117,7 @@ static Buffer
 read_page(AsPartition *partition, BlockNumber block)
 {
 	Relation	rel = partition->rel;
-	Buffer		last = TTS_EMPTY(partition->slot) ? InvalidBuffer :
-		((BufferHeapTupleTableSlot *) partition->slot)->buffer;
+	Buffer		last = last_page(partition);
 	Buffer		buffer;
 	Page		page;
 
@@ -152,6 +162,26 @@ version_at(Relation rel, Buffer buffer, ItemPointer place, HeapTuple tuple)
 	tuple->t_tableOid = RelationGetRelid(rel);
 	tuple->t_self = *place;
 	return true;
+}
+
+/*
+ * Have the row behind the place brought near: two rows in turn were on this
+ * page, so the next is probably that one.
+ */
+static void
+expect_next(Buffer buffer, ItemPointer place)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber next = OffsetNumberNext(ItemPointerGetOffsetNumber(place));
+	ItemId		item;
+
+	if (next > PageGetMaxOffsetNumber(page))
+		return;
+	item = PageGetItemId(page, next);
+	if (!ItemIdIsNormal(item))
+		return;
+	for (unsigned at = 0; at < Min(ItemIdGetLength(item), MAX_EXPECTED); at += 64)
+		__builtin_prefetch((char *) PageGetItem(page, item) + at);
 }
 
 /* Who has put the next version in?  InvalidTransactionId if nobody has. */
@@ -228,6 +258,8 @@ find_from_place(AsPartition *partition, const text *id, Snapshot snapshot,
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		found = find_on_page(partition, id, snapshot, buffer, &place,
 							 &prior_xmax);
+		if (buffer == last_page(partition))
+			expect_next(buffer, &place);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		if (found == FOUND)
 		{
