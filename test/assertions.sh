@@ -1,6 +1,7 @@
 #!/bin/bash
 # assertions.sh SOURCE: `make check` with a server that checks itself, built with --enable-cassert from PostgreSQL's source in that
 # directory, under tmp/assertions. Fails also if a server's log tells of an assertion that no test has noticed.
+# SANITIZE=1: it and the extension are built with AddressSanitizer and UndefinedBehaviorSanitizer, too, under tmp/sanitized.
 #
 # The source has to be as PostgreSQL releases it: with Debian's patches it would be installed over the system's server. Debian has
 # both: apt-get source --download-only postgresql-15; dpkg-source --skip-patches -x postgresql-15_*.dsc SOURCE
@@ -13,15 +14,26 @@ source=$(cd "$1" && pwd -P)
 ! grep -q /usr/lib/postgresql "$source/src/Makefile.global.in" || die "$source has Debian's patches in it"
 
 work=$root/tmp/assertions
+flags='-O1 -g -fno-omit-frame-pointer'
+still=()
+if [ "${SANITIZE-}" ]; then
+	work=$root/tmp/sanitized
+	flags+=' -fsanitize=address,undefined -fno-sanitize-recover=undefined'
+	still=(setarch -R)	# it wants its memory where address space randomisation may have put something else
+	# A process ends without freeing what it has; the libraries of tests are loaded before the sanitizer's; no memory is kept back for
+	# long, so that a process does not seem to take more than it does.
+	export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0:abort_on_error=1:quarantine_size_mb=1
+	export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
+fi
 checkout=$work/checkout		# objects for another server would be in the way of those here
 
 build() {
 	cd "$work/build" || return
-	"$source/configure" --prefix="$work/server" --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-icu \
-		--with-libxml --with-python PYTHON=/usr/bin/python3 CFLAGS="-O1 -g -fno-omit-frame-pointer" || return
+	"${still[@]}" "$source/configure" --prefix="$work/server" --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-icu \
+		--with-libxml --with-python PYTHON=/usr/bin/python3 CFLAGS="$flags" || return
 	for target in all install "-C contrib install" "-C src/test/isolation install" "-C src/test/regress install" "-C src/test/perl install"; do
 		# shellcheck disable=SC2086	# words
-		make -s -j"$(getconf _NPROCESSORS_ONLN)" $target || return
+		"${still[@]}" make -s -j"$(getconf _NPROCESSORS_ONLN)" $target || return
 	done
 }
 
@@ -34,11 +46,15 @@ if [ ! -e "$work/built" ]; then
 fi
 rm -rf "$checkout"
 git -c safe.directory='*' clone -q "$root" "$checkout"
+if [ "${SANITIZE-}" ]; then	# it asks for more memory than any worker may have
+	echo 'actorstore.worker_memory_limit = 0' | tee "$work/conf" >>"$checkout/test/actorstore.conf"
+	export TEMP_CONFIG=$work/conf
+fi
 
 status=0
-PG_CONFIG=$work/server/bin/pg_config make -C "$checkout" check || status=$?
-if grep -rl --include='*.log' TRAP: "$checkout/tmp/check"; then
-	say "these logs tell of assertions that failed"
+PG_CONFIG=$work/server/bin/pg_config "${still[@]}" make -C "$checkout" check || status=$?
+if grep -rlE --include='*.log' 'TRAP:|AddressSanitizer|runtime error:' "$checkout/tmp/check"; then
+	say "these logs tell of what failed"
 	status=1
 fi
 exit $status
