@@ -279,6 +279,9 @@ as_turn_gather(AsTurn *turn)
 	Size		size = 0;
 	int			n = 1;
 
+	/* the handler would be looked for twice */
+	if (turn->type->has_handlers && turn->type->ntake_many == 0)
+		return 1;
 	if (room == 1 || turn->halt != AS_NOT_HALTED || as_is_system(first->name) ||
 		!is_plain(turn, first))
 		return 1;

@@ -83,7 +83,7 @@ free_handlers(AsType *type)
 	if (type->handlers != NULL)
 		pfree(type->handlers);
 	type->handlers = NULL;
-	type->nhandlers = type->noutside = 0;
+	type->nhandlers = type->noutside = type->ntake_many = 0;
 	type->handlers_loaded++;
 }
 
@@ -120,6 +120,8 @@ load_handlers(AsType *type)
 		handler->takes_many = pg_str_endswith(handler->signature, "jsonb[])");
 		if (handler->outside)
 			type->noutside++;
+		if (handler->takes_many)
+			type->ntake_many++;
 		type->nhandlers++;
 		MemoryContextSwitchTo(old);
 	}

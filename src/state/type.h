@@ -104,6 +104,7 @@ typedef struct AsType
 	int			nhandlers;
 	AsHandler  *handlers;
 	int			noutside;		/* of them, so many are outside */
+	int			ntake_many;		/* and so many take many bodies */
 	uint64		handlers_loaded;	/* how often they were read */
 	bool		has_halted;		/* have the next two been read? */
 	bool		paused;			/* the whole type */
