@@ -75,11 +75,12 @@ sub take_over
 {
 	my ($node, $start) = @_;
 	my $standby = $node->{standby};
+	my $postmaster = $node->{_pid} // die $node->name . ' does not run';
 	my ($receiver) = rows($standby, 'postgres', 'SELECT pid FROM pg_stat_wal_receiver');
 
 	kill 'STOP', $receiver if $receiver;
 	usleep(rand 500_000);
-	kill 'KILL', $node->{_pid};
+	kill 'KILL', $postmaster;
 	kill $_, $receiver foreach $receiver ? qw(TERM CONT) : ();
 	usleep(rand 500_000);
 	$standby->promote;

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo all_actors have_moved);
+our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo all_actors have_moved set_at);
 
 # The superuser's name, whoever runs the tests.
 $ENV{PGUSER} = 'postgres';
@@ -175,6 +175,16 @@ sub handled
 {
 	my ($node, $database, $type) = @_;
 	return comes_true($node, $database, "NOT EXISTS (SELECT FROM actorstore.message WHERE actor_type OPERATOR(pg_catalog.=) '$type')", kept => 1);
+}
+
+# Change a setting of a server, a line of postgresql.conf; nobody is waited for.
+sub set_at
+{
+	my ($node, $setting) = @_;
+
+	$node->append_conf('postgresql.conf', $setting);
+	$node->reload;
+	return;
 }
 
 # Change a setting of a server whose only database with actors is this one.  When this returns, new sessions have it, and

@@ -17,14 +17,7 @@ my @nodes = new_cluster('one', 'two', { faults => 1, settings => join "\n",
 	'actorstore.resolver_interval = 100ms', 'actorstore.rebalance_batch = 512', 'max_worker_processes = 16', 'autovacuum = off' });
 my ($one, $two) = @nodes;
 
-sub set
-{
-	my ($setting) = @_;
-
-	$one->append_conf('postgresql.conf', $setting);
-	$one->reload;
-	return;
-}
+sub set { return set_at($one, @_); }
 
 # All slots go to one; then they move to two, and the mover stops behind its copy
 # of the first batch.

@@ -16,14 +16,7 @@ my @nodes = new_cluster('one', 'two', { faults => 1, plugins => 'actorstore', se
 	'actorstore.resolver_interval = 100ms', 'actorstore.rebalance_batch = 512', 'max_worker_processes = 16', 'autovacuum = off', 'wal_level = logical' });
 my ($one, $two) = @nodes;
 
-sub set
-{
-	my ($setting) = @_;
-
-	$one->append_conf('postgresql.conf', $setting);
-	$one->reload;
-	return;
-}
+sub set { return set_at($one, @_); }
 
 sub are_home
 {

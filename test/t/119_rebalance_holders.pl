@@ -15,14 +15,7 @@ my @nodes = new_cluster('one', 'two', { faults => 1, settings => join "\n",
 	'actorstore.resolver_interval = 100ms', 'actorstore.rebalance_batch = 1024', 'max_worker_processes = 16', 'autovacuum = off' });
 my ($one, $two) = @nodes;
 
-sub set
-{
-	my ($setting) = @_;
-
-	$one->append_conf('postgresql.conf', $setting);
-	$one->reload;
-	return;
-}
+sub set { return set_at($one, @_); }
 
 # All slots are one's; then some of those with actors are to move to two, all in one batch, and the mover stops at that place.
 sub begin_at
