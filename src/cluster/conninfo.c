@@ -83,8 +83,8 @@ is_place(const char *keyword)
 		strcmp(keyword, "port") == 0 || strcmp(keyword, "dbname") == 0;
 }
 
-static void
-append_option(StringInfo to, const char *keyword, const char *value)
+void
+as_conninfo_append(StringInfo to, const char *keyword, const char *value)
 {
 	appendStringInfo(to, "%s%s='", to->len == 0 ? "" : " ", keyword);
 	for (; *value != '\0'; value++)
@@ -147,14 +147,14 @@ suppose(const char *theirs, PGconn *conn)
 	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
 	{
 		if (option->val != NULL && !is_place(option->keyword))
-			append_option(&own, option->keyword, option->val);
+			as_conninfo_append(&own, option->keyword, option->val);
 	}
 	PQconninfoFree(options);
 	if (host == NULL)
 		throw_unknown(NULL, "It does not listen where it has spoken to the other one from.");
-	append_option(&own, "host", host);
-	append_option(&own, "port", psprintf("%d", PostPortNumber));
-	append_option(&own, "dbname", get_database_name(MyDatabaseId));
+	as_conninfo_append(&own, "host", host);
+	as_conninfo_append(&own, "port", psprintf("%d", PostPortNumber));
+	as_conninfo_append(&own, "dbname", get_database_name(MyDatabaseId));
 	return own.data;
 }
 

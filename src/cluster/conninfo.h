@@ -21,9 +21,13 @@
 #include "actorstore.h"
 
 #include "cluster/peer.h"
+#include "lib/stringinfo.h"
 
 /* 22023 if it is none, is empty, or says a password. */
 extern void as_conninfo_check(const char *conninfo);
+
+/* One more option of a conninfo that is being made, quoted. */
+extern void as_conninfo_append(StringInfo to, const char *keyword, const char *value);
 
 /*
  * Before anybody is connected to: 55000 if nothing could be found out by this

@@ -15,6 +15,7 @@
 #include <resolv.h>
 #include <sys/socket.h>
 
+#include "cluster/conninfo.h"
 #include "common/pg_prng.h"
 #include "lib/srv_answer.h"
 #include "lib/stringinfo.h"
@@ -45,19 +46,6 @@ typedef struct Addresses
 
 /* ---- Conninfos ---- */
 
-static void
-add_option(StringInfo conninfo, const char *keyword, const char *value)
-{
-	appendStringInfo(conninfo, "%s%s='", conninfo->len == 0 ? "" : " ", keyword);
-	for (; *value != '\0'; value++)
-	{
-		if (*value == '\'' || *value == '\\')
-			appendStringInfoChar(conninfo, '\\');
-		appendStringInfoChar(conninfo, *value);
-	}
-	appendStringInfoChar(conninfo, '\'');
-}
-
 static const char *
 value_of(const PQconninfoOption *options, const char *keyword)
 {
@@ -86,16 +74,16 @@ make_conninfo(const Addresses *into, const char *host, const char *hostaddr, int
 	{
 		if (option->val != NULL && strcmp(option->keyword, "host") != 0 &&
 			strcmp(option->keyword, "hostaddr") != 0 && strcmp(option->keyword, "port") != 0)
-			add_option(&conninfo, option->keyword, option->val);
+			as_conninfo_append(&conninfo, option->keyword, option->val);
 	}
-	add_option(&conninfo, "host", host);
-	add_option(&conninfo, "hostaddr", hostaddr);
+	as_conninfo_append(&conninfo, "host", host);
+	as_conninfo_append(&conninfo, "hostaddr", hostaddr);
 	if (port != 0)
-		add_option(&conninfo, "port", psprintf("%d", port));
+		as_conninfo_append(&conninfo, "port", psprintf("%d", port));
 	else if (its_port != NULL)
-		add_option(&conninfo, "port", pnstrdup(its_port, strcspn(its_port, ",")));
+		as_conninfo_append(&conninfo, "port", pnstrdup(its_port, strcspn(its_port, ",")));
 	if (into->said_by_dns)
-		add_option(&conninfo, "password", "");
+		as_conninfo_append(&conninfo, "password", "");
 	return conninfo.data;
 }
 
