@@ -21,6 +21,7 @@
 #include "commands/extension.h"
 #include "common/pg_prng.h"
 #include "compat.h"
+#include "lib/backoff.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -199,7 +200,7 @@ say_failure(ErrorData *error)
 		ereport(LOG,
 				(errmsg("messages to node number %d wait: %s", me.number, error->message),
 				 error->detail == NULL ? 0 : errdetail_internal("%s", error->detail)));
-	me.backoff = Min(MAX_BACKOFF_MS, Max(MIN_BACKOFF_MS, 2 * me.backoff));
+	me.backoff = as_backoff_next(me.backoff, MIN_BACKOFF_MS, MAX_BACKOFF_MS);
 	as_lane_count(me.lane, AS_LANE_FAILURES, 1);
 }
 
@@ -418,7 +419,7 @@ static void
 nap(void)
 {
 	int			ms = me.pause > 0 ? me.pause :
-	me.backoff > 0 ? me.backoff / 2 + (int) (pg_prng_double(&pg_global_prng_state) * me.backoff / 2) :
+	me.backoff > 0 ? as_backoff_wait(me.backoff, pg_prng_double(&pg_global_prng_state)) :
 	LOOK_MS;
 	TimestampTz until = as_peer_deadline(ms);
 

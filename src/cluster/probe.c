@@ -11,6 +11,7 @@
 
 #include "cluster/health.h"
 #include "common/pg_prng.h"
+#include "lib/backoff.h"
 #include "lib/steady_clock.h"
 #include "storage/latch.h"
 #include "utils/fmgrprotos.h"
@@ -75,16 +76,14 @@ as_probe_end(AsProbe *probe)
 static void
 fail(AsProbe *probe, const char *why)
 {
-	int			ms = Min(MAX_BACKOFF, Max(MIN_BACKOFF, 2 * probe->backoff));
-
 	if (!probe->complained)
 		ereport(LOG,
 				(errmsg("node \"%s\" does not answer", probe->name),
 				 errdetail_internal("%s", why)));
 	probe->complained = true;
-	probe->backoff = ms;
+	probe->backoff = as_backoff_next(probe->backoff, MIN_BACKOFF, MAX_BACKOFF);
 	probe->next_try = as_steady_now() +
-		(int64) (1000 * (ms / 2 + pg_prng_double(&pg_global_prng_state) * ms / 2));
+		(int64) 1000 * as_backoff_wait(probe->backoff, pg_prng_double(&pg_global_prng_state));
 	close_connection(probe);
 }
 
