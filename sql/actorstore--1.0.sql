@@ -1736,7 +1736,7 @@ COMMENT ON FUNCTION actorstore.local_skip(uuid, bigint, bigint) IS 'for other no
 
 CREATE FUNCTION actorstore.lanes_now(OUT node_number smallint, OUT connected boolean, OUT on_their_way bigint,
 	OUT forwarded bigint, OUT batches bigint, OUT repeated bigint, OUT failures bigint, OUT received bigint, OUT refused bigint, OUT limited bigint,
-	OUT duplicates bigint)
+	OUT duplicates bigint, OUT acked_in bigint, OUT acked bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_lanes_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.lanes_now() IS 'internal: see stat_outbox';
@@ -1874,8 +1874,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		UNION ALL
 		SELECT 25, 'outbox', false, format('messages to node %s have been on their way for more than a minute', n.node_name),
 			'Can it be reached (node_check())? Is a background worker free for the forwarder (max_worker_processes)? See stat_outbox and the server log.'
-		FROM actorstore.node AS n
+		FROM actorstore.node AS n LEFT JOIN actorstore.lanes_now() AS l USING (node_number)
 		WHERE EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute')
+			-- or it refuses what has left; what it has is not known before it was asked
+			OR (l.acked_in > 0 AND EXISTS (SELECT FROM actorstore.outbox_batch AS b WHERE b.node_number = n.node_number
+				AND (b.incarnation, b.batch) > (l.acked_in, l.acked) AND b.made_at < clock_timestamp() - interval '1 minute'))
 		UNION ALL
 		SELECT 26, 'synchronous_standby_names', current_setting('synchronous_standby_names') <> '',
 			format('%s standbys, of which COMMIT waits for %s', count(*), coalesce(nullif(current_setting('synchronous_standby_names'), ''), 'none')),

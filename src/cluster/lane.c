@@ -273,7 +273,7 @@ as_lane_claim_start(int lane)
 
 /* ---- The view ---- */
 
-/* What the lanes of this database have done since the server started. */
+/* What the lanes of this database have done since the server started; the last batch that the other node has. */
 Datum
 actorstore_lanes_now(PG_FUNCTION_ARGS)
 {
@@ -283,8 +283,8 @@ actorstore_lanes_now(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; lanes != NULL && i < AS_PEER_STATS; i++)
 	{
-		Datum		values[3 + AS_LANE_NCOUNTERS];
-		bool		nulls[3 + AS_LANE_NCOUNTERS] = {false};
+		Datum		values[3 + AS_LANE_NCOUNTERS + 2];
+		bool		nulls[3 + AS_LANE_NCOUNTERS + 2] = {false};
 
 		if (!as_peer_stat_node(i, &node))
 			continue;
@@ -293,6 +293,8 @@ actorstore_lanes_now(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(as_lane_depth(i));
 		for (int j = 0; j < AS_LANE_NCOUNTERS; j++)
 			values[3 + j] = Int64GetDatum((int64) pg_atomic_read_u64(&lanes[i].counters[j]));
+		values[3 + AS_LANE_NCOUNTERS] = Int64GetDatum((int64) pg_atomic_read_u64(&lanes[i].acked_in));
+		values[3 + AS_LANE_NCOUNTERS + 1] = Int64GetDatum((int64) pg_atomic_read_u64(&lanes[i].acked));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
