@@ -1759,6 +1759,8 @@ COMMENT ON VIEW actorstore.stat_inbox
 
 REVOKE ALL ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, bytea), actorstore.local_watermarks(uuid),
 	actorstore.local_skip(uuid, bigint, bigint), actorstore.lanes_now() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION actorstore.peers_now(), actorstore.health_now(), actorstore.lanes_now() TO pg_monitor;
+GRANT SELECT ON actorstore.stat_peers, actorstore.stat_outbox, actorstore.stat_inbox TO pg_monitor;
 
 --
 -- What is wrong

@@ -20,7 +20,10 @@ my ($exporter) = grep { -x } map { "$_/prometheus-postgres-exporter" } split(/:/
 die 'there is no prometheus-postgres-exporter: scripts/install-deps clients' unless $exporter;
 
 my $node = new_node('metrics', plugins => 'actorstore',
-	settings => "actorstore.workers = 2\nfsync = off\nwal_level = logical\nmax_replication_slots = 4");
+	settings => "actorstore.workers = 2\nfsync = off\nwal_level = logical\nmax_replication_slots = 4\nmax_worker_processes = 16\nmax_prepared_transactions = 10");
+
+# Another node, on which nothing lives.
+my $other = new_node('other', settings => "fsync = off\nmax_worker_processes = 16\nmax_prepared_transactions = 10");
 
 sub sql { return $node->safe_psql('d', $_[0]); }
 
@@ -28,9 +31,14 @@ sub sql { return $node->safe_psql('d', $_[0]); }
 my $odd = q{odd "name"\\};
 my $odd_label = q{odd \"name\"\\\\};
 
-new_database_with_actors($node, 'd');
+foreach my $each ($node, $other)
+{
+	new_database_with_actors($each, 'd');
+	$each->safe_psql('d', q{CREATE FUNCTION fail(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'failed'; END $$});
+}
+sql(sprintf q{SELECT actorstore.init_node('metrics', $$%s$$)}, $node->connstr('d'));
+sql(sprintf q{SELECT actorstore.add_node('other', $$%s$$, 0)}, $other->connstr('d'));
 sql(qq{
-	CREATE FUNCTION fail(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS \$\$ BEGIN RAISE EXCEPTION 'failed'; END \$\$;
 	CREATE ROLE prometheus LOGIN IN ROLE pg_monitor;
 	SELECT actorstore.create_type(name, backoff => '10 ms', max_attempts => 2) FROM unnest(ARRAY['$odd', 'idle']) AS name;
 	SELECT actorstore.set_handler('$odd', name, ('public.' || name || '(jsonb, jsonb)')::regprocedure) FROM unnest('{fail,collect}'::text[]) AS name;
@@ -45,6 +53,9 @@ sql(q{SELECT actorstore.send('out', a, 'm', '1') FROM unnest('{a,a,b}'::text[]) 
 sql(q{SELECT actorstore.checkout('w', '{out}', max_turns => 1, lease => '1 day', max_wait => '} . patience() . q{ s')});
 sql(q{SELECT actorstore.pause('idle')});
 sql(q{SELECT actorstore.send('idle', 'a', 'collect', '1') FROM generate_series(1, 5)});
+$other->safe_psql('d', 'CREATE TABLE t (n int)');
+sql(q{CREATE TABLE t (n int); SELECT * FROM actorstore.execute_on_nodes('INSERT INTO t VALUES (1)')});
+ok(comes_true($node, 'd', q{(SELECT health = 'up' AND heartbeats_answered > 5 FROM actorstore.stat_peers)}), 'the other node is there');
 ok(comes_true($node, 'd', q{(SELECT handled = 101 AND dead = 1 FROM actorstore.stat_types WHERE actor_type LIKE 'odd%')
 	AND (SELECT used_cells = 0 FROM actorstore.stat_requests) AND (SELECT bool_and(state = 'sleeping') AND count(*) = 2 FROM actorstore.stat_workers)}),
 	'all is quiet') or note sql('TABLE actorstore.stat_types');
@@ -155,6 +166,15 @@ same('actorstore_requests_cells', q{SELECT 'datname=d', cells FROM actorstore.st
 same('actorstore_requests_told_total', q{SELECT 'datname=d', told FROM actorstore.stat_requests});
 same("actorstore_subscription_$_->[0]", "SELECT 'datname=d,subscription=audit', $_->[1]") foreach [ events_total => 0 ], [ lost => 0 ];
 cmp_ok($scraped->{actorstore_subscription_lag_seconds}{'datname=d,subscription=audit'}, '>=', 0, 'lag');
+
+# Of other nodes: what stands still; what does not is there.
+my $peer = q{'datname=d,node_name=' || coalesce(node_name, 'unknown')};
+same("actorstore_peer_${_}_total", "SELECT $peer, $_ FROM actorstore.stat_peers") foreach qw(refused lost one_phase prepared committed rolled_back resolved);
+cmp_ok($scraped->{actorstore_peer_prepared_total}{'datname=d,node_name=other'}, '>=', 1, 'something was prepared there');
+is($scraped->{actorstore_peer_up}{'datname=d,node_name=other'}, 1, 'the other one is up');
+cmp_ok($scraped->{"actorstore_peer_$_"}{'datname=d,node_name=other'}, '>', 0, "$_") foreach qw(round_trips_total connected_total connections rtt_p50_seconds rtt_p99_seconds);
+same("actorstore_outbox_$_->[0]", "SELECT $peer, $_->[1] FROM actorstore.stat_outbox") foreach (map { [ "${_}_total", $_ ] } qw(forwarded batches repeated failures)), [ on_their_way => 'on_their_way' ], [ connected => 'connected::int' ];
+same("actorstore_inbox_${_}_total", "SELECT $peer, $_ FROM actorstore.stat_inbox") foreach qw(received refused limited duplicates);
 same('actorstore_doctor_ok', q{SELECT 'datname=d,item=' || item, ok::int FROM actorstore.doctor()});
 
 # ---- The dashboard ----
@@ -171,5 +191,5 @@ is_deeply([ grep { !$labels{$_} } map { /[{,]\s*(\w+)\s*=~?"/g, /\bby \((\w+)\)/
 
 $process->kill_kill;
 undef $process;
-$node->stop;
+$_->stop foreach $node, $other;
 done_testing();
