@@ -214,8 +214,20 @@ ok($node->poll_query_until('d', qq{SELECT confirmed_flush_lsn > '$marked' FROM p
 $node->safe_psql('d', q{ALTER SYSTEM RESET actorstore.cdc_retention; SELECT pg_reload_conf()});
 ok($node->poll_query_until('d', q{SELECT count(*) = 0 FROM pg_replication_slots}), 'and goes');
 
-# A consumer that falls too far behind.
+# How far a consumer is behind.
 $node->safe_psql('d', q{SELECT actorstore.subscribe('slow'); SELECT actorstore.put('own', 'unread', '1')});
+my $behind = q{SELECT lag_bytes, lag > '0', retained_bytes >= lag_bytes FROM actorstore.stat_subscriptions WHERE subscription = 'slow'};
+like($node->safe_psql('d', $behind), qr/^[1-9]\d*\|t\|t$/, 'it is behind');
+$node->safe_psql('d', q{SELECT count(actorstore.put('own', 'unread', to_jsonb(i))) FROM generate_series(1, 10000) AS i});
+cmp_ok((split /\|/, $node->safe_psql('d', $behind))[0], '>', 1_000_000, 'by more than before');
+is($node->safe_psql('d', q{SELECT count(*) FROM actorstore.fetch('slow', 20000)}), '10001', 'what it has only fetched');
+cmp_ok((split /\|/, $node->safe_psql('d', $behind))[0], '>', 1_000_000, 'changes nothing');
+$node->safe_psql('d', q{SELECT actorstore.ack('slow', max(sequence COLLATE "C")) FROM actorstore.fetch('slow', 20000)});
+is($node->safe_psql('d', q{SELECT count(*) FROM actorstore.fetch('slow')}), '0', 'what it has acknowledged does, once it asks for more');
+cmp_ok((split /\|/, $node->safe_psql('d', $behind))[0], '<', 1_000_000, 'it is behind by less');
+
+# A consumer that falls too far behind.
+$node->safe_psql('d', q{SELECT actorstore.put('own', 'unread', '1')});
 is($node->safe_psql('d', q{SELECT string_agg(item, ',') FROM actorstore.doctor() WHERE NOT ok AND item <> 'crash safety'}), 'max_slot_wal_keep_size', 'the doctor warns of the disk');
 $node->safe_psql('d', q{ALTER SYSTEM SET max_slot_wal_keep_size = '1 MB'; SELECT pg_reload_conf()});
 foreach (1 .. 5)

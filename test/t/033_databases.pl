@@ -153,6 +153,12 @@ like($err, qr/WARNING:  messages wait until actorstore is preloaded/, 'not prelo
 sql('uno', q{SET client_min_messages = error; SELECT actorstore.cancel(actorstore.send('t', 'quiet', 'm', '"cancelled"')), actorstore.send('t', 'quiet', 'm', '4', delay => '1 ms'); SELECT actorstore.alter_type('t', mailbox_limit => 4)});
 is(sqlstate($node, 'uno', q{SELECT actorstore.send('t', 'quiet', 'm', '5')}), '00000', 'not preloaded: without a limit');
 is(sql('uno', q{SELECT count(*) FROM actorstore.mailbox}), 5, 'not preloaded: they wait');
+my $waiting = q{SELECT ok, detail FROM actorstore.doctor() WHERE item = 'waiting mail'};
+is(sql('uno', $waiting), 't|0 messages have waited for more than a minute for actors that may run', 'not preloaded: not for long');
+sql('uno', q{UPDATE actorstore.message SET sent_at = sent_at - interval '2 min', due = due - interval '2 min'});
+is(sql('uno', $waiting), 'f|5 messages have waited for more than a minute for actors that may run', 'not preloaded: doctor() says so when they do');
+is(sql('uno', q{SELECT actorstore.pause('t', 'quiet'); } . $waiting), "\nt|0 messages have waited for more than a minute for actors that may run", 'not preloaded: but not of who is paused');
+is(sql('uno', q{SELECT actorstore.resume('t', 'quiet')}), 't', 'not preloaded: resumed');
 is(sql('uno', q{SELECT (SELECT count(*) FROM actorstore.stat_workers) + (SELECT count(*) FROM actorstore.stat_scheduler) + (SELECT count(*) FROM actorstore.stat_types WHERE handled > 0)}), 0, 'not preloaded: the views are empty');
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'actorstore'");
 $node->restart;

@@ -71,6 +71,9 @@ $a->safe_psql('d', $handler);
 $a->safe_psql('d', q{GRANT CREATE ON DATABASE d TO keeper; SET ROLE keeper; SELECT actorstore.create_type('cart', max_attempts => 7), actorstore.set_handler('cart', '*', 'public.keep(jsonb, jsonb)'), actorstore.grant_type('cart', 'reader', '{read}')});
 is(sqlstate($a, 'd', qq{SELECT actorstore.add_node('b', '$conninfo{b}')}), '42883', 'a handler is missing there');
 $_->safe_psql('d', $handler) foreach ($b, $c);
+$a->safe_psql('d', q{CREATE ROLE elsewhere; SELECT actorstore.grant_type('cart', 'elsewhere', '{read}')});
+is(sqlstate($a, 'd', qq{SELECT actorstore.add_node('b', '$conninfo{b}')}), '42704', 'a role is missing there');
+$a->safe_psql('d', q{SELECT actorstore.revoke_type('cart', 'elsewhere', '{read}'); DROP ROLE elsewhere});
 
 $a->safe_psql('d', qq{SELECT actorstore.add_node('b', '$conninfo{b}')});
 is(shares($b), 'a 2048, b 2048', 'half of the slots for the second node');

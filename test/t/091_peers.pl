@@ -29,10 +29,23 @@ is($two->safe_psql('d', $peers), '1', 'one connection');
 is($one->safe_psql('d', q{SELECT node_name, connections FROM actorstore.stat_peers}), 'two|2', 'which is counted');
 my $pid = $two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'actorstore peer'});
 
+# How many were opened, could not be, and broke, since then.
+sub counts { return split /\|/, $one->safe_psql('d', 'SELECT connected, refused, lost FROM actorstore.stat_peers'); }
+sub have_grown
+{
+	my ($before, $more, $name) = @_;
+	my @now = counts();
+
+	is(join(' ', map { $now[$_] > $before->[$_] ? 1 : 0 } 0 .. 2), $more, $name);
+	return;
+}
+
 # Ended by the peer: the next use finds out and opens another one.
+my @before = counts();
 $two->safe_psql('d', "SELECT pg_terminate_backend($pid)");
 ok(comes_true($two, 'd', "NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'the peer ends it');
 is($session->query($check), 't|t|', 'another one is opened');
+have_grown(\@before, '1 0 1', 'one is counted as opened, one as lost');
 
 # Too old, or the node's row has changed.
 $session->query(q{SET actorstore.peer_lifetime = 0; SELECT pg_sleep(0.01)});
@@ -78,7 +91,9 @@ like(elsewhere("$conninfo dbname=empty"), qr/^f\|f\|node "two" cannot be spoken 
 new_database($two, 'stranger');
 admit_peers($two, 'stranger');
 like(elsewhere("$conninfo dbname=stranger"), qr/^f\|f\|node "two" cannot be spoken to: .*another node, or none/, 'no node');
+@before = counts();
 like(elsewhere("$conninfo dbname=nowhere"), qr/^f\|f\|could not connect to node "two": .*"nowhere" does not exist/s, 'no database');
+have_grown(\@before, '0 1 0', 'which is counted as refused');
 like(elsewhere(peer_conninfo($one, 'd')), qr/^f\|f\|node "two" cannot be spoken to: .*another node, or none/, 'this node under that name');
 is(elsewhere($conninfo), 't|t|', 'as it was');
 $two->safe_psql('d', q{UPDATE actorstore.node SET incarnation = 5::bigint << 32 WHERE node_name = 'two'});
@@ -112,5 +127,15 @@ kill 'CONT', $postmaster;
 is($late->query(qq{SET statement_timeout = 0; $check}), 't|t|', 'goes on');
 
 $_->quit foreach $new, $late, $other;
+# Processes that there is no room for.
+my $processes = q{SELECT string_agg(item, ',' ORDER BY item) FROM actorstore.doctor() WHERE NOT ok AND item IN ('resolver', 'launcher', 'max_worker_processes')};
+is($one->safe_psql('d', $processes), 'max_worker_processes', 'the default is too few for two nodes');
+$one->append_conf('postgresql.conf', 'max_worker_processes = 3');
+$one->restart;
+is($one->safe_psql('d', $processes), 'max_worker_processes,resolver', 'doctor() says what is missing');
+$one->append_conf('postgresql.conf', 'max_worker_processes = 32');
+$one->restart;
+ok(comes_true($one, 'd', "($processes) IS NULL"), 'and that nothing is');
+
 $_->stop foreach @nodes;
 done_testing();

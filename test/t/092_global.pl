@@ -35,6 +35,10 @@ is(amounts(1), '101 101 101', 'committed');
 is(q1(on('three,two,three', 'UPDATE account SET amount = amount + $1 WHERE id <= $2', 5, 3)), "three|3\ntwo|3", 'on some, each once, in the order named');
 is(amounts(2), '100 105 105', 'committed there');
 is(q1(on('two', 'INSERT INTO account VALUES ($1, $2)', 11, undef)), 'two|1', 'on one, with a NULL');
+my $hostile = q{x''); DROP TABLE account; SELECT (''$1 \\ };
+is(q1(on('', 'CREATE TABLE said (what text)')), "one|0\ntwo|0\nthree|0", 'a table');
+is(q1(on('', 'INSERT INTO said VALUES ($1)', $hostile)), "one|1\ntwo|1\nthree|1", 'a parameter that looks like a statement');
+is($_->safe_psql('d', 'SELECT what FROM said'), $hostile =~ s/''/'/gr, 'is a value on ' . $_->name) foreach @nodes;
 is(q1(on('', 'SELECT * FROM account WHERE id > $1', 10)), "one|0\ntwo|1\nthree|0", 'rows read');
 is(q1(on('', 'SELECT')), "one|1\ntwo|1\nthree|1", 'no columns');
 is(q1(on('two,one', 'UPDATE account SET amount = $1::int + $1::int WHERE id = 10', 7)), "two|1\none|1", 'a type that is written');
@@ -109,6 +113,7 @@ sub added { my ($sql) = @_; my @before = split /[ ,]/, phases(); q1($_) foreach 
 is(added([on('two', 'UPDATE account SET amount = 1 WHERE id = 1')]), '0 0 0 0 1 0 0 0', 'one phase');
 is(added([on('two,one', 'UPDATE account SET amount = 1 WHERE id = 1')]), '0 0 0 0 0 1 1 0', 'two phases with this node');
 is(added([on('two,three', 'UPDATE account SET amount = 1 WHERE id = 1')]), '0 1 1 0 0 1 1 0', 'and without');
+is(added(['BEGIN', on('two', 'UPDATE account SET amount = 1 WHERE id = 1'), on('three', q{INSERT INTO late VALUES ('a')}), 'COMMIT']), '0 0 0 0 0 1 0 1', 'prepared on one, and rolled back as the other one cannot');
 is(added(['BEGIN', on('', 'SELECT FROM account'), 'COMMIT']), '0 0 0 0 0 0 0 0', 'none to read');
 is(added(['BEGIN', on('two', 'SELECT FROM account FOR SHARE'), on('one', 'UPDATE account SET amount = 1 WHERE id = 1'), 'COMMIT']), '0 0 0 0 0 1 1 0', 'a lock is a write');
 is(added([q{SET actorstore.wait_for_phase_two = off}, map({ on('', "UPDATE account SET amount = $_ WHERE id = 10") } 1 .. 5), q{RESET actorstore.wait_for_phase_two}]), '0 5 0 0 0 5 0 0', 'the answer follows the decision');

@@ -66,6 +66,8 @@ foreach my $lock ('NULL', q{'share'}, q{'update'})
 same('a lock that is none', q{SELECT actorstore.get_many('t', '{a,b,c,d,e,f,g}', 'x')}, qr/^22023\|/);
 same('get_all', "SELECT $columns FROM actorstore.get_all('t') ORDER BY actor_id COLLATE \"C\"", qr/a400/);
 same('get_all, counted', "SELECT count(*), sum(version) FROM actorstore.get_all('t')", qr/\(400,101\)/);
+same('the highest version', q{SELECT coalesce(max(version), 0) FROM actorstore.get_all('t')}, qr/\(1\)/);
+same('of no actors', q{SELECT coalesce(max(version), 0) FROM actorstore.get_all('unknown')}, qr/\(0\)/);
 same('get_all in the select list', q{SELECT count(*) FROM (SELECT actorstore.get_all('t')) AS x}, qr/\(400\)/);
 same('of an unknown type', q{SELECT count(*) FROM actorstore.get_all('unknown')}, qr/\(0\)/);
 same("list $_", "SELECT actor_id, value FROM actorstore.list('t'$_)") foreach '', q{, 'a1'}, q{, 'a1', 'a15'}, q{, NULL, 'a3', 7}, q{, 'a2', 'a', 3}, q{, NULL, NULL, NULL}, q{, 'x'}, q{, NULL, 'zz'}, q{, NULL, NULL, 0}, q{, NULL, NULL, -1}, q{, 'a', NULL, 399};

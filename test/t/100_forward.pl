@@ -21,6 +21,16 @@ foreach my $node (@nodes)
 			PERFORM actorstore.send('t', body ->> 'to', 'add', body -> 'n');
 			RETURN coalesce(state, '0')::int + 1;
 		END $$;
+		CREATE FUNCTION question(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM actorstore.send('t', body ->> 'to', 'echo', body -> 'n', headers => '{"re": 7}');
+			RETURN NULL;
+		END $$;
+		CREATE FUNCTION echo(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM actorstore.send(sender_type, sender_id, 'add', jsonb_build_array(actor_id, body, headers)) FROM actorstore.context();
+			RETURN NULL;
+		END $$;
 		CREATE ROLE alice LOGIN})
 }
 # What is declared must be so on all.
@@ -29,7 +39,8 @@ $_->safe_psql('d', q{
 	BEGIN
 		IF to_regtype('actorstore.actor') IS NOT NULL AND NOT EXISTS (SELECT FROM actorstore.type WHERE actor_type = 't') THEN
 			PERFORM actorstore.create_type('t', mailbox_limit => 1000000), actorstore.set_handler('t', 'add', 'public.collect(jsonb, jsonb)'),
-				actorstore.set_handler('t', 'relay', 'public.relay(jsonb, jsonb)'), actorstore.grant_type('t', 'alice', '{read,send}'),
+				actorstore.set_handler('t', 'relay', 'public.relay(jsonb, jsonb)'),
+				actorstore.set_handler('t', 'question', 'public.question(jsonb, jsonb)'), actorstore.set_handler('t', 'echo', 'public.echo(jsonb, jsonb)'), actorstore.grant_type('t', 'alice', '{read,send}'),
 				actorstore.create_type('small', mailbox_limit => 3), actorstore.create_type('patient', mailbox_limit => 3, on_full => 'wait');
 		END IF;
 	END $$}) foreach @nodes;
@@ -60,6 +71,17 @@ is($one->safe_psql('d', 'SELECT node_name, forwarded FROM actorstore.stat_outbox
 # What a handler sends leaves with its turn.
 $one->safe_psql('d', "SELECT actorstore.send('t', '$here', 'relay', jsonb_build_object('to', '$of{two}[1]', 'n', i)) FROM generate_series(1, 100) AS i") if $one->safe_psql('d', "SELECT actorstore.delete('t', '$here') IS NOT NULL");
 comes_to($two, $of{two}[1], list(1 .. 100), 'a handler sends');
+
+# Who is sent something knows by whom, and can answer.
+$one->safe_psql('d', "SELECT actorstore.send('t', '$of{one}[1]', 'question', jsonb_build_object('to', id, 'n', i)) FROM generate_series(1, 3) AS i, unnest('{$of{two}[7]}'::text[]) AS id");
+comes_to($one, $of{one}[1], list(map { qq(["$of{two}[7]", $_, {"re": 7}]) } 1 .. 3), 'a question, its echo from another node');
+
+# What is sent at once goes in few batches.
+my ($forwarded, $batches) = split /\|/, $one->safe_psql('d', q{SELECT forwarded, batches FROM actorstore.stat_outbox WHERE node_name = 'two'});
+$one->safe_psql('d', "SELECT count(actorstore.send('t', '$of{two}[8]', 'add', to_jsonb(i))) FROM generate_series(1, 3000) AS i");
+comes_to($two, $of{two}[8], list(1 .. 3000), 'three thousand at once');
+ok(comes_true($one, 'd', "(SELECT forwarded = $forwarded + 3000 FROM actorstore.stat_outbox WHERE node_name = 'two')"), 'are counted');
+cmp_ok($one->safe_psql('d', q{SELECT batches FROM actorstore.stat_outbox WHERE node_name = 'two'}) - $batches, '<=', 10, 'and have come in ten batches or fewer');
 
 # Priorities, times, headers and senders travel; ids are known before.
 $two->safe_psql('d', q{SELECT actorstore.pause('t')});
@@ -103,6 +125,16 @@ $one->safe_psql('d', "SELECT actorstore.send('small', '$small', 'm', to_jsonb(i)
 arrived('to full mailboxes');
 ok(comes_true($three, 'd', q{(SELECT count(*) FROM actorstore.message WHERE actor_type = 'patient') = 5}), 'a mailbox whose senders wait takes what has left already');
 is($three->safe_psql('d', q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'small'}), 3, 'another one is full');
+sub crowds
+{
+	my ($node, $number) = @_;
+	my ($epoch, $envelope) = split /\|/, $one->safe_psql('d', "SELECT (SELECT max(epoch) FROM actorstore.epoch), encode(envelope, 'hex') FROM actorstore.outbox_batch WHERE node_number = $number ORDER BY incarnation DESC, batch DESC LIMIT 1");
+	return $node->safe_psql('d', "BEGIN; SELECT crowded FROM actorstore.local_deliver(gen_random_uuid(), 1, 1, $epoch, '\\x$envelope'); ROLLBACK");
+}
+$one->safe_psql('d', "SELECT actorstore.send('patient', '$small', 'm', '6')");
+arrived('one more');
+is(crowds($three, 3), 't', 'whose node is told that senders should wait');
+is(crowds($two, 2), 'f', 'where there is room they need not');
 is($three->safe_psql('d', q{SELECT string_agg(body::text || ' ' || reason, ', ' ORDER BY message_id) FROM actorstore.dead_message}), '4 mailbox full, 5 mailbox full', 'and the rest are dead letters');
 is($three->safe_psql('d', qq{SELECT count(*) FROM actorstore.message WHERE actor_type = 't' AND actor_id = '$of{three}[2]'}), 1, 'a duplicate is dropped');
 is(sqlstate($three, 'd', q{SELECT actorstore.redrive('small')}), 'VA001', 'what has died there cannot go into a full mailbox');
@@ -131,6 +163,7 @@ sub is_not_there_yet
 }
 
 # The other node is down: they wait, can be taken back, and there may not be too many.
+my ($failures, $log_from) = ($one->safe_psql('d', q{SELECT failures FROM actorstore.stat_outbox WHERE node_name = 'three'}), -s $one->logfile);
 $three->stop('immediate');
 $one->safe_psql('d', "SELECT actorstore.send('t', '$of{three}[3]', 'add', to_jsonb(i)) FROM generate_series(1, 100) AS i");
 my $late = $one->safe_psql('d', "SELECT actorstore.send('t', '$of{three}[3]', 'add', '0')");
@@ -142,9 +175,17 @@ is(sqlstate($one, 'd', "SELECT actorstore.send('t', '$of{three}[3]', 'add', '0')
 my $waiting = ActorstoreTest::Session->new($one, 'd');
 $waiting->start("SELECT actorstore.send('patient', '$small', 'm', '6') > 0");
 ok(comes_true($one, 'd', "(SELECT state = 'active' FROM pg_stat_activity WHERE pid = $waiting->{pid})"), 'who may wait, waits');
+my $outbox = q{SELECT detail FROM actorstore.doctor() WHERE item = 'outbox' AND NOT ok};
+is($one->safe_psql('d', $outbox), '', 'not for long');
+$one->safe_psql('d', q{UPDATE actorstore.outbox SET sent_at = sent_at - interval '2 min'; UPDATE actorstore.outbox_batch SET made_at = made_at - interval '2 min' WHERE node_number = 3});
+is($one->safe_psql('d', $outbox), 'messages to node three have been on their way for more than a minute', 'or so it seems to doctor()');
+ok(comes_true($one, 'd', "(SELECT failures > $failures + 2 FROM actorstore.stat_outbox WHERE node_name = 'three')"), 'it is tried again and again');
+is(() = slurp_file($one->logfile, $log_from) =~ /LOG:  messages to node number 3 wait: /g, 1, 'and said once');
 $three->start;
 is($waiting->finish, 't', 'until there is room');
 comes_to($three, $of{three}[3], list(1 .. 100), 'all that waited have arrived');
+like(slurp_file($one->logfile, $log_from), qr/LOG:  messages to node "three" go on/, 'as is said');
+is($one->safe_psql('d', $outbox), '', 'doctor() has nothing to say');
 $one->safe_psql('d', q{ALTER SYSTEM RESET actorstore.outbox_limit});
 $one->reload;
 

@@ -58,6 +58,7 @@ $_->safe_psql('d', q{
 		CASE message
 			WHEN 'watch' THEN PERFORM actorstore.monitor_node('three'), actorstore.monitor_node('three');
 			WHEN 'rest' THEN PERFORM actorstore.demonitor_node('three');
+			WHEN 'watch two' THEN PERFORM actorstore.monitor_node('two');
 			WHEN 'bad' THEN PERFORM actorstore.monitor_node('nowhere');
 			ELSE RETURN coalesce(state, '[]') || jsonb_build_array(message || ' ' || (body->>'node_name'));
 		END CASE;
@@ -119,12 +120,21 @@ ok(becomes($one, 'two', 'up'), 'together again');
 
 # ---- A node stops, and starts ----
 
+$one->safe_psql('d', "SELECT actorstore.send('watcher', '$second', 'watch two')");
+ok(handled($one, 'd', 'watcher'), 'an actor watches another node');
 $two->stop('immediate');
 ok(becomes($_, 'two', 'down'), 'a node is stopped: ' . $_->name . ' holds it to be down') foreach $one, $three;
 is(sqlstate($one, 'd', q{SELECT actorstore.execute_on_nodes('SELECT 1', '{}', '{two}')}), '08006', 'it refuses');
+sub second_is_told { my ($told, $name) = @_; ok(comes_true($one, 'd', "(SELECT value FROM actorstore.get('watcher', '$second')) = '$told'"), $name); return; }
+second_is_told('["$nodedown two"]', 'who watches it is told');
+$one->restart;
+ok(becomes($one, 'two', 'down'), 'a server that has started knows it anew');
+second_is_told('["$nodedown two", "$nodedown two"]', 'and tells once more');
 $two->start;
 is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.execute_on_nodes('SELECT 1', '{}', '{two}')}), '1', 'and does no longer as soon as it is there');
 ok(becomes($_, 'two', 'up'), $_->name . ' holds it to be up') foreach $one, $three;
+second_is_told('["$nodedown two", "$nodedown two", "$nodeup two"]', 'and then that it is up');
+is($_->safe_psql('d', q{SELECT reconnects > 0 FROM actorstore.stat_peers WHERE node_name = 'two'}), 't', $_->name . ' has connected to it anew') foreach $one, $three;
 
 # ---- Who asks ----
 

@@ -109,4 +109,17 @@ is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.get_all('thing')}), '1
 $one->safe_psql('d', q{SELECT count(actorstore.update('thing', i::text, '0')) FROM generate_series(1, 1000) AS i});
 is(eval join('+', map { $_->safe_psql('d', 'SELECT count(*) FROM fired') } @nodes), 1000, 'they fire when an actor is written');
 
+# A node does not leave before what is on it has moved.
+my $job = $one->safe_psql('d', q{SELECT min('j' || i) FROM generate_series(1, 100) AS i WHERE actorstore.locate('job', 'j' || i) = 'one'});
+$one->safe_psql('d', "SELECT actorstore.send('job', '$job', 'last')");
+is($one->safe_psql('d', q{SELECT actor_id FROM actorstore.checkout('w', '{job}', 40, lease => '1 day', max_wait => '1 min')}), $job, 'a turn is checked out once more');
+my $leave = q{SET actorstore.peer_timeout = '1s'; SELECT actorstore.remove_node('one')};
+is(sqlstate($two, 'd', $leave), '55006', 'its node cannot leave');
+like(($two->psql('d', $leave))[2], qr/ERROR:  node "one" still owns 1 slots that are not empty\nDETAIL:  They do not move; it has no weight any more\./, 'which is said');
+is($two->safe_psql('d', q{SELECT string_agg(node_name || ' ' || weight, ', ' ORDER BY node_number) FROM actorstore.node}), 'one 0, two 100, three 100', 'and is a node without weight');
+$one->safe_psql('d', q{SELECT actorstore.complete(turn_id, token, '"done"') FROM actorstore.lease});
+$two->safe_psql('d', q{SELECT actorstore.remove_node('one')});
+is($two->safe_psql('d', q{SELECT string_agg(node_name, ', ' ORDER BY node_number) FROM actorstore.node}), 'two, three', 'once the turn is over it leaves');
+is($two->safe_psql('d', qq{SELECT value, (SELECT count(*) FROM actorstore.get_all('thing')) FROM actorstore.get('job', '$job')}), '"done"|1000', 'and all is on the others');
+
 done_testing();
