@@ -172,27 +172,22 @@ read_lost(AsCluster *into, Jsonb *lost)
 	}
 }
 
-/* Of the epochs only the last one is of use. */
+/* Of the epochs only the last one is of use; the others stay, as a record. */
 static HeapTuple
 last_epoch(Relation rel, Snapshot snapshot, int64 *number)
 {
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
-	HeapTuple	tuple;
-	HeapTuple	last = NULL;
+	Relation	index = index_open(as_catalog_relation("epoch_pkey"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	last = systable_getnext_ordered(scan, BackwardScanDirection);
 
 	*number = 0;
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	if (HeapTupleIsValid(last))
 	{
-		int64		epoch = DatumGetInt64(column(tuple, rel, Anum_epoch_epoch, NULL));
-
-		if (epoch <= *number)
-			continue;
-		*number = epoch;
-		if (last != NULL)
-			heap_freetuple(last);
-		last = heap_copytuple(tuple);
+		last = heap_copytuple(last);
+		*number = DatumGetInt64(column(last, rel, Anum_epoch_epoch, NULL));
 	}
-	systable_endscan(scan);
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
 	return last;
 }
 
