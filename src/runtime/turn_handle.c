@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "lib/same_text.h"
 #include "miscadmin.h"
 #include "runtime/lifecycle.h"
 #include "runtime/session.h"
@@ -263,13 +264,6 @@ is_plain(const AsTurn *turn, const AsMessage *message)
 	return message->cell == 0 && message->dedup_key == NULL && !is_expired(turn, message);
 }
 
-static bool
-is_same_name(const text *one, const text *other)
-{
-	return VARSIZE_ANY_EXHDR(one) == VARSIZE_ANY_EXHDR(other) &&
-		memcmp(VARDATA_ANY(one), VARDATA_ANY(other), VARSIZE_ANY_EXHDR(one)) == 0;
-}
-
 int
 as_turn_gather(AsTurn *turn)
 {
@@ -288,7 +282,7 @@ as_turn_gather(AsTurn *turn)
 	handler = as_handler_find(turn->type, first->name);
 	if (handler == NULL || !handler->takes_many)
 		return 1;
-	while (n < room && is_plain(turn, &first[n]) && is_same_name(first[n].name, first->name))
+	while (n < room && is_plain(turn, &first[n]) && as_same_text(first[n].name, first->name))
 	{
 		size += first[n].body == (Datum) 0 ? 0 : toast_raw_datum_size(first[n].body);
 		if (size > MAX_GATHERED)

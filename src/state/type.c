@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "lib/interval.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
@@ -217,18 +218,6 @@ as_type_in_snapshot(const text *name, Snapshot snapshot)
 	return found;
 }
 
-/* An interval that is not negative; it may be longer than there are microseconds. */
-static int64
-interval_us(Datum interval)
-{
-	Interval   *span = DatumGetIntervalP(interval);
-	int64		days = span->month * (int64) DAYS_PER_MONTH + span->day;
-
-	if (days > AS_LONGEST / USECS_PER_DAY / 2 || span->time > AS_LONGEST / 2)
-		return AS_LONGEST;
-	return span->time + days * USECS_PER_DAY;
-}
-
 /* How its messages are dealt with. */
 static void
 load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
@@ -246,9 +235,9 @@ load_options(AsType *type, HeapTuple tuple, TupleDesc desc)
 		strcmp(on_full, "drop") == 0 ? AS_FULL_DROP : AS_FULL_ERROR;
 	pfree(on_full);
 	type->max_attempts = DatumGetInt32(COLUMN(max_attempts));
-	type->backoff = interval_us(COLUMN(backoff));
-	type->backoff_max = interval_us(COLUMN(backoff_max));
-	type->turn_timeout = interval_us(COLUMN(turn_timeout));
+	type->backoff = as_interval_us(DatumGetIntervalP(COLUMN(backoff)));
+	type->backoff_max = as_interval_us(DatumGetIntervalP(COLUMN(backoff_max)));
+	type->turn_timeout = as_interval_us(DatumGetIntervalP(COLUMN(turn_timeout)));
 	type->rate_limit = DatumGetFloat8(COLUMN(rate_limit));
 	if (isnull)
 		type->rate_limit = 0;
