@@ -71,14 +71,23 @@ ALTER TABLE actorstore.type_grant ENABLE ALWAYS TRIGGER registry_changed;
 
 -- No index on the parent: pg_restore could not attach partitions to an
 -- index that belongs to the extension.  Each partition has its own.
-CREATE TABLE actorstore.actor (
-	actor_type text COLLATE "C" NOT NULL,
-	actor_id text COLLATE "C" NOT NULL,
-	value jsonb NOT NULL,
-	version bigint NOT NULL,
-	created_at timestamptz NOT NULL,
-	updated_at timestamptz NOT NULL
-) PARTITION BY LIST (actor_type);
+--
+-- A partitioned table cannot be made while default_tablespace names the database's own: nothing means the same.
+CREATE FUNCTION actorstore.make_actor() RETURNS void LANGUAGE sql SET default_tablespace FROM CURRENT AS $$
+	SELECT pg_catalog.set_config('default_tablespace', '', true)
+	FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
+	WHERE d.datname = pg_catalog.current_database() AND t.spcname::text = pg_catalog.current_setting('default_tablespace');
+	CREATE TABLE actorstore.actor (
+		actor_type text COLLATE "C" NOT NULL,
+		actor_id text COLLATE "C" NOT NULL,
+		value jsonb NOT NULL,
+		version bigint NOT NULL,
+		created_at timestamptz NOT NULL,
+		updated_at timestamptz NOT NULL
+	) PARTITION BY LIST (actor_type);
+$$;
+SELECT actorstore.make_actor();
+DROP FUNCTION actorstore.make_actor();
 -- for those who publish all partitions as this table (publish_via_partition_root)
 ALTER TABLE actorstore.actor REPLICA IDENTITY FULL;
 COMMENT ON TABLE actorstore.actor IS 'the state of all actors, a partition for each declared type';

@@ -39,6 +39,14 @@ CREATE EXTENSION actorstore;
 \set VERBOSITY default
 RESET ROLE;
 
+-- Whatever default_tablespace says; it says so still.
+SET default_tablespace = pg_default;
+CREATE EXTENSION actorstore;
+SHOW default_tablespace;
+SELECT actorstore.create_type('cart');
+DROP EXTENSION actorstore;
+RESET default_tablespace;
+
 -- Made, used, dropped, with types, actors, handlers and rights, without CASCADE.
 CREATE EXTENSION actorstore;
 SELECT nspname FROM pg_namespace WHERE nspname = 'actorstore';
