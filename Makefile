@@ -127,6 +127,7 @@ OBJS = \
 	src/runtime/homes.o \
 	src/runtime/flow.o \
 	src/runtime/urgent.o \
+	src/runtime/mail_page.o \
 	src/runtime/mailbox.o \
 	src/runtime/outgoing.o \
 	src/runtime/report.o \

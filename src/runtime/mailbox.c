@@ -14,10 +14,12 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "compat.h"
+#include "runtime/mail_page.h"
 #include "runtime/trace.h"
 #include "runtime/sched.h"
 #include "state/catalog.h"
@@ -52,6 +54,9 @@ enum
 
 /* Rows handed to the table at a time. */
 #define ROWS_AT_ONCE	256
+
+/* So many rows before it is read, a row is foreseen. */
+#define ROWS_AHEAD	12
 
 /* The next key is looked for so many rows on, before it is looked up. */
 #define STEPS_TO_KEY	4
@@ -325,6 +330,18 @@ end_scan(AsMailbox *mailbox)
 	mailbox->scan->xs_snapshot = InvalidSnapshot;
 }
 
+/* Rows that the page of the index at hand names are on their way meanwhile. */
+static void
+foresee(IndexScanDesc scan)
+{
+	BTScanPos	page = &((BTScanOpaque) scan->opaque)->currPos;
+
+	if (page->itemIndex + ROWS_AHEAD <= page->lastItem)
+		as_mail_page_foresee(&page->items[page->itemIndex + ROWS_AHEAD].heapTid);
+	if (page->itemIndex + ROWS_AHEAD / 2 <= page->lastItem)
+		as_mail_page_foresee_row(&page->items[page->itemIndex + ROWS_AHEAD / 2].heapTid);
+}
+
 /*
  * What index_getnext_slot() does, but for pruning the page: a page is looked
  * at once for each of its messages, and the room that pruning makes in it is
@@ -340,11 +357,12 @@ next_of_scan(AsMailbox *mailbox)
 	while ((entry = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
 	{
 		ItemPointerData place = *entry;
-		Buffer		buffer = ReadBuffer(mailbox->rel,
-										ItemPointerGetBlockNumber(&place));
+		Buffer		buffer = as_mail_page_read(mailbox->rel,
+											   ItemPointerGetBlockNumber(&place));
 		bool		all_dead = false;
 		bool		found;
 
+		foresee(scan);
 		ExecClearTuple(mailbox->slot);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		found = heap_hot_search_buffer(&place, mailbox->rel, buffer,
