@@ -127,13 +127,15 @@ kill 'CONT', $postmaster;
 is($late->query(qq{SET statement_timeout = 0; $check}), 't|t|', 'goes on');
 
 $_->quit foreach $new, $late, $other;
+
 # Processes that there is no room for.
-my $processes = q{SELECT string_agg(item, ',' ORDER BY item) FROM actorstore.doctor() WHERE NOT ok AND item IN ('resolver', 'launcher', 'max_worker_processes')};
+my $processes = q{SELECT string_agg(item, ',' ORDER BY item) FROM actorstore.doctor() WHERE NOT ok AND item IN ('resolver', 'launcher', 'keeper launcher', 'max_worker_processes')};
 is($one->safe_psql('d', $processes), 'max_worker_processes', 'the default is too few for two nodes');
-$one->append_conf('postgresql.conf', 'max_worker_processes = 3');
+$one->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $one->restart;
-is($one->safe_psql('d', $processes), 'max_worker_processes,resolver', 'doctor() says what is missing');
-$one->append_conf('postgresql.conf', 'max_worker_processes = 32');
+is($one->safe_psql('d', $processes), 'keeper launcher,launcher,max_worker_processes,resolver', 'doctor() says what is missing');
+is($one->safe_psql('d', q{SELECT ok, detail FROM actorstore.doctor() WHERE item = 'wal_level'}), 'f|minimal', 'and what subscriptions would need');
+$one->append_conf('postgresql.conf', 'max_worker_processes = 500');
 $one->restart;
 ok(comes_true($one, 'd', "($processes) IS NULL"), 'and that nothing is');
 
