@@ -999,7 +999,8 @@ AS 'MODULE_PATHNAME', 'actorstore_workers_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.workers_now() IS 'internal: see stat_workers';
 
 CREATE FUNCTION actorstore.scheduler_now(OUT queued bigint, OUT slots bigint, OUT used_slots bigint, OUT scheduled bigint,
-	OUT running bigint, OUT overflows bigint, OUT sweeps bigint, OUT swept boolean, OUT next_due timestamptz)
+	OUT running bigint, OUT overflows bigint, OUT sweeps bigint, OUT swept boolean, OUT next_due timestamptz,
+	OUT workers int, OUT starved boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_scheduler_now' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.scheduler_now() IS 'internal: see stat_scheduler';
@@ -1852,6 +1853,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			'Workers fire timers meanwhile. Raise max_worker_processes and restart, or look into the server log.'
 		FROM pg_stat_activity WHERE backend_type = 'actorstore steward' AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())
 		HAVING (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries') ~ 'actorstore'
+		UNION ALL
+		SELECT 13, 'workers', NOT s.starved, format('%s of %s run', (SELECT count(*) FROM actorstore.workers_now()), s.workers),
+			'No process is left for the others: raise max_worker_processes and restart, or set actorstore.workers.'
+		FROM actorstore.scheduler_now() AS s
 		UNION ALL
 		SELECT 20, 'resolver', count(*) > 0, format('%s running, which ends transactions over several nodes', count(*)),
 			'Raise max_worker_processes and restart, or look into the server log.'

@@ -137,8 +137,8 @@ actorstore_scheduler_now(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			number = as_sched_home();
 	uint32		by_status[AS_AGAIN + 1];
-	Datum		values[9];
-	bool		nulls[9] = {false};
+	Datum		values[11];
+	bool		nulls[11] = {false};
 	AsHomeShared *home;
 	uint32		nslots;
 	int			n = 0;
@@ -159,6 +159,8 @@ actorstore_scheduler_now(PG_FUNCTION_ARGS)
 	nulls[n] = pg_atomic_read_u64(&home->next_due) == AS_NEVER ||
 		pg_atomic_read_u64(&home->next_due) == 0;
 	values[n++] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&home->next_due));
+	values[n++] = Int32GetDatum(as_sched_max_workers());
+	values[n++] = BoolGetDatum(as_sched_is_starved());
 	Assert(n == (int) lengthof(values));
 	put_row(result, values, nulls);
 	return (Datum) 0;

@@ -168,11 +168,36 @@ own_uuid(text *proposal)
 	return args[1];
 }
 
+/* Who comes and who goes by this; who arrives does not say it of those that are here. */
+static void
+say_members(bool arriving, const AsRows *come, const AsRows *gone)
+{
+	for (int i = 0; i < come->nrows; i++)
+	{
+		if (as_cell_bool(come, i, 1))
+			ereport(LOG,
+					(errmsg("this database is node \"%s\" now", text_to_cstring(as_cell(come, i, 0)))));
+		else if (!arriving)
+			ereport(LOG,
+					(errmsg("node \"%s\" has joined", text_to_cstring(as_cell(come, i, 0)))));
+	}
+	for (int i = 0; i < gone->nrows; i++)
+		ereport(LOG,
+				(errmsg("node \"%s\" has left", text_to_cstring(as_cell(gone, i, 1)))));
+}
+
 /* Gives those that have gone. */
 static void
 learn_members(text *proposal, AsRows *gone)
 {
 	text	   *args[2] = {proposal, own_uuid(proposal)};
+	bool		arriving = as_node_count() == 0;
+	AsRows		come;
+
+	as_text_query(&come, SPI_OK_SELECT,
+				  "SELECT node_name, (node_uuid = $2::uuid)::text FROM " MEMBERS_SQL
+				  " WHERE NOT EXISTS (SELECT FROM actorstore.node AS n WHERE n.node_uuid = m.node_uuid)",
+				  2, args);
 
 	/* a node that is no member any more still knows that it was one */
 	as_text_query(gone, SPI_OK_DELETE_RETURNING,
@@ -187,6 +212,7 @@ learn_members(text *proposal, AsRows *gone)
 				  " detour = CASE WHEN n.conninfo IS NOT DISTINCT FROM excluded.conninfo THEN n.detour END,"
 				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation)",
 				  2, args);
+	say_members(arriving, &come, gone);
 }
 
 bool

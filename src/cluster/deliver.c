@@ -533,6 +533,9 @@ actorstore_local_deliver(PG_FUNCTION_ARGS)
 		int			n;
 		Arrival    *arrivals = read_batch(bytes, length, &n);
 
+		ereport(DEBUG1,
+				(errmsg_internal("received batch " INT64_FORMAT " from node %s: %d messages, %zu bytes", batch,
+								 DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0))), n, length)));
 		log_refused(arrivals, n, PG_GETARG_DATUM(0));
 		crowded = as_admission_count(n);
 		crowded = store(arrivals, n) || crowded;

@@ -66,8 +66,10 @@ as_forwarder_resume(AsPeer *peer, int16 node, const char *uuid, int64 incarnatio
 	for (int i = 0; i < kept.nrows; i++)
 		watermarks[i] = watermark_of(result, as_cell_int(&kept, i, 0));
 	*last = 0;
+
+	/* where none is kept, all of the past is there */
 	*done = (AsBatchNumber) {
-		0
+		.incarnation = incarnation
 	};
 	for (int i = 0; i < kept.nrows; i++)
 	{

@@ -575,6 +575,7 @@ as_launcher_main(Datum arg)
 		soon = give_homes();
 		no_process_left = false;
 		soon = share_workers() || soon || is_settling();
+		as_sched_set_starved(no_process_left);
 		soon = care_for_stewards() || soon;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -35,6 +35,7 @@ typedef struct SchedShared
 	int			nworkers;		/* and homes; immutable */
 	int			nprocessors;	/* immutable */
 	pg_atomic_uint32 launcher;	/* its pgprocno + 1 */
+	pg_atomic_uint32 starved;	/* 1: it could not start a worker; written by it */
 	pg_atomic_uint32 asking;	/* see as_sched_count_asking() */
 
 	AsWorkerShared workers[AS_MAX_WORKERS];
@@ -137,6 +138,7 @@ as_sched_shmem_init(void)
 	sched->ids_lock = &GetNamedLWLockTranche("actorstore")->lock;
 	sched->nworkers = as_sched_workers_wanted();
 	pg_atomic_init_u32(&sched->launcher, 0);
+	pg_atomic_init_u32(&sched->starved, 0);
 	sched->nprocessors = Max((int) sysconf(_SC_NPROCESSORS_ONLN), 1);
 	pg_atomic_init_u32(&sched->asking, 0);
 	for (int i = 0; i < AS_MAX_WORKERS; i++)
@@ -550,6 +552,18 @@ void
 as_sched_set_launcher(void)
 {
 	pg_atomic_write_u32(&sched->launcher, as_my_proc_number + 1);
+}
+
+void
+as_sched_set_starved(bool starved)
+{
+	pg_atomic_write_u32(&sched->starved, starved ? 1 : 0);
+}
+
+bool
+as_sched_is_starved(void)
+{
+	return pg_atomic_read_u32(&sched->starved) != 0;
 }
 
 void

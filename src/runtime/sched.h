@@ -269,6 +269,11 @@ extern bool as_sched_has_others(void);
 
 extern void as_sched_set_launcher(void);
 
+/* In its last pass, was there no process for a worker that it wanted? */
+extern void as_sched_set_starved(bool starved);
+extern bool as_sched_is_starved(void);
+
+
 /* Give a home to a database; make it nobody's. */
 extern void as_home_give(uint32 home, Oid database);
 extern void as_home_take_back(uint32 home);

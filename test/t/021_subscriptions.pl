@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, actorstore', settings => "max_prepared_transactions = 5");
+my $node = new_node('source', streaming => 'logical', plugins => 'pgoutput, actorstore', settings => "max_prepared_transactions = 5\nactorstore.workers = 2");
 new_database($node, 'd');
 
 # The slots of subscriptions, in all databases.

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ActorstoreTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my ($a, $b, $c) = map { new_node($_, tls => with_tls()) } qw(a b c);
@@ -168,6 +169,12 @@ $c->start;
 $c->safe_psql('d', q{SELECT actorstore.set_node_weight('c', 7)});
 agree('two are left', $a, $c);
 is($c->safe_psql('d', q{SELECT string_agg(node_name || weight, ',' ORDER BY node_number) FROM actorstore.node}), 'a123,c7', 'both know all');
+
+# The log of each says who comes and goes, and of itself that it is a node now.
+sub said { my ($node) = @_; return join ', ', slurp_file($node->logfile) =~ /LOG:  ((?:node "\w+" has (?:joined|left)|this database is node "\w+" now))$/mg; }
+is(said($a), 'node "b" has joined, node "c" has joined, node "b" has left, node "b" has joined, node "b" has left', 'the log of the first one');
+is(said($c), 'this database is node "c" now, node "b" has left, node "b" has joined, node "b" has left', 'of one that came');
+is(said($b), 'this database is node "b" now, node "c" has joined, this database is node "b" now', 'of one that came, went, and came once more');
 
 # Types of its own.
 $b->safe_psql('d', q{DROP EXTENSION actorstore; CREATE EXTENSION actorstore; SELECT actorstore.create_type('own')});

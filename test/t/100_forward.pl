@@ -181,11 +181,15 @@ $one->safe_psql('d', q{UPDATE actorstore.outbox SET sent_at = sent_at - interval
 is($one->safe_psql('d', $outbox), 'messages to node three have been on their way for more than a minute', 'or so it seems to doctor()');
 ok(comes_true($one, 'd', "(SELECT failures > $failures + 2 FROM actorstore.stat_outbox WHERE node_name = 'three')"), 'it is tried again and again');
 is(() = slurp_file($one->logfile, $log_from) =~ /LOG:  messages to node number 3 wait: /g, 1, 'and said once');
+$three->append_conf('postgresql.conf', 'log_min_messages = debug1');
 $three->start;
 is($waiting->finish, 't', 'until there is room');
 comes_to($three, $of{three}[3], list(1 .. 100), 'all that waited have arrived');
 like(slurp_file($one->logfile, $log_from), qr/LOG:  messages to node "three" go on/, 'as is said');
 is($one->safe_psql('d', $outbox), '', 'doctor() has nothing to say');
+like(slurp_file($three->logfile), qr/DEBUG:  received batch \d+ from node [-0-9a-f]{36}: \d+ messages, \d+ bytes$/m, 'its log can tell of batches');
+$three->append_conf('postgresql.conf', 'log_min_messages = warning');
+$three->reload;
 $one->safe_psql('d', q{ALTER SYSTEM RESET actorstore.outbox_limit});
 $one->reload;
 
