@@ -179,6 +179,15 @@ FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'tex
 	ON p.data::jsonb ->> 'actor_id' = a.actor_id;
 SELECT actorstore.drop_type('texts', events => false);
 
+-- The time is that of the commit: not the transaction's, nor the statement's.
+BEGIN;
+SELECT version FROM actorstore.put('cart', 'timed', '1');
+SELECT clock_timestamp() AS before FROM pg_sleep(0.01) \gset
+COMMIT;
+SELECT e.at > a.updated_at AS after_the_change, e.at BETWEEN :'before' AND clock_timestamp() AS at_the_commit
+FROM actorstore.get('cart', 'timed') AS a,
+	(SELECT (data::jsonb ->> 'timestamp')::timestamptz FROM pg_logical_slot_peek_changes('regress_cdc', NULL, NULL, 'actor_types', 'cart', 'key_prefix', 'timed')) AS e (at);
+
 -- Wrong options are refused at the start.
 \set VERBOSITY sqlstate
 SELECT events('no_such', 'x');

@@ -150,6 +150,8 @@ WHERE name IN ('actorstore.workers', 'actorstore.worker_queue_capacity', 'actors
 			   'actorstore.dedup_window', 'actorstore.cdc_retention')
 ORDER BY name COLLATE "C";
 
+SELECT name, min_val, max_val FROM pg_settings WHERE name IN ('actorstore.workers', 'actorstore.batch_size', 'actorstore.mailbox_limit') ORDER BY name COLLATE "C";
+
 -- One of them: shown in a size, set by superusers only.
 SHOW actorstore.max_value_size;
 SELECT context, vartype, unit, boot_val FROM pg_settings WHERE name = 'actorstore.max_value_size';

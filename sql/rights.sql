@@ -121,6 +121,18 @@ WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p', 'v
   AND has_table_privilege(r.oid, c.oid, p);
 SELECT r.rolname FROM pg_roles AS r WHERE NOT r.rolsuper AND has_schema_privilege(r.oid, 'actorstore', 'CREATE');
 
+-- A policy on the table binds those who query it; the functions do not look at it.
+ALTER TABLE actorstore.actor_doc ENABLE ROW LEVEL SECURITY;
+CREATE POLICY only_a ON actorstore.actor_doc USING (actor_id = 'a');
+SET ROLE regress_reader;
+SELECT actor_id FROM actorstore.actor_doc ORDER BY 1;
+SELECT actor_id FROM actorstore.list('doc');
+SELECT actor_id FROM actorstore.get('doc', 'b');
+RESET ROLE;
+SELECT regress_as('regress_writer', $$SELECT actorstore.update('doc', 'b', '1')$$) AS update;
+DROP POLICY only_a ON actorstore.actor_doc;
+ALTER TABLE actorstore.actor_doc DISABLE ROW LEVEL SECURITY;
+
 -- Granting twice is granting once; revoking takes one right, then all; what is not there may be revoked.
 SET ROLE regress_owner;
 SELECT actorstore.grant_type('doc', 'regress_both', '{read,read,write}');

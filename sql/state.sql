@@ -148,6 +148,20 @@ SELECT version FROM actorstore.update('cart', 'c', '"over"');
 SELECT actorstore.get('cart', 'b') IS NULL AS not_written, (actorstore.get('cart', 'c')).value, (actorstore.get('cart', 'c')).version;
 SELECT version FROM actorstore.delete_versioned('cart', 'c', 9223372036854775807);
 
+-- A new version stands beside the last one, whoever writes it: no index is touched.
+BEGIN;
+SELECT version FROM actorstore.insert('cart', 'hot', '0');
+SELECT pg_stat_get_xact_tuples_updated(t) AS updated, pg_stat_get_xact_tuples_hot_updated(t) AS hot FROM CAST('actorstore.actor_cart'::regclass AS oid) AS t \gset
+SELECT version FROM actorstore.update('cart', 'hot', '1');
+SELECT version FROM actorstore.update_versioned('cart', 'hot', '2', 1);
+SELECT swapped FROM actorstore.compare_and_swap('cart', 'hot', 2, '3');
+SELECT version FROM actorstore.put('cart', 'hot', '4');
+SELECT version FROM actorstore.patch('cart', 'hot', '{"n": 5}');
+SELECT actorstore.put_many('cart', '{hot}', '{6}');
+SELECT pg_stat_get_xact_tuples_updated(t) - :updated AS updated, pg_stat_get_xact_tuples_hot_updated(t) - :hot AS hot
+FROM CAST('actorstore.actor_cart'::regclass AS oid) AS t;
+ROLLBACK;
+
 -- Not in a read-only transaction; reads are.
 \set VERBOSITY sqlstate
 BEGIN READ ONLY;

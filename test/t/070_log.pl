@@ -76,6 +76,16 @@ foreach my $attempt (1, 2)
 is(() = slurp_file($node->logfile, $offset) =~ /is tried again/g, 2, 'two attempts, two lines');
 ok(set_everywhere($node, 'd', 'actorstore.log_retries', 'off'), 'and are not');
 
+# ---- Workers ----
+
+$offset = -s $node->logfile;
+ok(set_everywhere($node, 'd', 'actorstore.log_workers', 'off'), 'workers are not to be logged');
+sql(q{SELECT actorstore.send('t', 'w', 'collect', '1')});
+ok(handled($node, 'd', 't'), 'another one is at work');
+unlike(slurp_file($node->logfile, $offset), qr/has started in database/, 'which nobody says');
+ok(set_everywhere($node, 'd', 'actorstore.log_workers', 'on'), 'and are again');
+logged(qr/LOG:  actorstore worker 0 has started in database "d"$/m, 'the next one starts', $offset);
+
 # ---- Not too many ----
 
 ok(set_everywhere($node, 'd', 'actorstore.log_limit', '3'), 'a limit');

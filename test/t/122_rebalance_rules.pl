@@ -89,13 +89,26 @@ $one->safe_psql('d', q{SELECT actorstore.fail(turn_id, token, 'no', '1 day') FRO
 $one->safe_psql('d', 'SELECT FROM actorstore.rebalance(false)');
 ok(all_moved(), 'they go when the turns are over');
 
-# Not faster than they may, nor while it is off; and back again in the middle.
+# Not faster than they may, nor once it is stopped, nor while it is off; and back again in the middle.
+sub back_on_one { my ($n, $name) = @_; ok(comes_true($one, 'd', "(SELECT count(*) > $n FROM actorstore.placement WHERE node_name = 'one')"), $name); return; }
+sub arrive { ok(comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.transit)'), "$_[0] what was under way arrives, on " . $_->name) foreach @nodes, @nodes; return; }
 set("actorstore.rebalance_batch = 16\nactorstore.rebalance_rate = 50", @nodes);
 weigh(two => 0, three => 0);
 $two->safe_psql('d', 'SELECT FROM actorstore.rebalance(false)');
-ok(comes_true($one, 'd', q{(SELECT count(*) > 1400 FROM actorstore.placement WHERE node_name = 'one')}), 'some slots have come back');
+back_on_one(1400, 'some slots have come back');
+is($one->safe_psql('d', 'SELECT bool_and(rebalancing) FROM actorstore.stat_rebalance'), 't', 'as the view says');
+$two->safe_psql('d', 'SELECT actorstore.stop_rebalance()');
+arrive('stopped:');
+is($one->safe_psql('d', 'SELECT bool_or(rebalancing) OR sum(slots) = 0 OR sum(moving) > 0 FROM actorstore.stat_rebalance'), 'f', 'stopped: as the view says, and not at the end');
+my $stopped = $one->safe_psql('d', 'SELECT actorstore.local_in_force()');
+set('actorstore.rebalance_rate = 0', @nodes);
+$_->safe_psql('d', 'SELECT actorstore.resolve_in_doubt() * 0 FROM generate_series(1, 3)') foreach @nodes, @nodes;
+is($_->safe_psql('d', 'SELECT actorstore.local_in_force()'), $stopped, 'stopped: nothing moves, however fast it may, on ' . $_->name) foreach @nodes;
+set('actorstore.rebalance_rate = 50', @nodes);
+$two->safe_psql('d', 'SELECT FROM actorstore.rebalance(false)');
+back_on_one(1450, 'then some more');
 set('actorstore.rebalance = off', @nodes);
-ok(comes_true($_, 'd', 'NOT EXISTS (SELECT FROM actorstore.transit)'), 'what was under way arrives, on ' . $_->name) foreach @nodes, @nodes;
+arrive('off:');
 cmp_ok($one->safe_psql('d', q{SELECT sum(slots) FROM actorstore.moves_now()}), '>', 0, 'the others stay');
 is(strays(), '0 0 0', 'all is where it belongs in the middle');
 weigh(two => 100, three => 100);
