@@ -110,7 +110,7 @@ extern bool as_offer_look(const AsWishes *wishes);
 /* Take the next slot that was offered; AS_NO_SLOT if there is none. */
 extern AsSlotRef as_offer_take(void);
 
-/* Wait for one, till that time at most, or till somebody sets our latch. */
+/* Wait for one, till that time at most, or till somebody sets our latch; it may end for nothing. */
 extern void as_offer_wait(TimestampTz deadline);
 
 /* We take no more: others may have what is left. */
