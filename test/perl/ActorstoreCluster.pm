@@ -16,6 +16,7 @@ use warnings;
 use parent qw(PostgreSQL::Test::Cluster);
 
 use ActorstoreClient;
+use ActorstoreTLS ();
 use Digest::MD5 qw(md5_hex);
 use Fcntl qw(:flock);
 use File::Path qw(rmtree);
@@ -158,6 +159,7 @@ my %known = map { $_ => 1 } qw(stdout stderr on_error_stop on_error_die extra_pa
 sub psql
 {
 	my ($self, $database, $sql, %params) = @_;
+	$sql = ActorstoreTLS::owned($self, $database, $sql);
 	my ($stdout, $stderr) = @params{ 'stdout', 'stderr' };
 	my @extra = @{ $params{extra_params} // [] };
 	my $is_known = !(grep { !$known{$_} } keys %params)

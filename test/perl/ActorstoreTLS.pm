@@ -12,7 +12,7 @@ use warnings;
 use Exporter 'import';
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(with_tls tls_settings admit_peers peer_conninfo issue_authority issue_certificate install_certificate trust_authorities tls_directory peer_password);
+our @EXPORT = qw(with_tls tls_settings admit_peers peer_conninfo owned declare_loosely issue_authority issue_certificate install_certificate trust_authorities tls_directory peer_password);
 
 # Not to be found anywhere but in the passfile.
 my $password = 'vAHxrgGW6SLi2NTE';
@@ -113,6 +113,11 @@ sub tls_settings
 
 # The role that nodes log in as may execute their functions, and what the tests
 # let them do to tables; nothing more.  The log does not see its password.
+#
+# A superuser's type would belong to that role on the other nodes: so types belong
+# to actor_owner, for whom it may act, and who may do to tables what it may.
+my %admitted;
+
 sub admit_peers
 {
 	my ($node, $database) = @_;
@@ -123,18 +128,50 @@ sub admit_peers
 		DO \$do\$
 		DECLARE
 			f regprocedure;
+			parameters text;
+			arguments text;
 		BEGIN
 			IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'node_role') THEN
-				CREATE ROLE node_role LOGIN NOSUPERUSER PASSWORD '$password';
+				CREATE ROLE actor_owner;
+				CREATE ROLE node_role LOGIN NOSUPERUSER PASSWORD '$password' IN ROLE actor_owner;
 			END IF;
+			EXECUTE format('GRANT CREATE ON DATABASE %I TO actor_owner', current_database());
+			SELECT pg_get_function_arguments(oid), (SELECT string_agg('\$' || n, ', ' ORDER BY n) FROM generate_series(1, pronargs) AS n)
+			INTO parameters, arguments FROM pg_proc WHERE oid = 'actorstore.create_type'::regproc;
+			EXECUTE format('CREATE OR REPLACE FUNCTION public.create_as_owner(%s) RETURNS void LANGUAGE sql SECURITY DEFINER AS \$f\$SELECT actorstore.create_type(%s)\$f\$', parameters, arguments);
+			ALTER FUNCTION public.create_as_owner OWNER TO actor_owner;
+			EXECUTE format('CREATE OR REPLACE FUNCTION public.owned_create_type(%s) RETURNS void LANGUAGE sql AS \$f\$SELECT CASE WHEN rolsuper THEN public.create_as_owner(%s) ELSE actorstore.create_type(%s) END FROM pg_roles WHERE rolname = current_user\$f\$',
+				parameters, arguments, arguments);
 			FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace AND proname LIKE 'local\\_%' LOOP
 				EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO node_role', f);
 			END LOOP;
 		END \$do\$;
 		GRANT CREATE ON SCHEMA public TO node_role;
-		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO node_role;
-		GRANT ALL ON ALL TABLES IN SCHEMA public TO node_role;
+		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO actor_owner;
+		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO actor_owner;
+		GRANT ALL ON ALL TABLES IN SCHEMA public TO actor_owner;
+		GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO actor_owner;
 	});
+	$admitted{ $node->port . " $database" } = 1;
+	return;
+}
+
+# A statement of a superuser's that declares types, so that these belong to actor_owner.
+sub owned
+{
+	my ($node, $database, $sql) = @_;
+
+	$sql =~ s/\bactorstore\.create_type\(/public.owned_create_type(/g if $admitted{ $node->port . " $database" };
+	return $sql;
+}
+
+# Likewise a type that a superuser's first write would declare.
+sub declare_loosely
+{
+	my ($node, $database, $type) = @_;
+
+	return if !with_tls();
+	$node->safe_psql($database, "SET ROLE actor_owner; SELECT actorstore.insert('$type', 'first', '1'), actorstore.delete('$type', 'first')");
 	return;
 }
 

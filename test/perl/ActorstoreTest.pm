@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo all_actors have_moved set_at);
+our @EXPORT = qw(new_node new_cluster reached release set_everywhere new_database new_database_with_actors handled comes_true sqlstate contents populate quiet_ok rows patience is_up_without with_tls admit_peers peer_conninfo declare_loosely all_actors have_moved set_at);
 
 # The superuser's name, whoever runs the tests.
 $ENV{PGUSER} = 'postgres';
@@ -352,7 +352,7 @@ use Symbol qw(gensym);
 sub new
 {
 	my ($class, $node, $database, @params) = @_;
-	my $self = bless { in => '', out => '', err => '', count => 0, stderr => gensym }, $class;
+	my $self = bless { in => '', out => '', err => '', count => 0, stderr => gensym, node => $node, database => $database }, $class;
 	my @command = (
 		'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-v', 'ON_ERROR_STOP=0',
 		@params, $node->connstr($database));
@@ -399,6 +399,7 @@ sub start
 	my ($self, $sql) = @_;
 
 	$self->{count}++;
+	$sql = ActorstoreTLS::owned($self->{node}, $self->{database}, $sql);
 	$self->{in} .= "$sql;\n\\echo end $self->{count}\n\\warn end $self->{count}\n";
 	$self->pump(0);
 	return;

@@ -10,6 +10,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# the first write declares the type: a superuser's
 use ActorstoreTest;
 use Test::More;
 

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
+BEGIN { delete $ENV{ACTORSTORE_TLS}; }	# nodes log in as roles of its own
 use ActorstoreTest;
 use Test::More;
 

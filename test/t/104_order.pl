@@ -28,7 +28,7 @@ $_->safe_psql('d', q{
 		RETURN coalesce(state, '0')::int + 1;
 	END $$}) foreach @nodes;
 $one->safe_psql('d', q{
-	SELECT actorstore.create_type('sink'), actorstore.set_handler('sink', 'note', 'note(jsonb, jsonb)'),
+	SELECT actorstore.create_type('sink'), actorstore.create_type('thing'), actorstore.set_handler('sink', 'note', 'note(jsonb, jsonb)'),
 		actorstore.create_type('relay'), actorstore.set_handler('relay', 'relay', 'relay(jsonb, jsonb)')});
 
 # Actors of a type by the node that they live on.

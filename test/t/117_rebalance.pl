@@ -25,6 +25,7 @@ $_->safe_psql('d', q{
 	END $$;
 	CREATE FUNCTION count_up(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql
 		RETURN jsonb_build_object('n', coalesce((state -> 'n')::int, 0) + 1);}) foreach @nodes;
+declare_loosely($one, 'd', $_) foreach qw(loose counter);
 $one->safe_psql('d', q{
 	SELECT actorstore.create_type('sink');
 	SELECT actorstore.set_handler('sink', 'note', 'note(jsonb,jsonb)');

@@ -20,6 +20,7 @@ my $weight = 100;
 my @victims = ('mover', 'giver', 'taker');
 my $turn = 0;
 
+declare_loosely($one, 'd', 'thing');
 $one->safe_psql('d', q{
 	SELECT actorstore.create_type('mail');
 	SELECT count(actorstore.insert('thing', i::text, jsonb_build_object('i', i))) FROM generate_series(1, 500) AS i;

@@ -38,6 +38,7 @@ $one->safe_psql('d', q{
 	SELECT actorstore.set_node_weight('two', 0);
 	SELECT actorstore.create_type('paused' || i) FROM generate_series(1, 8) AS i;
 	SELECT actorstore.pause('paused' || i) FROM generate_series(1, 8) AS i});
+declare_loosely($one, 'd', $_) foreach qw(thing late later);
 $one->safe_psql('d', q{
 	SELECT count(actorstore.put('thing', i::text, '1')) FROM generate_series(1, 40000) AS i
 	WHERE actorstore.slot_of('thing', i::text) IN (SELECT actorstore.slot_of(actor_type, '') FROM actorstore.halted)});
