@@ -15,9 +15,10 @@
 
 #include <unistd.h>
 
-#include "storage/fd.h"
-#include "storage/pmsignal.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
 #include "utils/guc.h"
 
 static char *fault = NULL;
@@ -38,8 +39,8 @@ wait_for_test(const char *place)
 	fclose(file);
 	while (access(go, F_OK) != 0)
 	{
-		pg_usleep(5000);
-		if (!PostmasterIsAlive())
+		/* PostmasterIsAlive() looks once, when a signal tells: too early if a child of that moment has the pipe still */
+		if (WaitLatch(NULL, WL_TIMEOUT | WL_POSTMASTER_DEATH, 5, PG_WAIT_EXTENSION) & WL_POSTMASTER_DEATH)
 			_exit(1);
 		CHECK_FOR_INTERRUPTS();
 	}
