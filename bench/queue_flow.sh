@@ -26,10 +26,7 @@ END
 
 # ---- who produces ---------------------------------------------------------------------------------------------------
 
-statement actorstore <<'END'
-\set n random(0, 99)
-SELECT actorstore.send_many(:type, ids, 'add', bodies) FROM batch WHERE n = :n;
-END
+statement_of_batches actorstore
 statement handmade <<'END'
 \set n random(0, 99)
 INSERT INTO queue (actor_id, body) SELECT id, body FROM batch, unnest(ids, bodies) AS u (id, body) WHERE n = :n;

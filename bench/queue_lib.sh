@@ -191,6 +191,14 @@ check_counts() {
 
 # ---- filling and emptying -------------------------------------------------------------------------------------------
 
+# statement_of_batches NAME: a hundred messages, the arrays made before.
+statement_of_batches() {
+	statement "$1" <<'END'
+\set n random(0, 99)
+SELECT actorstore.send_many(:type, ids, 'add', bodies) FROM batch WHERE n = :n;
+END
+}
+
 # fill SIDE MESSAGES [ACTORS]: so many messages, 1,000 a transaction, for all actors in turn; they wait. PGQ ticks after
 # 7,000 of them: what its producers make in 100 ms.
 fill() {

@@ -52,10 +52,7 @@ Handled is what the counters show when the time is up. $counted
 $(peers_are)
 END
 
-statement actorstore <<'END'
-\set n random(0, 99)
-SELECT actorstore.send_many(:type, ids, 'add', bodies) FROM batch WHERE n = :n;
-END
+statement_of_batches actorstore
 
 # ---- a run ----------------------------------------------------------------------------------------------------------
 

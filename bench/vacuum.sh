@@ -18,10 +18,7 @@ Tables are flat if they are never larger in the last quarter of the time than 1.
 handled and wrote at 0.9 times the rate of the second, or more.
 END
 
-statement vacuum_send <<'END'
-\set n random(0, 99)
-SELECT actorstore.send_many(:type, ids, 'add', bodies) FROM batch WHERE n = :n;
-END
+statement_of_batches vacuum_send
 statement vacuum_write <<'END'
 \set i random(1, 10000)
 SELECT actorstore.update('item', :i::text, :value);

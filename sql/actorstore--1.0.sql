@@ -86,6 +86,7 @@ CREATE FUNCTION actorstore.make_actor() RETURNS void LANGUAGE sql SET default_ta
 		updated_at timestamptz NOT NULL
 	) PARTITION BY LIST (actor_type);
 $$;
+COMMENT ON FUNCTION actorstore.make_actor() IS 'internal: for a moment, to make the table';
 SELECT actorstore.make_actor();
 DROP FUNCTION actorstore.make_actor();
 -- for those who publish all partitions as this table (publish_via_partition_root)

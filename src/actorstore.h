@@ -22,6 +22,9 @@
 /* As good as for ever: microseconds that can be added to a time, and doubled. */
 #define AS_LONGEST			(PG_INT64_MAX / 4)
 
+/* For whom waits for a latch, which knows no such times: milliseconds, then look again. */
+#define AS_LONGEST_NAP_MS	3600000
+
 /*
  * Logical messages with this prefix announce that a type becomes "logged" or
  * "unlogged": that word, a blank, and the type.

@@ -188,10 +188,9 @@ say_members(bool arriving, const AsRows *come, const AsRows *gone)
 
 /* Gives those that have gone. */
 static void
-learn_members(text *proposal, AsRows *gone)
+learn_members(text *proposal, bool arriving, AsRows *gone)
 {
 	text	   *args[2] = {proposal, own_uuid(proposal)};
-	bool		arriving = as_node_count() == 0;
 	AsRows		come;
 
 	as_text_query(&come, SPI_OK_SELECT,
@@ -225,7 +224,7 @@ as_ballot_learn(text *proposal)
 	if (as_node_epoch() >= as_ballot_epoch_of(proposal))
 		return false;
 	arriving = as_node_count() == 0;
-	learn_members(proposal, &gone);
+	learn_members(proposal, arriving, &gone);
 	as_text_query(NULL, SPI_OK_INSERT,
 				  "INSERT INTO actorstore.epoch (epoch, last_number, node_numbers, weights, owners, moving, rebalancing, lost)"
 				  " SELECT ($1::jsonb -> 'epoch')::bigint, ($1::jsonb -> 'last_number')::smallint,"

@@ -59,9 +59,6 @@
 #define ROOM_WAIT_MS	100
 #define NAP_MS			1
 
-/* deadlock_timeout may be as long as a latch can wait. */
-#define MAX_NAP_MS		3600000
-
 /* How long the deadlock detector may take, once it is its turn. */
 #define DETECTION_MS	100
 
@@ -495,7 +492,7 @@ wait_for_answer(AsType *type, const AsMessage *message, TimestampTz deadline)
 				next_check = GetCurrentTimestamp() + DeadlockTimeout * INT64CONST(1000);
 			continue;
 		}
-		nap(Min(MAX_NAP_MS,
+		nap(Min(AS_LONGEST_NAP_MS,
 				TimestampDifferenceMilliseconds(now, Min(deadline, next_check)) + 1));
 	}
 	return status;

@@ -10,6 +10,7 @@
 #include "runtime/mail_page.h"
 
 #include "compat.h"
+#include "lib/near.h"
 #include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
@@ -18,11 +19,8 @@
 /* Pages remembered: 512 MB of messages; touched as far as the table goes. */
 #define NPAGES		65536
 
-/* A processor fetches so much at a time. */
-#define LINE		64
-
-/* Of a row so much at most: the columns, and a body of usual size. */
-#define MAX_LINES	6
+/* Bytes of a row, at most: the columns, and a body of usual size. */
+#define MAX_ROW		(6 * AS_LINE)
 
 static Buffer buffers[NPAGES];
 
@@ -64,14 +62,11 @@ as_mail_page_foresee_row(const ItemPointerData *place)
 	Buffer		buffer = buffers[ItemPointerGetBlockNumber(place) % NPAGES];
 	char	   *page;
 	ItemIdData	item;
-	int			end;
 
 	if (!BufferIsValid(buffer))
 		return;
 	page = (char *) BufferGetPage(buffer);
 	item = *PageGetItemId(page, ItemPointerGetOffsetNumber(place));
-	end = Min(BLCKSZ, ItemIdGetOffset(&item) + Min(ItemIdGetLength(&item), MAX_LINES * LINE));
-	for (int at = ItemIdGetOffset(&item); at < end; at += LINE)
-		__builtin_prefetch(page + at);
+	as_bring_near(page + ItemIdGetOffset(&item), Min(ItemIdGetLength(&item), MAX_ROW));
 #endif
 }

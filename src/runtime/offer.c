@@ -30,9 +30,6 @@
 /* So many slots one with a nearer deadline may pass by. */
 #define MAX_STEPS		1000
 
-/* Time to wait may be without end; a latch does not know that. */
-#define MAX_WAIT_MS		3600000
-
 #define NONE			PG_UINT32_MAX
 
 typedef struct QueueShared
@@ -483,7 +480,7 @@ as_offer_wait(TimestampTz deadline)
 	if (!waits)
 		return;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(MAX_WAIT_MS,
+					 Min(AS_LONGEST_NAP_MS,
 						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														 deadline)),
 					 PG_WAIT_EXTENSION);

@@ -273,7 +273,6 @@ extern void as_sched_set_launcher(void);
 extern void as_sched_set_starved(bool starved);
 extern bool as_sched_is_starved(void);
 
-
 /* Give a home to a database; make it nobody's. */
 extern void as_home_give(uint32 home, Oid database);
 extern void as_home_take_back(uint32 home);

@@ -30,6 +30,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "compat.h"
+#include "lib/near.h"
 #include "lib/same_text.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -180,8 +181,7 @@ expect_next(Buffer buffer, ItemPointer place)
 	item = PageGetItemId(page, next);
 	if (!ItemIdIsNormal(item))
 		return;
-	for (unsigned at = 0; at < Min(ItemIdGetLength(item), MAX_EXPECTED); at += 64)
-		__builtin_prefetch((char *) PageGetItem(page, item) + at);
+	as_bring_near(PageGetItem(page, item), Min(ItemIdGetLength(item), MAX_EXPECTED));
 }
 
 /* Who has put the next version in?  InvalidTransactionId if nobody has. */
