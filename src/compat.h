@@ -24,6 +24,7 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "actorstore supports PostgreSQL 15 to 18"
@@ -52,6 +53,13 @@
 #define as_rel_locator(rel) ((rel)->rd_locator)
 #else
 #define as_rel_locator(rel) ((rel)->rd_node)
+#endif
+
+/* 17: waits of extensions have names */
+#if PG_VERSION_NUM >= 170000
+#define as_new_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define as_new_wait_event(name) ((void) (name), PG_WAIT_EXTENSION)
 #endif
 
 /* 17: a transactional message may be flushed at once */

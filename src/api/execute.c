@@ -22,9 +22,8 @@
 #include "cluster/resolver.h"
 #include "compat.h"
 #include "funcapi.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -293,9 +292,7 @@ actorstore_resolve_in_doubt(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the resolver does not run"),
 					 errhint("See actorstore.doctor() and the server log.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(10, AS_NAP_RESOLVER);
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -16,13 +16,12 @@
 #include "cluster/outbox.h"
 #include "cluster/route.h"
 #include "executor/spi.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/timer.h"
 #include "state/owner.h"
 #include "state/text_query.h"
 #include "state/type.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -92,9 +91,7 @@ nap(const AsNode *node, TimestampTz since)
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("what is on its way to node \"%s\" does not arrive", node->name),
 				 errdetail("A timer that is to be cancelled may be among it.")));
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 NAP_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(NAP_MS, AS_NAP_TIMER);
 	CHECK_FOR_INTERRUPTS();
 }
 

@@ -25,15 +25,13 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
-#include "storage/latch.h"
 #include "storage/proclist.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #define MAX_SLEEP_MS	100
 
@@ -90,10 +88,7 @@ as_commit_wait(XLogRecPtr seen, TimestampTz deadline)
 	ms = Max(Min(ms, MAX_SLEEP_MS), 1);
 	if (commits == NULL)
 	{
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(ms, AS_NAP_CHANGES);
 		CHECK_FOR_INTERRUPTS();
 		return true;
 	}
@@ -101,7 +96,7 @@ as_commit_wait(XLogRecPtr seen, TimestampTz deadline)
 	ConditionVariablePrepareToSleep(&commits->committed);
 	if (GetFlushRecPtr(NULL) <= seen)
 		(void) ConditionVariableTimedSleep(&commits->committed, ms,
-										   PG_WAIT_EXTENSION);
+										   as_wait_event(AS_NAP_CHANGES));
 	ConditionVariableCancelSleep();
 	return true;
 }

@@ -32,13 +32,13 @@
 #include "cdc/slot.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "lib/nap.h"
 #include "lib/sequence.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -436,10 +436,7 @@ as_keeper_launcher_main(Datum arg)
 		if (actorstore_cdc_retention > 0)
 			nap = Max(MIN_NAP_MS,
 					  Min(MAX_NAP_MS, actorstore_cdc_retention * 100L));
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(nap, AS_NAP_KEEPER_MAIN);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

@@ -25,6 +25,7 @@
 #include "cdc/commit_signal.h"
 #include "compat.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
 #include "replication/decode.h"
 #include "replication/logical.h"
@@ -37,7 +38,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/wait_event.h"
 
 /*
  * Reading starts again at the last record from which a snapshot can be built.
@@ -187,7 +187,7 @@ read_page(XLogReaderState *reader, XLogRecPtr page, int length, XLogRecPtr recor
 	while (!RecoveryInProgress() && GetFlushRecPtr(NULL) < page + length)
 	{
 		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, UNWRITTEN_NAP_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, UNWRITTEN_NAP_MS, as_wait_event(AS_NAP_WAL));
 	}
 	return read_local_xlog_page(reader, page, length, record, into);
 }

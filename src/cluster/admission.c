@@ -15,9 +15,8 @@
 #include "cluster/lane.h"
 #include "cluster/node.h"
 #include "cluster/outbox.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -94,9 +93,7 @@ wait_for_turn(void)
 			return;
 		if (ms > left)
 			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (long) ms, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap((long) ms, AS_NAP_RATE);
 		CHECK_FOR_INTERRUPTS();
 	}
 	as_lane_count(lane, AS_LANE_LIMITED, 1);

@@ -22,6 +22,7 @@
 #include "common/pg_prng.h"
 #include "compat.h"
 #include "lib/backoff.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -30,7 +31,6 @@
 #include "runtime/worker.h"
 #include "state/own_transaction.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -428,15 +428,13 @@ nap(void)
 	while (!as_sched_is_barred(MyDatabaseId))
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-		int			events;
+		bool		roused;
 
 		if (left <= 0)
 			break;
-		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						   Min(NAP_MS, left), PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		roused = as_nap(Min(NAP_MS, left), AS_NAP_FORWARDER_MAIN);
 		as_worker_check_signals();
-		if ((events & WL_LATCH_SET) && me.pause == 0 && me.backoff == 0)
+		if (roused && me.pause == 0 && me.backoff == 0)
 			return;
 	}
 

@@ -23,8 +23,8 @@
 #include "cluster/transit.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runtime/sched.h"
@@ -32,7 +32,6 @@
 #include "state/owner.h"
 #include "state/text_query.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -333,9 +332,7 @@ nap(void)
 {
 	int			ms = last == FAILED ? Min(MAX_BACKOFF_MS, MIN_BACKOFF_MS << Min(nfailures, 10)) : POLL_MS;
 
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(ms, AS_NAP_MOVER_MAIN);
 	as_worker_check_signals();
 }
 

@@ -19,15 +19,14 @@
 #include "cluster/peer_stat.h"
 #include "executor/spi.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/letters.h"
 #include "runtime/prepared.h"
 #include "runtime/sched.h"
 #include "runtime/send.h"
 #include "state/owner.h"
 #include "state/text_query.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -236,9 +235,7 @@ wait_for_room(const AsNode *node, int lane)
 	{
 		if (own_messages(lane) >= actorstore_outbox_limit)
 			raise_full(node, " All of them were sent by this transaction.");
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 ROOM_NAP_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(ROOM_NAP_MS, AS_NAP_OUTBOX);
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -17,8 +17,8 @@
 #include <poll.h>
 
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -162,14 +162,14 @@ as_peer_wait_for_sockets(const AsPeerSocket *sockets, int n,
 	}
 	if (how == AS_PEER_WAIT_AGAIN && n <= MAX_SOCKETS)
 		(void) WaitEventSetWait(get_kept(sockets, n), time_left(deadline), &event, 1,
-								PG_WAIT_EXTENSION);
+								as_wait_event(AS_NAP_PEER));
 	else
 	{
 		WaitEventSet *set = as_create_wait_event_set(n + 2);
 
 		fill(set, sockets, n);
 		(void) WaitEventSetWait(set, time_left(deadline), &event, 1,
-								PG_WAIT_EXTENSION);
+								as_wait_event(AS_NAP_PEER));
 		FreeWaitEventSet(set);
 	}
 	ResetLatch(MyLatch);

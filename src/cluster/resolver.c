@@ -29,6 +29,7 @@
 #include "cluster/transit.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -37,7 +38,6 @@
 #include "runtime/worker.h"
 #include "state/text_query.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -196,14 +196,11 @@ sleep_between(void)
 		   !as_sched_is_barred(MyDatabaseId))
 	{
 		int			ms = Min(as_deadlock_nap(), actorstore_resolver_interval - slept);
-		int			events = WaitLatch(MyLatch,
-									   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-									   ms, PG_WAIT_EXTENSION);
+		bool		roused = as_nap(ms, AS_NAP_RESOLVER_MAIN);
 
-		ResetLatch(MyLatch);
 		as_worker_check_signals();
 		as_deadlock_look();
-		if (events & WL_LATCH_SET)
+		if (roused)
 			break;
 		slept += ms;
 	}

@@ -11,8 +11,8 @@
 #include "cluster/life.h"
 
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -131,9 +131,7 @@ as_boot_get(void)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the resolver does not run"),
 					 errhint("Raise max_worker_processes and restart, or look into the server log.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(10, AS_NAP_RESOLVER);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return shared->boot;

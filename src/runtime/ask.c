@@ -34,8 +34,8 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/request.h"
 #include "runtime/sched.h"
 #include "runtime/stat.h"
@@ -231,9 +231,7 @@ raise_no_room(const char *setting)
 static void
 nap(long ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(ms, AS_NAP_ANSWER);
 	CHECK_FOR_INTERRUPTS();
 }
 

@@ -28,10 +28,10 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "lib/nap.h"
 #include "lib/utility_hook.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "pgstat.h"
 #include "runtime/flow.h"
 #include "runtime/lease.h"
 #include "runtime/outgoing.h"
@@ -40,7 +40,6 @@
 #include "runtime/turn.h"
 #include "runtime/timing.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 
 /* How long we wait for workers to leave; PostgreSQL itself waits 5 s more. */
 #define MAX_WAIT_MS		5000
@@ -177,10 +176,7 @@ wait_till_alone(Oid database)
 	{
 		if (as_sched_workers_in(database) == 0)
 			return;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 NAP_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(NAP_MS, AS_NAP_WORKERS);
 		CHECK_FOR_INTERRUPTS();
 	}
 }

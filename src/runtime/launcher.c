@@ -29,15 +29,14 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runtime/report.h"
 #include "runtime/sched.h"
 #include "runtime/steward.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/hsearch.h"
@@ -577,10 +576,7 @@ as_launcher_main(Datum arg)
 		soon = share_workers() || soon || is_settling();
 		as_sched_set_starved(no_process_left);
 		soon = care_for_stewards() || soon;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 soon ? SHORT_NAP_MS : NAP_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(soon ? SHORT_NAP_MS : NAP_MS, AS_NAP_LAUNCHER_MAIN);
 	}
 }
 

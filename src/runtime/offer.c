@@ -13,8 +13,8 @@
 
 #include "compat.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/sched.h"
 #include "runtime/urgent.h"
 #include "storage/ipc.h"
@@ -479,12 +479,9 @@ as_offer_wait(TimestampTz deadline)
 	LWLockRelease(offers->lock);
 	if (!waits)
 		return;
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(AS_LONGEST_NAP_MS,
-						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														 deadline)),
-					 PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(Min(AS_LONGEST_NAP_MS,
+					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)),
+				  AS_NAP_CHECKOUT);
 }
 
 void

@@ -13,8 +13,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/checkout.h"
 #include "runtime/letters.h"
 #include "runtime/outgoing.h"
@@ -24,11 +24,9 @@
 #include "state/catalog.h"
 #include "state/owner.h"
 #include "storage/condition_variable.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 bool		(*as_is_node) (void) = NULL;
 bool		(*as_is_elsewhere) (uint64 key_hash) = NULL;
@@ -61,14 +59,11 @@ sleep_for_room(void)
 
 	if (home >= 0)
 		(void) ConditionVariableTimedSleep(&as_home(home)->room, ROOM_NAP_MS,
-										   PG_WAIT_EXTENSION);
+										   as_wait_event(AS_NAP_MAILBOX));
 	else
 	{
 		/* the database's turn to be served comes */
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 ROOM_NAP_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(ROOM_NAP_MS, AS_NAP_MAILBOX);
 	}
 	CHECK_FOR_INTERRUPTS();
 }

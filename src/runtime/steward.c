@@ -10,6 +10,7 @@
 #include "runtime/steward.h"
 
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -19,7 +20,6 @@
 #include "runtime/timing.h"
 #include "runtime/worker.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/timestamp.h"
@@ -105,9 +105,7 @@ sleep_on(void)
 	if (ms <= 0)
 		return;
 	(void) pgstat_report_stat(false);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(ms, AS_NAP_STEWARD_MAIN);
 	if (TimestampDifferenceExceeds(before, GetCurrentTimestamp(),
 								   ms + OVERSLEPT_MS))
 		pg_atomic_write_u64(&timing->since, (uint64) GetCurrentTimestamp());

@@ -24,8 +24,8 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "runtime/checkout.h"
 #include "runtime/flow.h"
 #include "runtime/lease.h"
@@ -38,7 +38,6 @@
 #include "runtime/urgent.h"
 #include "state/catalog.h"
 #include "storage/condition_variable.h"
-#include "storage/latch.h"
 #include "storage/proclist.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -514,10 +513,7 @@ as_turn_transaction(void)
 	/* who has locked the actors needs time more than we do */
 	if (fruitless || (busy && !as_sched_has_others()))
 	{
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(1, AS_NAP_WORKER_BUSY);
 	}
 	return true;
 }

@@ -19,6 +19,7 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "lib/nap.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -33,7 +34,6 @@
 #include "runtime/turn.h"
 #include "state/identity.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/pmsignal.h"
 #include "storage/sinval.h"
 #include "tcop/tcopprot.h"
@@ -344,10 +344,7 @@ sleep_on(bool stuck)
 	if (stuck || nothing_to_do())
 	{
 		(void) pg_atomic_fetch_add_u64(&self->nsleeps, 1);
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		(void) as_nap(ms, AS_NAP_WORKER_MAIN);
 	}
 	as_sched_cancel_sleep();
 	if (timekeeper)

@@ -12,10 +12,9 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "lib/key_hash.h"
+#include "lib/nap.h"
 #include "lib/slot_map.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
@@ -185,9 +184,7 @@ static void
 nap(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 CLOSED_NAP_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	(void) as_nap(CLOSED_NAP_MS, AS_NAP_SLOT);
 	CHECK_FOR_INTERRUPTS();
 }
 
