@@ -76,6 +76,7 @@ PGFILEDESC = "actorstore - durable actors"
 # Bottom floor first: a file includes only what lies below it (make floors).
 OBJS = \
 	src/lib/gid.o \
+	src/lib/nap.o \
 	src/lib/key_hash.o \
 	src/lib/slot_map.o \
 	src/lib/table_name.o \
@@ -138,6 +139,7 @@ OBJS = \
 	src/runtime/redrive.o \
 	src/runtime/halt.o \
 	src/runtime/stat.o \
+	src/runtime/conflict.o \
 	src/runtime/session.o \
 	src/runtime/trail.o \
 	src/runtime/turn_read.o \

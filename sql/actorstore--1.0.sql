@@ -987,10 +987,16 @@ CREATE FUNCTION actorstore.type_counts(OUT actor_type text, OUT handled bigint, 
 	OUT handling_p50 float8, OUT handling_p95 float8, OUT handling_p99 float8, OUT answered bigint, OUT timed_out bigint,
 	OUT ask_waiting_p50 float8, OUT ask_waiting_p95 float8, OUT ask_waiting_p99 float8,
 	OUT ask_handling_p50 float8, OUT ask_handling_p95 float8, OUT ask_handling_p99 float8,
-	OUT round_trip_p50 float8, OUT round_trip_p95 float8, OUT round_trip_p99 float8)
+	OUT round_trip_p50 float8, OUT round_trip_p95 float8, OUT round_trip_p99 float8,
+	OUT conflicts bigint, OUT waiting_time float8, OUT waiting_mean float8, OUT handling_time float8, OUT handling_mean float8)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'actorstore_type_counts' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.type_counts() IS 'internal: see stat_types and stat_latency';
+
+CREATE FUNCTION actorstore.conflicts_now(OUT actor_type text, OUT actor_id text, OUT conflicts bigint, OUT last_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'actorstore_conflicts_now' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.conflicts_now() IS 'internal: see stat_conflicts';
 
 CREATE FUNCTION actorstore.workers_now(OUT worker int, OUT pid int, OUT database oid, OUT state text, OUT key_hash bigint,
 	OUT turns bigint, OUT messages bigint, OUT commits bigint, OUT failures bigint, OUT steals bigint, OUT sleeps bigint,
@@ -1018,17 +1024,23 @@ COMMENT ON VIEW actorstore.stat_requests IS 'the pool of requests (ask, tell) of
 CREATE VIEW actorstore.stat_types WITH (security_barrier) AS
 SELECT t.actor_type, coalesce(c.handled, 0) AS handled, coalesce(c.turns, 0) AS turns, coalesce(c.created, 0) AS created,
 	coalesce(c.failed, 0) AS failed, coalesce(c.retried, 0) AS retried, coalesce(c.dead, 0) AS dead,
-	coalesce(c.answered, 0) AS answered, coalesce(c.timed_out, 0) AS timed_out
+	coalesce(c.answered, 0) AS answered, coalesce(c.timed_out, 0) AS timed_out, coalesce(c.conflicts, 0) AS conflicts,
+	coalesce(c.waiting_time, 0) AS waiting_time, coalesce(c.handling_time, 0) AS handling_time
 FROM actorstore.type AS t LEFT JOIN actorstore.type_counts() AS c USING (actor_type)
 WHERE actorstore.has_type_privilege(t.actor_type, 'read') OR pg_has_role('pg_monitor', 'USAGE');
-COMMENT ON VIEW actorstore.stat_types IS 'what actors have done since the server started, by type';
+COMMENT ON VIEW actorstore.stat_types IS 'what actors have done since the server started, by type; waiting_time and handling_time: milliseconds of all messages together';
 
 CREATE VIEW actorstore.stat_latency WITH (security_barrier) AS
 SELECT t.actor_type, c.waiting_p50, c.waiting_p95, c.waiting_p99, c.handling_p50, c.handling_p95, c.handling_p99,
 	c.ask_waiting_p50, c.ask_waiting_p95, c.ask_waiting_p99, c.ask_handling_p50, c.ask_handling_p95, c.ask_handling_p99,
-	c.round_trip_p50, c.round_trip_p95, c.round_trip_p99
+	c.round_trip_p50, c.round_trip_p95, c.round_trip_p99,
+	c.waiting_mean, c.handling_mean
 FROM actorstore.type AS t JOIN actorstore.type_counts() AS c USING (actor_type);
 COMMENT ON VIEW actorstore.stat_latency IS 'milliseconds that messages have waited, and taken to handle, since the server started; ask_: those that were asked, and from the question to its answer';
+
+CREATE VIEW actorstore.stat_conflicts AS
+SELECT c.actor_type, c.actor_id, c.conflicts, c.last_at FROM actorstore.conflicts_now() AS c WHERE c.conflicts > 0;
+COMMENT ON VIEW actorstore.stat_conflicts IS 'actors that were found at another version than expected: how often at least since the server started, and when last';
 
 CREATE FUNCTION actorstore.waiting_now(OUT actor_type text, OUT actor_id text, OUT depth bigint, OUT oldest timestamptz,
 	OUT next_due timestamptz, OUT attempts int)
@@ -1079,7 +1091,7 @@ FROM actorstore.trace_now() AS t;
 COMMENT ON VIEW actorstore.trace IS 'what has happened last to the messages that actorstore.trace_messages follows, of types you may read';
 GRANT SELECT ON actorstore.trace TO PUBLIC;
 
-GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
+GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_conflicts, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
 	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 
 --

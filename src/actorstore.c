@@ -32,6 +32,7 @@
 #include "cluster/waits.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "runtime/conflict.h"
 #include "runtime/deeds.h"
 #include "runtime/flow.h"
 #include "runtime/lease.h"
@@ -335,6 +336,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_urgent_shmem_size());
 	RequestAddinShmemSpace(as_waiting_shmem_size());
 	RequestAddinShmemSpace(as_stat_shmem_size());
+	RequestAddinShmemSpace(as_conflicts_shmem_size());
 	RequestAddinShmemSpace(as_trace_shmem_size());
 	RequestAddinShmemSpace(as_requests_shmem_size());
 	RequestAddinShmemSpace(as_arena_shmem_size());
@@ -346,7 +348,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(as_lives_shmem_size());
 	RequestAddinShmemSpace(as_waits_shmem_size());
 	RequestAddinShmemSpace(as_prepared_shmem_size());
-	RequestNamedLWLockTranche("actorstore", 8);
+	RequestNamedLWLockTranche("actorstore", 9);
 }
 
 static void
@@ -365,6 +367,7 @@ start_shmem(void)
 	as_urgent_shmem_init();
 	as_waiting_shmem_init();
 	as_stat_shmem_init();
+	as_conflicts_shmem_init();
 	as_trace_shmem_init();
 	as_requests_shmem_init();
 	as_arena_shmem_init();

@@ -17,6 +17,7 @@
 #include "funcapi.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
+#include "runtime/conflict.h"
 #include "state/catalog.h"
 #include "state/owner.h"
 #include "utils/builtins.h"
@@ -86,17 +87,21 @@ write_here(AsErrand *errand)
 AsOutcome
 as_errand_do_here(AsErrand *errand)
 {
+	AsOutcome	outcome;
+
 	as_partition_expect(errand->type, errand->id);
 	if (errand->kind == AS_ERRAND_GET)
 	{
-		AsOutcome	outcome = get(errand);
-
+		outcome = get(errand);
 		if (outcome == AS_MISSING)
 			as_route_check_snapshot(errand->type, errand->id);
 		return outcome;
 	}
 	check_may_write(errand);
-	return write_here(errand);
+	outcome = write_here(errand);
+	if (outcome == AS_MISMATCH)
+		as_conflict_note(errand->partition.type, errand->id);
+	return outcome;
 }
 
 /* ---- There ---- */

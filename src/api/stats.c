@@ -12,6 +12,7 @@
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "runtime/conflict.h"
 #include "runtime/sched.h"
 #include "runtime/stat.h"
 #include "utils/acl.h"
@@ -20,6 +21,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(actorstore_type_counts);
+PG_FUNCTION_INFO_V1(actorstore_conflicts_now);
 PG_FUNCTION_INFO_V1(actorstore_workers_now);
 PG_FUNCTION_INFO_V1(actorstore_scheduler_now);
 
@@ -38,6 +40,17 @@ put_percentiles(Datum *values, AsHistogramShared *histogram)
 	values[1] = Float8GetDatum(as_histogram_percentile(histogram, 0.95) / 1000.0);
 	values[2] = Float8GetDatum(as_histogram_percentile(histogram, 0.99) / 1000.0);
 	return 3;
+}
+
+/* The sum and the mean, in milliseconds; like percentiles, of nothing it is 0. */
+static int
+put_time(Datum *values, pg_atomic_uint64 *us, AsHistogramShared *histogram)
+{
+	double		ms = pg_atomic_read_u64(us) / 1000.0;
+
+	values[0] = Float8GetDatum(ms);
+	values[1] = Float8GetDatum(ms / Max(as_histogram_count(histogram), 1));
+	return 2;
 }
 
 /* Those who may read the type, or all that there is to watch. */
@@ -64,8 +77,8 @@ actorstore_type_counts(PG_FUNCTION_ARGS)
 	for (int i = 0; i < as_stat_count(); i++)
 	{
 		AsStatShared *stat;
-		Datum		values[24];
-		bool		nulls[24] = {false};
+		Datum		values[29];
+		bool		nulls[29] = {false};
 		int			n = 0;
 
 		if (!as_stat_get(i, &stat) || !is_shown(stat))
@@ -85,9 +98,40 @@ actorstore_type_counts(PG_FUNCTION_ARGS)
 		n += put_percentiles(&values[n], &stat->ask_waiting);
 		n += put_percentiles(&values[n], &stat->ask_handling);
 		n += put_percentiles(&values[n], &stat->round_trip);
+		values[n++] = COUNT(stat->conflicts);
+		n += put_time(&values[n], &stat->waiting_us, &stat->waiting);
+		n += put_time(&values[n], &stat->handling_us, &stat->handling);
 		Assert(n == (int) lengthof(values));
 		put_row(result, values, nulls);
 	}
+	return (Datum) 0;
+}
+
+/* Whose versions were contended, of those that the role may read. */
+Datum
+actorstore_conflicts_now(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			nactors;
+	AsConflict *actors = as_conflicts_copy(&nactors);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < nactors; i++)
+	{
+		text	   *name = cstring_to_text_with_len(actors[i].type, actors[i].type_len);
+		AsType	   *type = as_type_find(name);
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		if (type == NULL || !as_type_has(type, AS_PRIV_READ))
+			continue;
+		values[0] = PointerGetDatum(name);
+		values[1] = PointerGetDatum(cstring_to_text_with_len(actors[i].id, actors[i].id_len));
+		values[2] = Int64GetDatum((int64) (actors[i].count - actors[i].inherited));
+		values[3] = TimestampTzGetDatum(actors[i].last);
+		put_row(result, values, nulls);
+	}
+	pfree(actors);
 	return (Datum) 0;
 }
 

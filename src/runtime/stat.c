@@ -53,6 +53,9 @@ as_stat_shmem_init(void)
 		pg_atomic_init_u64(&stat->failed, 0);
 		pg_atomic_init_u64(&stat->retried, 0);
 		pg_atomic_init_u64(&stat->dead, 0);
+		pg_atomic_init_u64(&stat->conflicts, 0);
+		pg_atomic_init_u64(&stat->waiting_us, 0);
+		pg_atomic_init_u64(&stat->handling_us, 0);
 		as_histogram_init(&stat->waiting);
 		as_histogram_init(&stat->handling);
 		as_histogram_init(&stat->ask_waiting);
@@ -143,6 +146,8 @@ as_stat_count_turn(const AsTurn *turn)
 	AsStatShared *stat;
 	int			nhandled = turn->nhandled - turn->nburied;
 	int			nasked = 0;
+	uint64		all_waited = 0;
+	uint64		took;
 	uint64		each;
 
 	if (turn->type == NULL || !turn->type->exists)
@@ -158,13 +163,17 @@ as_stat_count_turn(const AsTurn *turn)
 	{
 		uint64		waited = has_waited(turn, &turn->messages[i]);
 
+		all_waited += waited;
 		as_histogram_add(&stat->waiting, waited);
 		if (!turn->messages[i].asked)
 			continue;
 		as_histogram_add(&stat->ask_waiting, waited);
 		nasked++;
 	}
-	each = Max(turn->ended_at - turn->started_at, 0) / turn->nhandled;
+	(void) pg_atomic_fetch_add_u64(&stat->waiting_us, (int64) all_waited);
+	took = Max(turn->ended_at - turn->started_at, 0);
+	(void) pg_atomic_fetch_add_u64(&stat->handling_us, (int64) took);
+	each = took / turn->nhandled;
 	as_histogram_add_many(&stat->handling, each, turn->nhandled);
 	if (nasked > 0)
 		as_histogram_add_many(&stat->ask_handling, each, nasked);
@@ -180,6 +189,12 @@ void
 as_stat_count_timeout(AsType *type)
 {
 	(void) pg_atomic_fetch_add_u64(&as_stat_of(type)->timed_out, 1);
+}
+
+void
+as_stat_count_conflict(AsType *type)
+{
+	(void) pg_atomic_fetch_add_u64(&as_stat_of(type)->conflicts, 1);
 }
 
 void

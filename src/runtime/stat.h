@@ -35,6 +35,9 @@ typedef struct AsStatShared
 	pg_atomic_uint64 failed;	/* attempts */
 	pg_atomic_uint64 retried;	/* attempts that will be made again */
 	pg_atomic_uint64 dead;		/* messages that became dead letters */
+	pg_atomic_uint64 conflicts; /* writes that expected another version */
+	pg_atomic_uint64 waiting_us;	/* what is counted below, summed up */
+	pg_atomic_uint64 handling_us;
 	AsHistogramShared waiting;	/* from sent, or due, to its turn */
 	AsHistogramShared handling; /* in its turn */
 
@@ -63,6 +66,9 @@ extern void as_stat_count_turn(const AsTurn *turn);
 /* Who asked has got an answer, after so long; or gave up. */
 extern void as_stat_count_answer(AsType *type, int64 us);
 extern void as_stat_count_timeout(AsType *type);
+
+/* Somebody's write has lost a race; see conflict.h, which calls this. */
+extern void as_stat_count_conflict(AsType *type);
 
 /* A message's attempt has failed; will there be another one? */
 extern void as_stat_count_failure(AsType *type, bool again);

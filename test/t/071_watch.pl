@@ -41,6 +41,22 @@ is(sql(q{SELECT ask_handling_p50 >= 20, round_trip_p50 >= ask_handling_p50, ask_
 	FROM actorstore.stat_latency WHERE actor_type = 't'}), 't|t|t|t|t|t|t|t|t|t', 'stat_latency: what was asked, apart');
 is(sql(q{SELECT ask_waiting_p99, ask_handling_p99, round_trip_p99, handling_p50 >= 0 FROM actorstore.stat_latency WHERE actor_type = 'u'}), '0|0|0|t',
 	'nothing was asked of the other type');
+is(sql(q{SELECT l.actor_type, t.handling_time >= CASE l.actor_type WHEN 't' THEN 200 ELSE 0 END, t.waiting_time > 0,
+		abs(l.handling_mean * t.handled - t.handling_time) < 0.001, abs(l.waiting_mean * t.handled - t.waiting_time) < 0.001
+	FROM actorstore.stat_latency AS l JOIN actorstore.stat_types AS t USING (actor_type) ORDER BY 1}), "t|t|t|t|t\nu|t|t|t|t", 'sums and means');
+
+# ---- What is waited for ----
+
+# 17 knows the names of extensions' waits.
+my $named = sql('SHOW server_version_num') >= 170000;
+foreach ([ 'actorstore worker' => 'ActorstoreWorkerMain' ], [ 'actorstore launcher' => 'ActorstoreLauncherMain' ], [ 'actorstore keeper launcher' => 'ActorstoreKeeperMain' ])
+{
+	my ($process, $wait) = @$_;
+	my $event = $named ? $wait : 'Extension';
+
+	ok(comes_true($node, 'd', "(SELECT bool_and(wait_event_type = 'Extension' AND wait_event = '$event') FROM pg_stat_activity WHERE backend_type = '$process')"), "$process: $event")
+		or note sql("SELECT wait_event FROM pg_stat_activity WHERE backend_type = '$process'");
+}
 
 # ---- What happens to messages ----
 

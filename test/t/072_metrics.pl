@@ -145,7 +145,8 @@ sub same
 }
 
 my $type = q{'actor_type=' || replace(replace(actor_type, '\\', '\\\\'), '"', '\"') || ',datname=d'};
-same("actorstore_type_${_}_total", "SELECT $type, $_ FROM actorstore.stat_types") foreach qw(handled turns created failed retried dead answered timed_out);
+same("actorstore_type_${_}_total", "SELECT $type, $_ FROM actorstore.stat_types") foreach qw(handled turns created failed retried dead answered timed_out conflicts);
+same("actorstore_type_${_}_seconds_total", "SELECT $type, ${_}_time / 1000 FROM actorstore.stat_types") foreach qw(waiting handling);
 same("actorstore_type_$_", "SELECT $type, $_ FROM actorstore.stat_queues") foreach qw(depth delayed);
 is($scraped->{actorstore_type_handled_total}{"actor_type=$odd_label,datname=d"}, 101, 'as we have sent');
 is($scraped->{actorstore_type_depth}{'actor_type=idle,datname=d'}, 5, 'five wait');
