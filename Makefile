@@ -210,6 +210,7 @@ OBJS = \
 	src/cluster/global_commit.o \
 	src/cluster/global_last.o \
 	src/cluster/global_undo.o \
+	src/cluster/global_before.o \
 	src/cluster/global.o \
 	src/cluster/caller.o \
 	src/cluster/row_wire.o \

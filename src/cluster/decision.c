@@ -27,6 +27,7 @@
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "state/text_query.h"
+#include "storage/bufmgr.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -43,22 +44,31 @@ PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
 
 /* ---- Rows ---- */
 
+static Relation
+open_table(const char *name)
+{
+	return table_open(get_relname_relid(name, get_namespace_oid("actorstore", false)),
+					  RowExclusiveLock);
+}
+
 /* Whoever locks the table against writers waits for those that are about to commit. */
-static void
+static ItemPointerData
 insert_row(const char *name, Datum *values, bool *nulls)
 {
-	Relation	rel = table_open(get_relname_relid(name, get_namespace_oid("actorstore", false)),
-								 RowExclusiveLock);
+	Relation	rel = open_table(name);
 	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	ItemPointerData row;
 
 	CatalogTupleInsert(rel, tuple);
+	row = tuple->t_self;
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
+	return row;
 }
 
 void
 as_decision_write(FullTransactionId xid, int64 incarnation, int n,
-				  const int16 *nodes, char *const *gids)
+				  const int16 *nodes, char *const *gids, AsDecisionPlace *place)
 {
 	Datum	   *numbers = palloc(sizeof(Datum) * n);
 	Datum	   *texts = palloc(sizeof(Datum) * n);
@@ -76,9 +86,41 @@ as_decision_write(FullTransactionId xid, int64 incarnation, int n,
 	values[3] = PointerGetDatum(construct_array(numbers, n, INT2OID, 2, true, TYPALIGN_SHORT));
 	values[4] = PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
 	nulls[5] = true;
-	insert_row("decision", values, nulls);
+	place->row = insert_row("decision", values, nulls);
+	place->xid = xid;
 	as_sync_require();
 	ForceSyncCommit();
+}
+
+static bool
+is_row_of(TupleTableSlot *slot, FullTransactionId xid)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, 1, &isnull);
+
+	return !isnull && FullTransactionIdEquals(DatumGetFullTransactionId(value), xid);
+}
+
+/*
+ * Once it was deleted and vacuumed away, another row may stand in its place, or
+ * the table be shorter; none of this happens while the table is locked and the
+ * row is held in the slot.
+ */
+void
+as_decision_delete(const AsDecisionPlace *place)
+{
+	Relation	rel = open_table("decision");
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ItemPointerData row = place->row;
+	TM_FailureData failure;
+
+	if (ItemPointerGetBlockNumber(&row) < RelationGetNumberOfBlocks(rel) &&
+		table_tuple_fetch_row_version(rel, &row, SnapshotAny, slot) &&
+		is_row_of(slot, place->xid))
+		(void) table_tuple_delete(rel, &row, GetCurrentCommandId(true), InvalidSnapshot,
+								  InvalidSnapshot, false, &failure, false);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
 }
 
 /* Who may delete receipts may write them. */
@@ -114,7 +156,7 @@ as_receipt_write(const char *gid)
 	values[3] = CStringGetTextDatum(gid);
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	PushActiveSnapshot(GetTransactionSnapshot());
-	insert_row("receipt", values, nulls);
+	(void) insert_row("receipt", values, nulls);
 	PopActiveSnapshot();
 	as_sync_require();
 }

@@ -17,13 +17,24 @@
 #include "access/xlogdefs.h"
 #include "cluster/node.h"
 #include "lib/gid.h"
+#include "storage/itemptr.h"
+
+/* Where a decision's row stands, and whose it is */
+typedef struct AsDecisionPlace
+{
+	ItemPointerData row;
+	FullTransactionId xid;
+} AsDecisionPlace;
 
 /*
  * Insert this transaction's decision row: visible, it says commit.  It is
  * flushed before anybody else can see it, whatever synchronous_commit says.
  */
 extern void as_decision_write(FullTransactionId xid, int64 incarnation, int n,
-							  const int16 *nodes, char *const *gids);
+							  const int16 *nodes, char *const *gids, AsDecisionPlace *place);
+
+/* Delete one, unless it is not there any more, or somebody else is at it. */
+extern void as_decision_delete(const AsDecisionPlace *place);
 
 /*
  * In a session that another node has opened, just before it prepares its part

@@ -31,8 +31,9 @@
  *		K6	...
  *		K7	all have answered, or actorstore.phase_two_timeout is over.  Nothing
  *			here can throw.
- *		Later, the resolver deletes the rows once all members have receipts, and
- *		tells them to delete the receipts.
+ *		Later, the session's next transaction deletes the row, if all members are
+ *		its members, too (global_before.c), or the resolver does, once all have
+ *		receipts; and the resolver tells them to delete the receipts.
  *
  * Where a statement is certainly all that the transaction does (global_last.c),
  * and nothing that it does here can come back to the members, K1 and K2 are
@@ -183,6 +184,17 @@ extern AsNode as_global_self;	/* this node; its texts are not ours */
 
 /* Before the local commit: throws if the transaction cannot commit. */
 extern void as_global_prepare(void);
+
+/*
+ * The decision stands there; its members have been told to commit, and have
+ * answered, or nobody waits for that; or they have not.
+ */
+extern void as_global_note_decision(const AsDecisionPlace *place);
+extern void as_global_note_told(void);
+extern void as_global_forget_before(void);
+
+/* All that wrote are prepared: delete the decision that was noted before this one. */
+extern void as_global_delete_before(void);
 
 /* Has a member committed what decides?  The local transaction has ended. */
 extern bool as_global_is_over(void);

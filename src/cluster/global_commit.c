@@ -183,6 +183,7 @@ decide(void)
 {
 	int16		nodes[AS_MAX_PEERS];
 	char	   *gids[AS_MAX_PEERS];
+	AsDecisionPlace place;
 	int			n = 0;
 
 	AS_FOR_EACH_MEMBER(member)
@@ -193,8 +194,9 @@ decide(void)
 		gids[n++] = member->gid;
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	as_decision_write(GetTopFullTransactionId(), as_global_self.incarnation, n, nodes, gids);
+	as_decision_write(GetTopFullTransactionId(), as_global_self.incarnation, n, nodes, gids, &place);
 	PopActiveSnapshot();
+	as_global_note_decision(&place);
 }
 
 static void
@@ -320,6 +322,7 @@ prepare_in_two_phases(void)
 	commit_readers();
 	as_life_set(AS_LIFE_PREPARED);
 	AS_FAULT("K4");
+	as_global_delete_before();
 }
 
 void
@@ -369,7 +372,8 @@ warn_of_rest(int nleft, const char *name)
 			 errdetail("It will be once the node answers.")));
 }
 
-static void
+/* Returns whether all have committed. */
+static bool
 await_commits(void)
 {
 	AsPeer	   *peers[AS_MAX_PEERS];
@@ -390,6 +394,7 @@ await_commits(void)
 	}
 	if (nleft > 0)
 		warn_of_rest(nleft, name);
+	return nleft == 0;
 }
 
 /* All that wrote are prepared, the others have ended. */
@@ -399,6 +404,7 @@ finish(void)
 	const char *name = "";
 	bool		first = true;
 
+	as_global_forget_before();
 	AS_FAULT("K5");
 	if (!as_sync_acknowledged(XactLastCommitEnd))
 	{
@@ -418,13 +424,14 @@ finish(void)
 		send_commit(member, first);
 		first = false;
 	}
-	if (actorstore_wait_for_phase_two)
-		await_commits();
-	else
+	if (!actorstore_wait_for_phase_two)
 	{
 		AS_FOR_EACH_MEMBER(member)
 			as_peer_leave(member->peer);
+		as_global_note_told();
 	}
+	else if (await_commits())
+		as_global_note_told();
 	AS_FAULT("K7");
 }
 

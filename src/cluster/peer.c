@@ -320,8 +320,10 @@ static AsPeer *
 open_peer(const char *name, const char *conninfo, const AsNode *node)
 {
 	static bool registered = false;
+	static uint64 nopened = 0;
 	AsPeer	   *peer = MemoryContextAllocZero(TopMemoryContext, sizeof(AsPeer));
 
+	peer->connection = ++nopened;
 	peer->number = node == NULL ? 0 : node->number;
 	peer->stat = node == NULL ? -1 : as_peer_stat_find(node->number);
 	peer->name = MemoryContextStrdup(TopMemoryContext, name);

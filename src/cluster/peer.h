@@ -72,6 +72,7 @@ typedef struct AsPeer
 	bool		unkept;			/* close it once it is not needed */
 	bool		in_transaction; /* of ours: not to be closed (global.h) */
 	TimestampTz opened_at;
+	uint64		connection;		/* no other of this process has that number */
 
 	/* what the peer says it is */
 	pg_uuid_t	uuid;
@@ -88,6 +89,7 @@ typedef struct AsPeer
 													 * be noted as prepared */
 	bool		just_launched;	/* nobody has looked for an answer yet */
 	int			nskip;			/* flights before it that nobody waits for */
+	uint64		nfailed;		/* answers in such flights that were errors */
 	int			streamed;		/* the command whose rows are, while it has not
 								 * begun to answer; or -1 */
 	bool		keeps_row;		/* somebody takes the rows */

@@ -285,6 +285,8 @@ take_results(AsPeer *peer)
 			/* the message that the connection was lost; keep it to be shown */
 			peer->broken = true;
 		}
+		if (peer->nskip > 0 && PQresultStatus(result) == PGRES_FATAL_ERROR)
+			peer->nfailed++;
 		if (peer->nskip > 0 || peer->nresults == peer->ncommands)
 			PQclear(result);
 		else

@@ -484,8 +484,10 @@ delete_confirmed(Pass *pass)
 			left = pass->decided[i].xid;
 	}
 	appendStringInfoChar(&xids, '}');
+
+	/* what others have deleted counts once it cannot come back, either */
 	if (xids.len == 2)
-		return left;
+		return pass->acknowledged ? left : low;
 	args[0] = cstring_to_text(xids.data);
 	as_own_transaction_begin();
 	(void) as_text_query(NULL, SPI_OK_DELETE,

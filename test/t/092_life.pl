@@ -30,6 +30,11 @@ sub standby
 	return;
 }
 sub waits { my ($node, $name) = @_; ok(comes_true($node, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')}), $name); return; }
+sub somebody
+{
+	return IPC::Run::start([ 'pg_receivewal', '--synchronous', '--no-loop', '-D', PostgreSQL::Test::Utils::tempdir, '-d', $one->connstr('postgres') . ' application_name=somebody' ],
+		'>', \my $stdout, '2>', \my $stderr);
+}
 my $nothing_prepared = 'NOT EXISTS (SELECT FROM pg_prepared_xacts)';
 
 # ---- A statement, and ROLLBACK ----
@@ -72,8 +77,7 @@ $session->start('COMMIT');
 waits($one, 'the decision waits');
 is_seen('prepared');
 standby($two, 'nobody');
-my $somebody = IPC::Run::start([ 'pg_receivewal', '--synchronous', '--no-loop', '-D', PostgreSQL::Test::Utils::tempdir, '-d', $one->connstr('postgres') . ' application_name=somebody' ],
-	'>', \my $stdout, '2>', \my $stderr);
+my $somebody = somebody();
 waits($two, 'once somebody has it, COMMIT PREPARED waits');
 is_seen('committing');
 standby($two, '');
@@ -82,6 +86,76 @@ is_seen('committed');
 values_are('0 1 1', 'on both');
 standby($one, '');
 $somebody->kill_kill;
+$session->quit;
+
+# ---- The rows of decisions ----
+
+# A session deletes what it has decided before with what it decides next, where the same nodes have answered; the resolver, all.
+sub resolved
+{
+	ok(comes_true($_, 'd', $nothing_prepared), 'all that is decided is committed on ' . $_->name) foreach $two, $three;
+	is($one->safe_psql('d', 'SELECT actorstore.resolve_in_doubt()'), '0', 'the resolver has looked');
+	return;
+}
+sub rows_are { my ($count, $name) = @_; is($one->safe_psql('d', 'SELECT count(*) FROM actorstore.decision'), $count, $name); return; }
+my $here = q{SELECT FROM actorstore.execute_on_nodes('UPDATE t SET n = n + 1', '{}', '{one,two}')};
+resolved();
+rows_are('0', 'no decision is kept');
+$session = ActorstoreTest::Session->new($one, 'd');
+$session->query($update) foreach 1 .. 3;
+rows_are('1', 'only the last one is');
+$session->query($here);
+rows_are('2', 'the one before has a member that has not been heard of since');
+$session->query($_) foreach $update, 'BEGIN', $update, 'ROLLBACK', $update;
+rows_are('2', 'more members do no harm, nor does what is rolled back');
+$session->query($_) foreach 'SET actorstore.wait_for_phase_two = off', $update, $update, 'RESET actorstore.wait_for_phase_two', $update;
+rows_are('2', 'nor what nobody has waited for');
+my $looker = ActorstoreTest::Session->new($one, 'd');
+$looker->query($_) foreach 'BEGIN', 'SELECT FROM actorstore.decision FOR UPDATE';
+is($session->query($update), '', 'who looks at the rows is not waited for');
+$looker->query('ROLLBACK');
+rows_are('3', 'what he looks at stays');
+resolved();
+rows_are('0', 'but for the resolver');
+sub vacuumed
+{
+	foreach (1 .. ActorstoreTest::patience() * 10)
+	{
+		$one->safe_psql('d', 'VACUUM actorstore.decision');
+		last if $one->safe_psql('d', q{SELECT pg_relation_size('actorstore.decision')}) eq '0';
+		select(undef, undef, undef, 0.1);
+	}
+	is($one->safe_psql('d', q{SELECT pg_relation_size('actorstore.decision')}), '0', 'the place is gone');
+	return;
+}
+vacuumed();
+is($session->query($update), '', 'it is not looked for');
+rows_are('1', 'one row');
+resolved();
+vacuumed();
+$looker->query($update);
+$session->query($update);
+rows_are('2', 'what stands in its place is somebody else\'s');
+$looker->quit;
+
+# A member that has not committed as it was told, as somebody else has seen to it, and nobody has waited for its answer.
+resolved();
+$session->query($_) foreach 'SET actorstore.wait_for_phase_two = off', $update;
+standby($one, 'somebody');
+$session->start($update);
+waits($one, 'a decision waits');
+my $gid = $two->safe_psql('d', 'SELECT gid FROM pg_prepared_xacts');
+$two->safe_psql('d', "COMMIT PREPARED '$gid'");
+$somebody = somebody();
+is($session->finish, '', 'it is done');
+rows_are('1', 'the decision before it is gone');
+is($session->query($update), '', 'the next one');
+rows_are('2', 'leaves it to the resolver');
+standby($one, '');
+$somebody->kill_kill;
+resolved();
+rows_are('0', 'which sees the receipts');
+ok(comes_true($_, 'd', $nothing_prepared), 'nothing is left on ' . $_->name) foreach $two, $three;
 
 $session->quit;
 $_->stop foreach @nodes;
