@@ -352,8 +352,13 @@ send_commit(AsPart *member, bool first)
 	char		command[AS_GID_SIZE + 32];
 
 	snprintf(command, sizeof(command), "COMMIT PREPARED '%s'", member->gid);
-	(void) as_peer_add(member->peer, command, 0, NULL, false);
-	(void) as_peer_launch(member->peer);
+	if (actorstore_wait_for_phase_two)
+		as_peer_launch_alone(member->peer, command);
+	else
+	{
+		(void) as_peer_add(member->peer, command, 0, NULL, false);
+		(void) as_peer_launch(member->peer);
+	}
 	if (!first)
 		return;
 #ifdef ACTORSTORE_FAULTS

@@ -88,6 +88,7 @@ typedef struct AsPeer
 	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
 													 * be noted as prepared */
 	bool		just_launched;	/* nobody has looked for an answer yet */
+	bool		alone;			/* one command, outside of libpq's pipeline mode */
 	int			nskip;			/* flights before it that nobody waits for */
 	uint64		nfailed;		/* answers in such flights that were errors */
 	int			streamed;		/* the command whose rows are, while it has not
@@ -178,6 +179,13 @@ extern void as_peer_hurry(AsPeer *peer);
 
 /* Send what was queued.  Never throws; false: the connection broke. */
 extern bool as_peer_launch(AsPeer *peer);
+
+/*
+ * A flight of this command alone, launched, to be awaited: not left.  Where
+ * nothing else is under way it goes as a simple query, which takes the peer less
+ * time than to parse, bind, describe and execute a statement.
+ */
+extern void as_peer_launch_alone(AsPeer *peer, const char *sql);
 
 /*
  * Wait for the flights of these peers (NULL ones are left out), at most till

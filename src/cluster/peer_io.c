@@ -77,6 +77,17 @@ as_peer_is_nearly_full(const AsPeer *peer)
 		peer->ncommands > AS_PEER_MAX_COMMANDS - 8;
 }
 
+static void
+begin_flight(AsPeer *peer)
+{
+	clear_results(peer);
+	peer->state = AS_PEER_LOADING;
+	peer->unreplicated = false;
+	peer->nadded = 0;
+	peer->nearly = 0;
+	peer->streamed = -1;
+}
+
 int
 as_peer_add_command(AsPeer *peer, const AsPeerCommand *command)
 {
@@ -85,14 +96,7 @@ as_peer_add_command(AsPeer *peer, const AsPeerCommand *command)
 	bool		sent;
 
 	if (peer->state == AS_PEER_IDLE)
-	{
-		clear_results(peer);
-		peer->state = AS_PEER_LOADING;
-		peer->unreplicated = false;
-		peer->nadded = 0;
-		peer->nearly = 0;
-		peer->streamed = -1;
-	}
+		begin_flight(peer);
 	if (peer->broken || peer->state != AS_PEER_LOADING ||
 		peer->ncommands == AS_PEER_MAX_COMMANDS)
 	{
@@ -163,6 +167,14 @@ as_peer_hurry(AsPeer *peer)
 		peer->broken = true;
 }
 
+static void
+take_off(AsPeer *peer)
+{
+	peer->state = AS_PEER_FLYING;
+	peer->just_launched = true;
+	as_peer_stat_count(peer->stat, AS_PEER_FLIGHTS, 1);
+}
+
 bool
 as_peer_launch(AsPeer *peer)
 {
@@ -172,10 +184,30 @@ as_peer_launch(AsPeer *peer)
 		peer->broken = true;
 		return false;
 	}
-	peer->state = AS_PEER_FLYING;
-	peer->just_launched = true;
-	as_peer_stat_count(peer->stat, AS_PEER_FLIGHTS, 1);
+	take_off(peer);
 	return true;
+}
+
+void
+as_peer_launch_alone(AsPeer *peer, const char *sql)
+{
+	if (peer->broken || peer->state != AS_PEER_IDLE || peer->nskip > 0 ||
+		!PQexitPipelineMode(peer->conn))
+	{
+		(void) as_peer_add(peer, sql, 0, NULL, false);
+		(void) as_peer_launch(peer);
+		return;
+	}
+	begin_flight(peer);
+	peer->statement[0] = -1;
+	peer->ncommands = peer->nadded = 1;
+	if (!PQsendQuery(peer->conn, sql))
+	{
+		peer->broken = true;
+		return;
+	}
+	peer->alone = true;
+	take_off(peer);
 }
 
 static void
@@ -241,6 +273,33 @@ take_row(AsPeer *peer, PGresult *row)
 		PQclear(row);
 }
 
+/* The flight of one command: true once nothing more is due. */
+static bool
+take_result_of_one(AsPeer *peer)
+{
+	while (!PQisBusy(peer->conn))
+	{
+		PGresult   *result = PQgetResult(peer->conn);
+
+		if (PQstatus(peer->conn) != CONNECTION_OK)
+			peer->broken = true;
+		if (result == NULL)
+		{
+			peer->alone = false;
+			if (peer->broken || !PQenterPipelineMode(peer->conn))
+				peer->broken = true;
+			else
+				peer->state = AS_PEER_IDLE;
+			return true;
+		}
+		if (peer->nresults == peer->ncommands)
+			PQclear(result);
+		else
+			peer->results[peer->nresults++] = result;
+	}
+	return false;
+}
+
 /*
  * Keep what has arrived, without waiting; true once the flight has ended.
  * Answers of a command come before a NULL; the end of a flight is an answer of
@@ -251,6 +310,8 @@ take_results(AsPeer *peer)
 {
 	int			nnulls = 0;
 
+	if (peer->alone)
+		return take_result_of_one(peer);
 	while (peer->row == NULL && (begin_stream(peer), !PQisBusy(peer->conn)))
 	{
 		PGresult   *result = PQgetResult(peer->conn);
