@@ -245,7 +245,7 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 			targets[i].nrows = as_statement_execute(statement.known, statement.nparams, statement.params);
 	}
 	if (last)
-		as_peers_wait_for_early(peers, n);
+		as_global_await_last();
 	else
 		(void) as_peers_wait(peers, n, 0);
 	for (int i = 0; i < n; i++)

@@ -39,9 +39,10 @@
  * and nothing that it does here can come back to the members, K1 and K2 are
  * before the members have been sent anything, and PREPARE stands behind the
  * statement in the same flight: a member prepares at once when it has executed
- * it, which takes one round trip less, while this node still works.  It says
- * that it has executed it before it prepares, so that the wait for the one has
- * no end and that for the other has.  What follows does not change: until K4 an
+ * it, which takes one round trip less, while this node still works, and answers
+ * to both at once.  The wait for the statement has no end, that for PREPARE has: a
+ * member that has been silent for as long as it may take to prepare is asked over
+ * another connection which it is at.  What follows does not change: until K4 an
  * error rolls back, also what is prepared.  But a part may be prepared for long,
  * while this node waits for a lock or for another member: the resolver leaves it
  * alone as long as the transaction's backend is there, and a deadlock through it
@@ -106,6 +107,7 @@ typedef struct AsPart
 	bool		wrote;
 	bool		locked;			/* something that it has told us */
 	bool		doomed;
+	bool		overdue;		/* when it was asked last, its PREPARE had not ended */
 	AsPartState state;
 	int			prepare;		/* PREPARE's number in its flight */
 	char		gid[AS_GID_SIZE];
@@ -158,10 +160,11 @@ extern void as_global_end_last(bool wrote);
 /*
  * All members write with what is queued for them, and neither they nor others
  * are sent anything more but the end of the transaction: launch these flights,
- * each with PREPARE at its end.  as_peers_wait_for_early() waits for the answers
- * to what comes before it.
+ * each with PREPARE at its end, and wait for them.  08006 if one does not answer
+ * to PREPARE in time.
  */
 extern void as_global_launch_last(void);
+extern void as_global_await_last(void);
 
 /* Is the node one of them? */
 extern bool as_global_is_member(const AsNode *node);

@@ -234,10 +234,7 @@ void
 as_global_launch_last(void)
 {
 	AS_FOR_EACH_MEMBER(member)
-	{
 		member->wrote = true;
-		as_peer_add_early_end(member->peer);
-	}
 	begin_first_phase();
 	send_prepares();
 }

@@ -141,7 +141,46 @@ as_global_is_last(FunctionCallInfo call)
 		ends_transaction(portal);
 }
 
-/* ---- Its flight ---- */
+/* ---- Several members ---- */
+
+/* Where nothing proves that it is not yet at PREPARE, it has until it is asked again. */
+static void
+check_silent(AsPart *member)
+{
+	bool		was_overdue = member->overdue;
+
+	member->overdue = !as_peer_is_executing(member->peer, as_peer_deadline(Min(actorstore_peer_timeout, 2000)));
+	if (was_overdue && member->overdue)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("node \"%s\" has not answered to PREPARE TRANSACTION in time", member->peer->name)));
+}
+
+void
+as_global_await_last(void)
+{
+	AsPeer	   *peers[AS_MAX_PEERS];
+	int			n = 0;
+	bool		some_fly;
+
+	AS_FOR_EACH_MEMBER(member)
+		peers[n++] = member->peer;
+	do
+	{
+		some_fly = false;
+		if (as_peers_wait(peers, n, as_peer_deadline(actorstore_peer_timeout)))
+			break;
+		AS_FOR_EACH_MEMBER(member)
+		{
+			if (member->peer->broken || member->peer->state != AS_PEER_FLYING)
+				continue;
+			check_silent(member);
+			some_fly = true;
+		}
+	} while (some_fly);
+}
+
+/* ---- The flight of the only one ---- */
 
 /* Wait for all answers, cancelled or not: returns the error if so. */
 static ErrorData *

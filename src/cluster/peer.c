@@ -427,20 +427,21 @@ as_peer_get(const AsNode *node)
 	return kept[nkept++];
 }
 
-/* ---- Cancelling ---- */
+/* ---- By the way ---- */
 
 /*
- * libpq's own PQcancel() waits without end for a server that stands still, so
- * the peer is asked as any of its clients could ask it: that very server, as
- * the process with this number on another one is somebody else's.
+ * A question about the process that works for this connection ($1), to that very
+ * server, as the process with this number on another one is somebody else's.  Is
+ * the answer "t"?
  */
-void
-as_peer_cancel(AsPeer *peer, TimestampTz deadline)
+static bool
+ask_by_the_way(AsPeer *peer, const char *sql, TimestampTz deadline)
 {
 	AsPeer		other = {.number = peer->number, .name = peer->name, .stat = -1};
 	AsPeer	   *pointer = &other;
 	char		pid[16];
 	const char *values[1] = {pid};
+	bool		answer;
 
 	snprintf(pid, sizeof(pid), "%d", PQbackendPID(peer->conn));
 	other.conninfo = peer->conninfo;
@@ -449,12 +450,37 @@ as_peer_cancel(AsPeer *peer, TimestampTz deadline)
 		poll_connection(other.conn, deadline, true) == PGRES_POLLING_OK &&
 		PQsetnonblocking(other.conn, 1) == 0 && PQenterPipelineMode(other.conn))
 	{
-		as_peer_add(&other, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)",
-					1, values, false);
+		as_peer_add(&other, sql, 1, values, false);
 		(void) as_peer_launch(&other);
 		(void) as_peers_wait_quietly(&pointer, 1, deadline);
 	}
+	answer = as_peer_succeeded(&other, 0) && PQntuples(other.results[0]) == 1 &&
+		PQgetvalue(other.results[0], 0, 0)[0] == 't';
 	for (int i = 0; i < other.nresults; i++)
 		PQclear(other.results[i]);
 	PQfinish(other.conn);
+	return answer;
+}
+
+/*
+ * libpq's own PQcancel() waits without end for a server that stands still, so
+ * the peer is asked as any of its clients could ask it.
+ */
+void
+as_peer_cancel(AsPeer *peer, TimestampTz deadline)
+{
+	(void) ask_by_the_way(peer, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)", deadline);
+}
+
+/* Who prepares has begun with the receipt. */
+#define EXECUTING_SQL \
+	"SELECT pg_catalog.count(*) > 0 AND pg_catalog.count(*) FILTER (WHERE locktype = 'relation') = 0" \
+	" FROM pg_catalog.pg_locks WHERE pid = $1::pg_catalog.int4" \
+	" AND (locktype = 'virtualxid'" \
+	"  OR locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = pg_catalog.to_regclass('actorstore.receipt'))"
+
+bool
+as_peer_is_executing(AsPeer *peer, TimestampTz deadline)
+{
+	return ask_by_the_way(peer, EXECUTING_SQL, deadline);
 }

@@ -83,7 +83,6 @@ typedef struct AsPeer
 	int			ncommands;		/* sent */
 	int			nadded;			/* of these, the callers' */
 	int			nresults;		/* arrived */
-	int			nearly;			/* of these, so many come without the rest; 0: none */
 	PGresult   *results[AS_PEER_MAX_COMMANDS];
 	int			statement[AS_PEER_MAX_COMMANDS];	/* its name's number, to
 													 * be noted as prepared */
@@ -153,12 +152,6 @@ extern int	as_peer_add(AsPeer *peer, const char *sql, int nvalues,
  */
 extern int	as_peer_add_end(AsPeer *peer);
 
-/*
- * The answers to the commands queued so far come when they are there, not with
- * those to the rest of the flight: as_peers_wait_for_early() waits for no more.
- */
-extern void as_peer_add_early_end(AsPeer *peer);
-
 /* Should the flight be sent, as few more commands fit in? */
 extern bool as_peer_is_nearly_full(const AsPeer *peer);
 
@@ -194,9 +187,6 @@ extern void as_peer_launch_alone(AsPeer *peer, const char *sql);
  * are IDLE.
  */
 extern bool as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline);
-
-/* The same, for those answers only that come early, without a deadline. */
-extern void as_peers_wait_for_early(AsPeer *const *peers, int n);
 
 /* As as_peers_wait(), with interrupts held: ends only by answers or the deadline. */
 extern bool as_peers_wait_quietly(AsPeer *const *peers, int n,
@@ -249,6 +239,12 @@ extern PGresult *as_peer_execute(AsPeer *peer, const char *sql, int nvalues,
  * throws and ends at the deadline; the flight must still be awaited.
  */
 extern void as_peer_cancel(AsPeer *peer, TimestampTz deadline);
+
+/*
+ * Ask in the same way whether it is in a transaction and has not come to its
+ * PREPARE yet.  False, too, if it does not say.
+ */
+extern bool as_peer_is_executing(AsPeer *peer, TimestampTz deadline);
 
 /* Was this session opened by another node? */
 extern bool as_peer_is_own_session(void);

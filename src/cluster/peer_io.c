@@ -84,7 +84,6 @@ begin_flight(AsPeer *peer)
 	peer->state = AS_PEER_LOADING;
 	peer->unreplicated = false;
 	peer->nadded = 0;
-	peer->nearly = 0;
 	peer->streamed = -1;
 }
 
@@ -149,15 +148,6 @@ as_peer_add_end(AsPeer *peer)
 	}
 	peer->statement[peer->ncommands++] = -1;
 	return peer->nadded++;
-}
-
-void
-as_peer_add_early_end(AsPeer *peer)
-{
-	if (peer->broken || peer->state != AS_PEER_LOADING ||
-		!PQsendFlushRequest(peer->conn))
-		peer->broken = true;
-	peer->nearly = peer->ncommands;
 }
 
 void
@@ -235,7 +225,6 @@ as_peer_leave(AsPeer *peer)
 	peer->nresults = 0;
 	peer->ncommands = 0;
 	peer->nadded = 0;
-	peer->nearly = 0;
 	peer->nskip++;
 	peer->state = AS_PEER_IDLE;
 }
@@ -407,18 +396,8 @@ as_peer_send_off(AsPeer *peer)
 	as_peer_leave(peer);
 }
 
-/* Has all come that comes early?  For the rest nobody has looked. */
 static bool
-has_come_early(AsPeer *peer)
-{
-	if (peer->nearly == 0 || peer->nresults < peer->nearly)
-		return false;
-	peer->just_launched = true;
-	return true;
-}
-
-static bool
-wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly, bool early)
+wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly)
 {
 	AsPeerSocket sockets[AS_MAX_PEERS];
 	bool		all = true;
@@ -437,7 +416,7 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 		for (int i = 0; i < n; i++)
 		{
 			if (exchange(peers[i], &sockets[nwaiting], last))
-				nwaiting += !(early && has_come_early(peers[i]));
+				nwaiting++;
 			else if (peers[i] != NULL && peers[i]->broken && peers[i]->in_transaction)
 				as_life_lose_node(peers[i]->number);
 		}
@@ -455,19 +434,13 @@ wait_for_flights(AsPeer *const *peers, int n, TimestampTz deadline, bool quietly
 bool
 as_peers_wait(AsPeer *const *peers, int n, TimestampTz deadline)
 {
-	return wait_for_flights(peers, n, deadline, false, false);
-}
-
-void
-as_peers_wait_for_early(AsPeer *const *peers, int n)
-{
-	(void) wait_for_flights(peers, n, 0, false, true);
+	return wait_for_flights(peers, n, deadline, false);
 }
 
 bool
 as_peers_wait_quietly(AsPeer *const *peers, int n, TimestampTz deadline)
 {
-	return wait_for_flights(peers, n, deadline, true, false);
+	return wait_for_flights(peers, n, deadline, true);
 }
 
 /* ---- Rows that are streamed ---- */

@@ -88,6 +88,26 @@ foreach my $way ('in a block', 'with the statement')
 }
 is(join(' ', map { $_->safe_psql('d', 'SELECT count(*) FROM late') } @others), '2 2', 'PREPARE: on both');
 
+# Where it goes with the statement, too, it has its time, and the statement takes as long as it likes: they are asked what they are at.
+$session->query(q{SET actorstore.peer_timeout = '200ms'});
+foreach my $holder (@holders)
+{
+	$holder->query('BEGIN');
+	$holder->query('LOCK TABLE t IN ACCESS EXCLUSIVE MODE');
+}
+$session->start(q{SELECT row_count FROM actorstore.execute_on_nodes('UPDATE t SET n = n + 1', '{}', '{two,three}')});
+both_wait($locked, 'a long statement');
+select(undef, undef, undef, 2);
+both_wait($locked, 'a long statement, later');
+$_->query('COMMIT') foreach @holders;
+is($session->finish, "1\n1", 'a long statement: then it commits');
+$_->query('SELECT pg_advisory_lock(92)') foreach @holders;
+is($session->query(q{SELECT row_count FROM actorstore.execute_on_nodes('INSERT INTO late VALUES (1)', '{}', '{two,three}')}), 'ERROR:  08006', 'PREPARE takes too long');
+$_->query('SELECT pg_advisory_unlock(92)') foreach @holders;
+ok(comes_true($_, 'd', 'NOT EXISTS (SELECT FROM pg_prepared_xacts)'), 'it is undone on ' . $_->name) foreach @others;
+is(join(' ', map { $_->safe_psql('d', 'SELECT count(*) FROM late') } @others), '2 2', 'PREPARE takes too long: nothing is done');
+$session->query('RESET actorstore.peer_timeout');
+
 # The second phase waits for standbys there that are not, nor are asked for before it: nothing is decided here as long as somebody holds that up.
 sub ask_for_standbys
 {
