@@ -236,7 +236,7 @@ actorstore_execute_on_nodes(PG_FUNCTION_ARGS)
 	here = as_node_need_self()->number;
 	n = read_targets(fcinfo, &targets);
 	peers = palloc0(sizeof(AsPeer *) * (n + 1));
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	last = ends_there(fcinfo, &statement, targets, n, here);
 	start_all(targets, n, here, &statement, peers, last);
 	for (int i = 0; i < n; i++)

@@ -12,10 +12,11 @@
  */
 #include "cluster/decision.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -26,6 +27,7 @@
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
+#include "state/catalog.h"
 #include "state/text_query.h"
 #include "storage/bufmgr.h"
 #include "storage/lwlock.h"
@@ -44,23 +46,23 @@ PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
 
 /* ---- Rows ---- */
 
-static Relation
-open_table(const char *name)
-{
-	return table_open(get_relname_relid(name, get_namespace_oid("actorstore", false)),
-					  RowExclusiveLock);
-}
-
-/* Whoever locks the table against writers waits for those that are about to commit. */
+/*
+ * A row, and its key in the table's only index.  Whoever locks the table against
+ * writers waits for those that are about to commit.
+ */
 static ItemPointerData
-insert_row(const char *name, Datum *values, bool *nulls)
+insert_row(Oid table, Oid index, Datum *values, bool *nulls, Datum *key)
 {
-	Relation	rel = open_table(name);
+	Relation	rel = table_open(table, RowExclusiveLock);
+	Relation	pkey = index_open(index, RowExclusiveLock);
 	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	bool		key_nulls[INDEX_MAX_KEYS] = {false};
 	ItemPointerData row;
 
-	CatalogTupleInsert(rel, tuple);
+	simple_heap_insert(rel, tuple);
+	(void) index_insert(pkey, key, key_nulls, &tuple->t_self, rel, UNIQUE_CHECK_YES, false, NULL);
 	row = tuple->t_self;
+	index_close(pkey, RowExclusiveLock);
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
 	return row;
@@ -86,7 +88,7 @@ as_decision_write(FullTransactionId xid, int64 incarnation, int n,
 	values[3] = PointerGetDatum(construct_array(numbers, n, INT2OID, 2, true, TYPALIGN_SHORT));
 	values[4] = PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
 	nulls[5] = true;
-	place->row = insert_row("decision", values, nulls);
+	place->row = insert_row(as_catalog()->decision, as_catalog()->decision_pkey, values, nulls, values);
 	place->xid = xid;
 	as_sync_require();
 	ForceSyncCommit();
@@ -109,7 +111,7 @@ is_row_of(TupleTableSlot *slot, FullTransactionId xid)
 void
 as_decision_delete(const AsDecisionPlace *place)
 {
-	Relation	rel = open_table("decision");
+	Relation	rel = table_open(as_catalog()->decision, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData row = place->row;
 	TM_FailureData failure;
@@ -128,11 +130,14 @@ static void
 check_may_write_receipts(void)
 {
 	Oid			types[3] = {UUIDOID, INT8OID, XID8OID};
-	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-										   CStringGetDatum("local_forget"),
-										   PointerGetDatum(buildoidvector(types, 3)),
-										   ObjectIdGetDatum(get_namespace_oid("actorstore", false)));
+	Oid			function;
 
+	if (superuser())
+		return;
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							   CStringGetDatum("local_forget"),
+							   PointerGetDatum(buildoidvector(types, 3)),
+							   ObjectIdGetDatum(get_namespace_oid("actorstore", false)));
 	if (as_function_aclcheck(function, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -145,6 +150,7 @@ as_receipt_write(const char *gid)
 	AsGid		parts;
 	Datum		values[5] = {0};
 	bool		nulls[5] = {false};
+	Datum		key[3];
 
 	if (!as_gid_read(&parts, gid) || !IsTransactionBlock() ||
 		IsAbortedTransactionBlockState())
@@ -156,7 +162,10 @@ as_receipt_write(const char *gid)
 	values[3] = CStringGetTextDatum(gid);
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) insert_row("receipt", values, nulls);
+	key[0] = values[0];
+	key[1] = values[2];
+	key[2] = values[3];
+	(void) insert_row(as_catalog()->receipt, as_catalog()->receipt_pkey, values, nulls, key);
 	PopActiveSnapshot();
 	as_sync_require();
 }

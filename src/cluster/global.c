@@ -117,17 +117,19 @@ make_member(const AsNode *node)
 	return member;
 }
 
+/* Sessions between nodes are READ COMMITTED where nothing is said (peer_connect.c): to say it takes time there. */
 static const char *
 begin_command(void)
 {
-	static char command[128];
-
-	snprintf(command, sizeof(command), "BEGIN ISOLATION LEVEL %s%s",
-			 XactIsoLevel == XACT_SERIALIZABLE ? "SERIALIZABLE" :
-			 XactIsoLevel == XACT_REPEATABLE_READ ? "REPEATABLE READ" :
-			 "READ COMMITTED",
-			 XactReadOnly ? " READ ONLY" : "");
-	return command;
+	switch (XactIsoLevel)
+	{
+		case XACT_SERIALIZABLE:
+			return XactReadOnly ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY" : "BEGIN ISOLATION LEVEL SERIALIZABLE";
+		case XACT_REPEATABLE_READ:
+			return XactReadOnly ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN ISOLATION LEVEL REPEATABLE READ";
+		default:
+			return XactReadOnly ? "BEGIN READ ONLY" : "BEGIN";
+	}
 }
 
 AsPeer *

@@ -200,11 +200,17 @@ decide(void)
 }
 
 static void
+write_command(char *command, const char *begin, const char *gid)
+{
+	strcpy(stpcpy(stpcpy(command, begin), gid), "'");
+}
+
+static void
 send_prepare(AsPart *member)
 {
 	char		command[AS_GID_SIZE + 32];
 
-	snprintf(command, sizeof(command), "PREPARE TRANSACTION '%s'", member->gid);
+	write_command(command, "PREPARE TRANSACTION '", member->gid);
 	member->prepare = as_peer_add(member->peer, command, 0, NULL, false);
 	member->state = AS_PART_PREPARING;
 	(void) as_peer_launch(member->peer);
@@ -348,7 +354,7 @@ send_commit(AsPart *member, bool first)
 {
 	char		command[AS_GID_SIZE + 32];
 
-	snprintf(command, sizeof(command), "COMMIT PREPARED '%s'", member->gid);
+	write_command(command, "COMMIT PREPARED '", member->gid);
 	if (actorstore_wait_for_phase_two)
 		as_peer_launch_alone(member->peer, command);
 	else

@@ -51,6 +51,24 @@ as_prepared_shmem_init(void)
 	lock = &(GetNamedLWLockTranche("actorstore") + 6)->lock;
 }
 
+/*
+ * PREPARE and COMMIT PREPARED each look for the same id several times, and are
+ * often the same process's: its hash value is made once.
+ */
+static Entry *
+search(const char *gid, HASHACTION action)
+{
+	static char last[GIDSIZE] = "";
+	static uint32 hash;
+
+	if (last[0] == '\0' || strcmp(last, gid) != 0)
+	{
+		hash = get_hash_value(entries, gid);
+		memcpy(last, gid, strlen(gid) + 1);
+	}
+	return hash_search_with_hash_value(entries, gid, hash, action, NULL);
+}
+
 static bool
 can_be(const char *gid)
 {
@@ -64,9 +82,9 @@ as_prepared_begin(const char *gid)
 	if (!can_be(gid) || as_sched_home() < 0)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	(void) hash_search(entries, gid, HASH_REMOVE, NULL);
+	(void) search(gid, HASH_REMOVE);
 	LWLockRelease(lock);
-	strlcpy(preparing, gid, GIDSIZE);
+	memcpy(preparing, gid, strlen(gid) + 1);
 }
 
 /* Those that ended without our hearing of it; the caller holds the lock. */
@@ -92,7 +110,7 @@ put_down(const AsPrepared *prepared)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	if (hash_get_num_entries(entries) >= Max(max_prepared_xacts, 1))
 		make_room();
-	entry = hash_search(entries, preparing, HASH_ENTER_NULL, NULL);
+	entry = search(preparing, HASH_ENTER_NULL);
 	if (entry != NULL)
 		entry->prepared = *prepared;
 	LWLockRelease(lock);
@@ -125,7 +143,7 @@ as_prepared_find(const char *gid, AsPrepared *prepared)
 	if (!can_be(gid))
 		return false;
 	LWLockAcquire(lock, LW_SHARED);
-	entry = hash_search(entries, gid, HASH_FIND, NULL);
+	entry = search(gid, HASH_FIND);
 	if (entry != NULL)
 		*prepared = entry->prepared;
 	LWLockRelease(lock);
@@ -136,7 +154,7 @@ as_prepared_find(const char *gid, AsPrepared *prepared)
 static bool
 is_still(const char *gid, TransactionId xid)
 {
-	Entry	   *entry = hash_search(entries, gid, HASH_FIND, NULL);
+	Entry	   *entry = search(gid, HASH_FIND);
 
 	return entry != NULL && entry->prepared.xid == xid;
 }
@@ -160,7 +178,7 @@ as_prepared_end(const char *gid, TransactionId xid)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	is = is_still(gid, xid);
 	if (is)
-		(void) hash_search(entries, gid, HASH_REMOVE, NULL);
+		(void) search(gid, HASH_REMOVE);
 	LWLockRelease(lock);
 	return is;
 }
