@@ -151,6 +151,7 @@ OBJS = \
 	src/runtime/turn_fail.o \
 	src/runtime/system.o \
 	src/runtime/life_check.o \
+	src/runtime/said.o \
 	src/runtime/hook.o \
 	src/runtime/lifecycle.o \
 	src/runtime/links.o \

@@ -40,6 +40,7 @@
 #include "runtime/outgoing.h"
 #include "runtime/prepared.h"
 #include "runtime/request.h"
+#include "runtime/said.h"
 #include "runtime/sched.h"
 #include "runtime/slot.h"
 #include "runtime/stat.h"
@@ -421,6 +422,7 @@ _PG_init(void)
 	as_outgoing_init();
 	as_timing_init();
 	as_flow_init();
+	as_said_init();
 	as_trace_init();
 	as_deeds_init();
 	as_prepared_init();

@@ -12,6 +12,7 @@
 #include "api/args.h"
 #include "api/inside.h"
 #include "funcapi.h"
+#include "runtime/said.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -79,6 +80,7 @@ actorstore_reply(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errmsg("the handler has replied already"),
 				 errdetail("The last reply stands.")));
+	as_said_keep(turn);
 	turn->replied = true;
 	turn->reply = (Datum) 0;
 	if (PG_ARGISNULL(0))
@@ -94,6 +96,7 @@ actorstore_reject(PG_FUNCTION_ARGS)
 {
 	AsTurn	   *turn = as_need_turn("actorstore.reject()");
 
+	as_said_keep(turn);
 	turn->verdict = AS_VERDICT_REJECT;
 	turn->reject_reason = PG_ARGISNULL(0) ? "" :
 		keep_text(turn, PG_GETARG_TEXT_PP(0));
@@ -104,8 +107,10 @@ Datum
 actorstore_retry_after(PG_FUNCTION_ARGS)
 {
 	AsTurn	   *turn = as_need_turn("actorstore.retry_after()");
+	int64		span = as_arg_span(fcinfo, 0, "interval");
 
-	turn->retry_after = as_arg_span(fcinfo, 0, "interval");
+	as_said_keep(turn);
+	turn->retry_after = span;
 	turn->verdict = AS_VERDICT_RETRY;
 	PG_RETURN_VOID();
 }
@@ -116,6 +121,7 @@ actorstore_stop(PG_FUNCTION_ARGS)
 	AsTurn	   *turn = as_need_turn("actorstore.stop()");
 
 	as_reject_null(fcinfo, 0, "reason");
+	as_said_keep(turn);
 	turn->stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
 	PG_RETURN_VOID();
 }

@@ -109,6 +109,7 @@ as_hook_call(AsTurn *turn, const char *name, Datum body, const char **reason)
 	turn->verdict = before.verdict;
 	turn->replied = before.replied;
 	turn->reply = before.reply;
+	turn->said = before.said;
 	turn->handler = before.handler;
 	stop_reason = turn->stop_reason;
 	turn->stop_reason = before.stop_reason;

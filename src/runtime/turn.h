@@ -58,6 +58,9 @@ typedef struct AsOpenFunction
 	bool		busy;
 } AsOpenFunction;
 
+/* What a handler had said before a subtransaction (said.h) */
+typedef struct AsSaid AsSaid;
+
 typedef struct AsTurn
 {
 	/* what the slot said */
@@ -111,6 +114,7 @@ typedef struct AsTurn
 	char	   *stop_reason;	/* NULL: stop() was not called */
 	bool		replied;		/* reply() was called for the message at hand */
 	Datum		reply;			/* with this jsonb; 0: NULL */
+	AsSaid	   *said;			/* before, if it was said in a subtransaction */
 	AsBlockerKind blocker_kind; /* who has locked the actor */
 	TransactionId blocker;
 

@@ -61,6 +61,7 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 		turn->at += n - 1;
 		turn->replied = false;
 		turn->reply = (Datum) 0;
+		turn->said = NULL;
 		MemoryContextSwitchTo(message_context);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (message->cell != 0)
