@@ -192,7 +192,8 @@ read_letter(const AsLetter *letter, Arrival *arrival)
 		refuse("half a sender");
 	message->body = json_value(letter, AS_TEXT_BODY, &arrival->reason);
 	message->headers = json_value(letter, AS_TEXT_HEADERS, &arrival->reason);
-	if (size_of(message->body) + size_of(message->headers) > (Size) actorstore_max_message_size)
+	if (size_of(message->body) + size_of(message->headers) >
+		(Size) (as_is_system(message->name) ? AS_MAX_SYSTEM_MESSAGE : actorstore_max_message_size))
 	{
 		arrival->reason.reason = "too large";
 		arrival->reason.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;

@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/json_object.h"
+#include "mb/pg_wchar.h"
 #include "runtime/deeds.h"
 #include "runtime/groups.h"
 #include "runtime/halt.h"
@@ -40,6 +41,15 @@ as_life_is_shutdown(const char *reason)
 {
 	return strcmp(reason, "shutdown") == 0 ||
 		strncmp(reason, "shutdown:", strlen("shutdown:")) == 0;
+}
+
+static const char *
+cut(const char *reason)
+{
+	size_t		length = strlen(reason);
+
+	return length <= AS_MAX_REASON ? reason :
+		pnstrdup(reason, pg_mbcliplen(reason, length, AS_MAX_REASON));
 }
 
 /* ---- Hooks ---- */
@@ -177,6 +187,7 @@ as_life_restart(AsTurn *turn, const char *reason, bool keep_state)
 	const char *why;
 	AsJson		json;
 
+	reason = cut(reason);
 	(void) call_hook(turn, "$pre_restart", reason_body(reason), &why);
 	if (!keep_state)
 		put_back_state(turn);
@@ -220,13 +231,16 @@ as_life_announce(AsTurn *turn, const AsExit *how)
 }
 
 void
-as_life_exit(AsTurn *turn, const AsExit *how)
+as_life_exit(AsTurn *turn, const AsExit *as_given)
 {
 	text	   *type = as_turn_type_name(turn);
 	text	   *id = as_turn_id(turn);
 	AsChild    *child = as_child_find(type, id);
+	AsExit		cut_down = *as_given;
+	const AsExit *how = &cut_down;
 	const char *why;
 
+	cut_down.reason = cut(as_given->reason);
 	(void) call_hook(turn, "$stop", reason_body(how->reason), &why);
 	turn->halt = halt_of(child, how);
 	turn->exited = true;
@@ -286,8 +300,8 @@ tell_itself(AsTurn *turn, AsMailbox *mailbox, const char *error)
 void
 as_life_exhausted(AsTurn *turn, AsMailbox *mailbox, const ErrorData *error)
 {
-	const char *reason = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-								  error->message);
+	const char *reason = cut(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
+									  error->message));
 
 	if (turn->type == NULL)
 		return;

@@ -48,6 +48,13 @@
 
 #include "runtime/turn.h"
 
+/*
+ * Signals go out whatever actorstore.max_message_size is: nobody could exit else.
+ * So what is longer of a reason is cut, and nothing that the system says is larger.
+ */
+#define AS_MAX_REASON			4096	/* bytes */
+#define AS_MAX_SYSTEM_MESSAGE	(64 * 1024) /* bytes, of body and headers */
+
 typedef struct AsExit
 {
 	const char *reason;

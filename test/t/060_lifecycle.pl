@@ -403,5 +403,23 @@ my %bad = (
 	q{broadcast(NULL, 'do')} => '22023', q{purge_supervision_log('unknown', now())} => '42704', q{purge_supervision_log('plain', NULL)} => '22004');
 is(sqlstate($node, 'd', "SELECT actorstore.$_"), $bad{$_}, "bad input: $_") foreach sort keys %bad;
 
+# ---- What the system says is not bound by what messages may be; but reasons are cut ----
+
+sql(q{
+CREATE FUNCTION heard(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	INSERT INTO seen (what) VALUES (format('%s: %s of %s', left(body->>'actor_id', 4), left(body->>'reason', 18), length(body->>'reason'))); SELECT NULL::jsonb $$;
+SELECT actorstore.create_type(t, max_attempts => 1, on_exhausted => 'stop'), actorstore.set_handler(t, '*', 'act(jsonb, jsonb)') FROM unnest(ARRAY['watch', repeat('t', 512)]) AS t;
+SELECT actorstore.set_handler('watch', '$down', 'heard(jsonb, jsonb)');
+SELECT actorstore.insert_many(repeat('t', 512), ARRAY['errs', 'says', repeat('long', 128)], array_fill('1'::jsonb, '{3}'));
+TRUNCATE seen});
+ok(set_everywhere($node, 'd', 'actorstore.max_message_size', '1kB'), 'small messages only');
+order('watch', 'w', qq{{"sql": "SELECT actorstore.monitor(repeat('t', 512), id) FROM unnest(ARRAY['errs', 'says', repeat('long', 128)]) AS id"}});
+quiet('long reasons: watched');
+sql(qq{SELECT actorstore.send(repeat('t', 512), id, 'do', jsonb_build_object('sql', \$s\$$_->[1]\$s\$)) FROM unnest(ARRAY[$_->[0]]) AS id})
+  foreach [ q{'errs'}, q{DO $x$ BEGIN RAISE EXCEPTION '%', repeat('ä', 1000000); END $x$} ], [ q{'says'}, q{SELECT actorstore.stop(repeat('ä', 1000000))} ], [ q{repeat('long', 128)}, q{SELECT actorstore.stop('x')} ];
+quiet('long reasons: done');
+is(sql(q{SELECT string_agg(what, ', ' ORDER BY what) FROM seen}), 'errs: shutdown: P0001: ä of 2056, long: x of 1, says: ' . 'ä' x 18 . ' of 2048', 'long reasons: all are told');
+is(sql(q{SELECT string_agg(left(actor_id, 4) || ' ' || octet_length(reason), ', ' ORDER BY actor_id) FROM actorstore.halted_actor WHERE actor_type = repeat('t', 512)}), 'errs 4095, long 1, says 4096', 'long reasons: all have exited');
+
 $node->stop;
 done_testing();
