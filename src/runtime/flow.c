@@ -254,7 +254,7 @@ set_next(FlowShared *flow, int64 now)
 	if (flow->nparked == 0 || !has_place(flow))
 		flow->next = AS_NEVER;
 	else if (flow->rate > 0 && missing > 0)
-		flow->next = (uint64) (now + (int64) (missing / flow->rate * USECS_PER_SEC) + 1);
+		flow->next = (uint64) (now + (int64) Min(missing / flow->rate * USECS_PER_SEC, (double) AS_LONGEST) + 1);
 	else
 		flow->next = (uint64) (now + ADMITTED_US);
 }

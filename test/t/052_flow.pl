@@ -183,6 +183,17 @@ is(sql(q{SELECT value FROM actorstore.get('narrow', 'b')}), 4, 'and nothing else
 # One that has filled the mailbox itself is told so, whoever waits before it.
 is(sqlstate($node, 'd', q{SELECT count(actorstore.send('narrow', 'c', 'm', '0')) FROM generate_series(1, 4)}), 'VA001', 'who would wait for himself does not');
 
+# ---- Hardly any ----
+
+# One in so many years that no clock counts them: nobody looks for the next one in vain.
+sql(q{SELECT actorstore.create_type('hardly', rate_limit => '1e-300'), actorstore.set_handler('hardly', '*', 'collect(jsonb, jsonb)');
+	SELECT actorstore.send('hardly', 'a', 'm', to_jsonb(i)) FROM generate_series(1, 3) AS i});
+becomes_true(q{(SELECT value = '[1]' FROM actorstore.get('hardly', 'a'))}, 'hardly any: the first one');
+becomes_true(q{(SELECT count(*) > 0 AND bool_and(state = 'sleeping') FROM actorstore.stat_workers)}, 'hardly any: workers sleep');
+is(sql(q{SELECT count(*) FROM actorstore.message WHERE actor_type = 'hardly'}), '2', 'hardly any: the others wait');
+sql(q{SELECT actorstore.alter_type('hardly', rate_limit => 0)});
+becomes_true(q{(SELECT value = '[1, 2, 3]' FROM actorstore.get('hardly', 'a'))}, 'hardly any: till the limit is taken away');
+
 # ---- Death ----
 
 sub busy { sql(q{TRUNCATE work; SELECT count(actorstore.send('max 1', i::text, 'm', '2')), count(actorstore.send('rate 60', (i % 60)::text, 'm', '0')) FROM generate_series(1, 80) AS i}); return; }
