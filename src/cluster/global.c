@@ -89,7 +89,8 @@ check_may_prepare(const AsNode *node, const AsPeer *peer)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("node \"%s\" has no room for prepared transactions", node->name),
-				 errhint("Set max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
+				 errhint("Put this line, or one with a larger number, into postgresql.conf there and restart: max_prepared_transactions = %d",
+						 MaxConnections)));
 }
 
 static AsPart *

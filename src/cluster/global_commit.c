@@ -258,7 +258,8 @@ check_prepared(AsPart *member)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("node \"%s\" has no room for another prepared transaction", peer->name),
-				 errhint("Raise max_prepared_transactions there, to max_connections or more, in postgresql.conf and restart.")));
+				 errhint("Put this line, or one with a larger number, into postgresql.conf there and restart: max_prepared_transactions = %d",
+						 Max(MaxConnections, 2 * peer->max_prepared))));
 	if (strcmp(PQcmdStatus(as_peer_result(peer, command)), "PREPARE TRANSACTION") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRANSACTION_ROLLBACK),

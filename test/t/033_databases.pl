@@ -153,6 +153,9 @@ like($err, qr/WARNING:  messages wait until actorstore is preloaded/, 'not prelo
 sql('uno', q{SET client_min_messages = error; SELECT actorstore.cancel(actorstore.send('t', 'quiet', 'm', '"cancelled"')), actorstore.send('t', 'quiet', 'm', '4', delay => '1 ms'); SELECT actorstore.alter_type('t', mailbox_limit => 4)});
 is(sqlstate($node, 'uno', q{SELECT actorstore.send('t', 'quiet', 'm', '5')}), '00000', 'not preloaded: without a limit');
 is(sql('uno', q{SELECT count(*) FROM actorstore.mailbox}), 5, 'not preloaded: they wait');
+($status, $out, $err) = $node->psql('uno', q{SELECT actorstore.set_timer('t', 'quiet', 'n', 'm', at => '2200-01-01'); SELECT actorstore.cancel_timer('t', 'quiet', 'n'), actorstore.cancel_timer('t', 'quiet', 'n')});
+is($out, "\nt|f", 'not preloaded: timers are set and cancelled');
+like($err, qr/WARNING:  timers wait until actorstore is preloaded/, 'not preloaded: with a warning, too');
 my $waiting = q{SELECT ok, detail FROM actorstore.doctor() WHERE item = 'waiting mail'};
 is(sql('uno', $waiting), 't|0 messages have waited for more than a minute for actors that may run', 'not preloaded: not for long');
 sql('uno', q{UPDATE actorstore.message SET sent_at = sent_at - interval '2 min', due = due - interval '2 min'});

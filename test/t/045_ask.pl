@@ -501,6 +501,11 @@ fill_database($plain, 'd');
 is($plain->safe_psql('d', q{SELECT actorstore.call('t', 'a', 'add', '5')}), '5', 'not preloaded: call works');
 is(sqlstate($plain, 'd', q{SELECT actorstore.ask('t', 'a', 'add', '5')}), '55000', 'ask does not');
 is(sqlstate($plain, 'd', q{SELECT actorstore.tell('t', 'a', 'add', '5')}), '55000', 'nor does tell');
+foreach my $call (q{ask('t', 'a', 'add', '5')}, q{tell('t', 'a', 'add', '5')}, q{checkout('w', '{t}')})
+{
+	my (undef, undef, $complaints) = $plain->psql('d', "SELECT actorstore.$call");
+	like($complaints, qr/^HINT:  .*shared_preload_libraries = 'actorstore'$/m, "$call: with the line to add");
+}
 is($plain->safe_psql('d', q{SELECT count(*) FROM actorstore.stat_requests WHERE used_cells > 0}), '0', 'there are no requests');
 $plain->stop;
 done_testing();

@@ -178,10 +178,13 @@ is(q1(on('', 'UPDATE account SET amount = 67 WHERE id = 6')), 'ERROR:  08006', '
 $two->append_conf('postgresql.conf', 'max_prepared_transactions = 0');
 $two->start;
 is(q1(on('', 'UPDATE account SET amount = 67 WHERE id = 6')), 'ERROR:  55000', 'no prepared transactions there: refused at the start');
+sub complaint { my (undef, undef, $complaint) = $one->psql('d', on('', 'UPDATE account SET amount = 67 WHERE id = 6')); return $complaint; }
+like(complaint(), qr/^HINT:  .*postgresql\.conf.*max_prepared_transactions = 50$/m, 'with the line to add');
 $two->append_conf('postgresql.conf', 'max_prepared_transactions = 1');
 $two->restart;
 $two->safe_psql('d', q{BEGIN; UPDATE account SET amount = 1 WHERE id = 1; PREPARE TRANSACTION 'of somebody'});
 is(q1(on('', 'UPDATE account SET amount = 67 WHERE id = 6')), 'ERROR:  55000', 'all places are taken');
+like(complaint(), qr/^HINT:  .*postgresql\.conf.*max_prepared_transactions = 50$/m, 'with the line to add, too');
 is(amounts(6), '6 6 6', 'none');
 is(q1(q{SELECT actorstore.resolve_in_doubt()}), '0', 'the resolver has nothing to do');
 is($two->safe_psql('d', 'SELECT gid FROM pg_prepared_xacts'), 'of somebody', 'and leaves alone what is not ours');
