@@ -128,6 +128,14 @@ as_arg_span(FunctionCallInfo fcinfo, int n, const char *what)
 	return Min(end - now, AS_LONGEST);
 }
 
+TimestampTz
+as_expires_at(TimestampTz given)
+{
+	if (TIMESTAMP_IS_NOEND(given))
+		return 0;
+	return given == 0 ? 1 : Max(given, MIN_TIMESTAMP);
+}
+
 text **
 as_arg_ids(FunctionCallInfo fcinfo, int n, int *nids)
 {

@@ -12,6 +12,8 @@
 
 #include "actorstore.h"
 
+#include "datatype/timestamp.h"
+
 /* An actor_type or actor_id: 22023 if it is NULL, empty or too long. */
 extern text *as_arg_type(FunctionCallInfo fcinfo, int n);
 extern text *as_arg_id(FunctionCallInfo fcinfo, int n);
@@ -46,6 +48,12 @@ extern void as_reject_null(FunctionCallInfo fcinfo, int n, const char *what);
  * that, is so long that a time can still be added to it.
  */
 extern int64 as_arg_span(FunctionCallInfo fcinfo, int n, const char *what);
+
+/*
+ * A message's expires_at, as messages have it: 0 is never.  So the moment that is 0
+ * itself is the next one, and what has no beginning the first time there is.
+ */
+extern TimestampTz as_expires_at(TimestampTz given);
 
 /*
  * The ids in a text[], each checked, in the order given; *n is their number.

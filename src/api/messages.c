@@ -142,9 +142,7 @@ actorstore_send(PG_FUNCTION_ARGS)
 		as_check_name("dedup_key", message.dedup_key);
 	}
 	message.headers = arg_headers(fcinfo, 8);
-	message.expires_at = PG_ARGISNULL(9) ? 0 : PG_GETARG_TIMESTAMPTZ(9);
-	if (message.expires_at == DT_NOEND)
-		message.expires_at = 0;
+	message.expires_at = PG_ARGISNULL(9) ? 0 : as_expires_at(PG_GETARG_TIMESTAMPTZ(9));
 	check_may_send("actorstore.send()");
 	type = type_to_send_to(message.actor_type);
 	sign(&message);

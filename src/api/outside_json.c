@@ -246,7 +246,7 @@ take_member(AsMessage *message, const JsonbValue *key, JsonbValue *value)
 	else if (is_key(key, "headers"))
 		message->headers = need_headers(key, value);
 	else if (is_key(key, "expires_at"))
-		message->expires_at = need_time(key, value);
+		message->expires_at = as_expires_at(need_time(key, value));
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -270,8 +270,6 @@ check_send(AsMessage *message)
 		as_check_name("dedup_key", message->dedup_key);
 	if (TIMESTAMP_NOT_FINITE(message->due))
 		raise_bad_send("deliver_at", 10, "a time to come");
-	if (message->expires_at == DT_NOEND)
-		message->expires_at = 0;
 }
 
 static void

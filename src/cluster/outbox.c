@@ -240,9 +240,12 @@ wait_for_room(const AsNode *node, int lane)
 	}
 }
 
-/* Is there room for a message, by what its type says?  If not, it is dropped. */
+/*
+ * Is there room for a message, by what its type says?  If not, it is dropped; but
+ * whoever sets a timer must not believe that there is one.
+ */
 static bool
-find_room(const AsNode *node, const AsType *type, AsMessage *message)
+find_room(const AsNode *node, const AsType *type, int kind, AsMessage *message)
 {
 	int			lane;
 
@@ -260,6 +263,8 @@ find_room(const AsNode *node, const AsType *type, AsMessage *message)
 			wait_for_room(node, lane);
 			return true;
 		case AS_FULL_DROP:
+			if (kind == AS_KIND_SET_TIMER)
+				raise_full(node, " A timer cannot be dropped.");
 			break;
 	}
 	as_letter_bury(message, &outbox_full);
@@ -276,7 +281,7 @@ as_outbox_send(const AsNode *node, const AsType *type, int kind, AsMessage *mess
 	node = other_owner(message->key_hash);
 	if (node == NULL)
 		raise_moved(message);
-	if (!find_room(node, type, message))
+	if (!find_room(node, type, kind, message))
 		return false;
 	as_outbox_put(node, kind, message, 1);
 	return true;
@@ -365,7 +370,7 @@ send_elsewhere(const AsType *type, AsMessage *messages, int n)
 			if (nodes[i] != node)
 				continue;
 			nodes[i] = NULL;
-			if (find_room(node, type, &messages[i]))
+			if (find_room(node, type, AS_KIND_MESSAGE, &messages[i]))
 				let_in[nlet_in++] = messages[i];
 		}
 		if (nlet_in > 0)

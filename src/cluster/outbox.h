@@ -92,7 +92,7 @@ extern void as_outbox_put(const AsNode *node, int kind,
 
 /*
  * The same for one that is sent here, if there is room; VA001, waits, or false,
- * as the type says, if there is none.
+ * as the type says, if there is none.  Timers are not dropped: VA001.
  */
 extern bool as_outbox_send(const AsNode *node, const AsType *type, int kind,
 						   AsMessage *message);

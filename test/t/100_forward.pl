@@ -41,7 +41,7 @@ $_->safe_psql('d', q{
 			PERFORM actorstore.create_type('t', mailbox_limit => 1000000), actorstore.set_handler('t', 'add', 'public.collect(jsonb, jsonb)'),
 				actorstore.set_handler('t', 'relay', 'public.relay(jsonb, jsonb)'),
 				actorstore.set_handler('t', 'question', 'public.question(jsonb, jsonb)'), actorstore.set_handler('t', 'echo', 'public.echo(jsonb, jsonb)'), actorstore.grant_type('t', 'alice', '{read,send}'),
-				actorstore.create_type('small', mailbox_limit => 3), actorstore.create_type('patient', mailbox_limit => 3, on_full => 'wait');
+				actorstore.create_type('small', mailbox_limit => 3), actorstore.create_type('patient', mailbox_limit => 3, on_full => 'wait'), actorstore.create_type('dropped', on_full => 'drop');
 		END IF;
 	END $$}) foreach @nodes;
 
@@ -142,7 +142,14 @@ is($three->safe_psql('d', q{SELECT actorstore.alter_type('small', mailbox_limit 
 is($three->safe_psql('d', q{SELECT string_agg((message_id >> 48) || ' ' || body, ', ' ORDER BY position) FROM actorstore.message WHERE actor_type = 'small'}),
 	'1 1, 1 2, 1 3, 3 4, 3 5', 'behind the others, as messages of this node');
 is($three->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message}), 0, 'no dead letter is left');
+$one->safe_psql('d', "SELECT actorstore.send('t', id, 'add', '1', expires_at => at::timestamptz) FROM unnest('{$of{three}[9],$of{one}[9]}'::text[]) AS id, unnest('{-infinity,1999-12-31,2000-01-01 00:00+00,2000-01-02}'::text[]) AS at");
 $three->safe_psql('d', q{SELECT actorstore.resume('t'), actorstore.resume('small'), actorstore.resume('patient')});
+foreach my $node ($three, $one)
+{
+	ok(comes_true($node, 'd', q{(SELECT count(*) = 4 FROM actorstore.dead_message WHERE actor_type = 't')}), 'what has expired is not handled on ' . $node->name);
+	is($node->safe_psql('d', q{SELECT DISTINCT message, reason FROM actorstore.dead_message WHERE actor_type = 't'}), 'add|expired', 'and it is said why');
+}
+is($two->safe_psql('d', q{SELECT actorstore.purge_dead_letters('t', 'infinity')}), '8', 'all are deleted from anywhere');
 
 # Nothing flushes what others have committed.
 sub set_wal_writer_delay
@@ -172,6 +179,10 @@ $one->safe_psql('d', q{ALTER SYSTEM SET actorstore.outbox_limit = 50});
 $one->reload;
 $one->poll_query_until('d', q{SELECT current_setting('actorstore.outbox_limit') = '50'});
 is(sqlstate($one, 'd', "SELECT actorstore.send('t', '$of{three}[3]', 'add', '0')"), 'VA001', 'too many are on their way');
+my ($dropped) = rows($one, 'd', q{SELECT 'b' || i FROM generate_series(1, 300) AS i WHERE actorstore.locate('dropped', 'b' || i) = 'three' LIMIT 1});
+is($one->safe_psql('d', "SELECT actorstore.send('dropped', '$dropped', 'm', '7') > 0; SELECT actor_id, body, reason, sqlstate FROM actorstore.dead_letter"), "t\n$dropped|7|outbox full|VA001", 'where the type says so they are dropped');
+is(sqlstate($one, 'd', "SELECT actorstore.set_timer('dropped', '$dropped', 'n', 'm', after => '1 h')"), 'VA001', 'but timers are not');
+is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.dead_message; DELETE FROM actorstore.dead_message}), '1', 'nothing else was');
 my $waiting = ActorstoreTest::Session->new($one, 'd');
 $waiting->start("SELECT actorstore.send('patient', '$small', 'm', '6') > 0");
 ok(comes_true($one, 'd', "(SELECT state = 'active' FROM pg_stat_activity WHERE pid = $waiting->{pid})"), 'who may wait, waits');
