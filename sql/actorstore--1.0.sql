@@ -1811,7 +1811,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		WHERE s.subscription IS NOT NULL OR
 			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
 	), checks (number, item, ok, detail, hint) AS (
-		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''])actorstore($|[ ,"''])', setting,
+		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''/])actorstore($|[ ,"''])', setting,
 			'Put actorstore into shared_preload_libraries in postgresql.conf and restart.'
 		FROM pg_settings WHERE name = 'shared_preload_libraries'
 		UNION ALL

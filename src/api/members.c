@@ -28,6 +28,7 @@
 #include "lib/slot_map.h"
 #include "miscadmin.h"
 #include "state/identity.h"
+#include "state/type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
@@ -266,10 +267,8 @@ actorstore_slot_of(PG_FUNCTION_ARGS)
 	text	   *type = PG_GETARG_TEXT_PP(0);
 	text	   *id = PG_GETARG_TEXT_PP(1);
 
-	if (VARSIZE_ANY_EXHDR(type) > AS_MAX_NAME_BYTES || VARSIZE_ANY_EXHDR(id) > AS_MAX_NAME_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("type or id is too long")));
+	as_check_name("actor_type", type);
+	as_check_name("actor_id", id);
 	PG_RETURN_INT32(as_slot_of(as_key_hash(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
 										   VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id))));
 }

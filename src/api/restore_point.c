@@ -29,6 +29,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "api/args.h"
 #include "cluster/global.h"
 #include "compat.h"
@@ -169,6 +170,21 @@ write_points(Place *places, int n, text *name, XLogRecPtr *points)
 	}
 }
 
+/* Before anybody is held up for it. */
+static text *
+arg_point_name(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name;
+
+	as_reject_null(fcinfo, n, "point_name");
+	name = PG_GETARG_TEXT_PP(n);
+	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) >= MAXFNAMELEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("point_name must have 1 to %d bytes", MAXFNAMELEN - 1)));
+	return name;
+}
+
 Datum
 actorstore_restore_point(PG_FUNCTION_ARGS)
 {
@@ -181,8 +197,7 @@ actorstore_restore_point(PG_FUNCTION_ARGS)
 	as_only_superusers("actorstore.restore_point()");
 	PreventInTransactionBlock(true, "actorstore.restore_point()");
 	PreventCommandDuringRecovery("actorstore.restore_point()");
-	as_reject_null(fcinfo, 0, "point_name");
-	name = PG_GETARG_TEXT_PP(0);
+	name = arg_point_name(fcinfo, 0);
 	InitMaterializedSRF(fcinfo, 0);
 	n = read_places(places, as_node_need_self()->number);
 	for (int i = 0; i < n; i++)

@@ -71,7 +71,7 @@ parse_start(FunctionCallInfo fcinfo, int n)
 		start.from = FROM_BEGINNING;
 	else if (as_sequence_parse(word, strlen(word), &start.sequence))
 		start.from = FROM_SEQUENCE;
-	else if (as_cdc_parse_time(word, &start.time))
+	else if (as_cdc_parse_time(word, &start.time) && !TIMESTAMP_IS_NOEND(start.time))
 		start.from = FROM_TIME;
 	else
 		ereport(ERROR,

@@ -127,7 +127,7 @@ as_peer_init(void)
 							"How long another node may take to be connected to, to prepare a transaction, or to undo one.",
 							NULL,
 							&actorstore_peer_timeout,
-							10000, 100, INT_MAX,
+							10000, 100, INT_MAX / 10,	/* some wait for several of them */
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("actorstore.max_clock_skew",
 							"By how much the clock of a server that is taken in as a node may differ from this one's; 0: by anything.",

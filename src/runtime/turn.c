@@ -52,8 +52,6 @@
 /* A worker keeps so much memory for what its turns read. */
 #define KEPT_MEMORY			(512 * 1024)
 
-/* Serialization failures in a row that do not count as attempts. */
-
 /* Workers that may exit in a message's turns before it is to blame. */
 #define MAX_DEATHS			16
 

@@ -45,7 +45,7 @@ my $offset = -s $node->logfile;
 $node->restart;
 ok(comes_true($node, 'd', q{EXISTS (SELECT FROM actorstore.doctor() WHERE item = 'workers' AND NOT ok AND detail = '1 of 2 run')}), 'room for one worker of two');
 logged($node, $offset, qr/LOG:  no background worker is free to handle messages\n.*HINT:  Consider increasing .*"max_worker_processes"/m, 'which the log says, too');
-$node->append_conf('postgresql.conf', "max_worker_processes = 80\nactorstore.workers = 0\nwal_level = logical\nactorstore.arena_size = '3MB'\nactorstore.message_pool_size = 20000");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = '\$libdir/actorstore'\nmax_worker_processes = 80\nactorstore.workers = 0\nwal_level = logical\nactorstore.arena_size = '3MB'\nactorstore.message_pool_size = 20000");
 $node->restart;
 ok(comes_true($node, 'd', q{EXISTS (SELECT FROM actorstore.doctor() WHERE item = 'workers' AND ok)}), 'room for all');
 is(ill($node), 'nothing', 'what it needs');

@@ -55,6 +55,9 @@ isnt($two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_n
 $session->query('RESET actorstore.peer_lifetime');
 is($two->safe_psql('d', q{SELECT actorstore.local_identity() IS NOT NULL}), 't', 'who it is');
 
+# What is waited for is several times as long, at places.
+is(sqlstate($one, 'd', 'SET actorstore.peer_timeout = 2147483647'), '22023', 'no longer than can be reckoned with');
+
 # How many the server may have.
 $one->append_conf('postgresql.conf', 'actorstore.max_peer_connections = 2');
 $one->reload;

@@ -57,6 +57,7 @@ is(sqlstate($one, 'd', q{CREATE ROLE somebody; GRANT EXECUTE ON ALL FUNCTIONS IN
 is(sqlstate($one, 'd', q{BEGIN; SELECT actorstore.restore_point('x')}), '25001', 'not in a transaction block');
 is(sqlstate($one, 'd', q{SELECT actorstore.restore_point(NULL)}), '22004', 'no name');
 is(sqlstate($one, 'd', q{SELECT actorstore.restore_point(repeat('x', 64))}), '22023', 'too long a name');
+is(sqlstate($one, 'd', q{SELECT actorstore.restore_point('')}), '22023', 'one that nobody could recover to');
 is(sqlstate($one, 'd', q{SELECT actorstore.local_restore_point('x')}), '55000', 'not without having stopped the others');
 is(sqlstate($one, 'postgres', q{CREATE EXTENSION actorstore; SELECT actorstore.restore_point('x')}), '55000', 'not where there is no node');
 $three->stop;
