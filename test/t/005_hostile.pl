@@ -16,6 +16,7 @@ $node->safe_psql('d', q{
 	CREATE ROLE victim;
 	CREATE ROLE reader;
 	GRANT CREATE ON DATABASE d TO victim;
+	GRANT EXECUTE ON FUNCTION actorstore.pause, actorstore.resume, actorstore.redrive, actorstore.purge_dead_letters, actorstore.supervise, actorstore.unsupervise, actorstore.purge_supervision_log TO victim;
 	CREATE SCHEMA app;
 	GRANT USAGE ON SCHEMA app TO PUBLIC;
 	CREATE FUNCTION app.handle(jsonb, jsonb) RETURNS jsonb LANGUAGE sql RETURN $1;
@@ -66,7 +67,7 @@ my @life = (
 	q{SELECT version, value FROM actorstore.insert('doc', 'a', '{"n": 1}')},
 	q{SELECT version, value FROM actorstore.insert('loose', 'a', '{"n": 1}')},
 	q{SELECT version, value FROM actorstore.get('doc', 'a')},
-	q{SELECT version, value FROM actorstore.update('doc', 'a', '{"n": 2, "b\\\\": "c''\""}')},
+	q{SELECT version, value FROM actorstore.update('doc', 'a', E'{"n": 2, "b\\\\\\\\": "c''\\\\""}')},
 	q{SELECT version, value FROM actorstore.update_versioned('doc', 'a', '{"n": 3}', 1)},
 	q{SELECT version, value FROM actorstore.update_versioned('doc', 'a', '{"n": 3}', 1)},
 	q{SELECT swapped, version, value FROM actorstore.compare_and_swap('doc', 'a', 2, '{"n": 4}')},
@@ -95,6 +96,33 @@ my @life = (
 	q{SELECT actorstore.grant_type('doc', 'reader', '{read,write}')},
 	q{SELECT actorstore.revoke_type('doc', 'reader', '{write}')},
 	q{SELECT actorstore.drop_type('loose')},
+	q{SELECT actorstore.pause('doc')},
+	q{SELECT actorstore.send('doc', 'a', 'm', '1', 3, '1 h', dedup_key => 'k', headers => '{"h": 1}', expires_at => '2200-01-01 00:00+00') IS NULL},
+	q{SELECT actorstore.send('doc', 'a', 'm', '2', dedup_key => 'k') IS NULL},
+	q{SELECT actorstore.send_many('doc', '{a,b}', 'n', '{3,4}')},
+	q{SELECT actor_id, message, body, priority, headers, dedup_key FROM actorstore.mailbox ORDER BY message, actor_id},
+	q{SELECT actor_id, depth FROM actorstore.stat_actors ORDER BY actor_id},
+	q{SELECT depth, delayed FROM actorstore.stat_queues WHERE actor_type OPERATOR(pg_catalog.=) 'doc'},
+	q{SELECT actorstore.cancel(0)},
+	q{SELECT actorstore.set_timer('doc', 'a', 't', 'm', '{"t": 1}', at => '2200-01-31 00:00+00', every => '1 mon')},
+	q{SELECT actor_id, name, message, body, missed FROM actorstore.timers},
+	q{SELECT actorstore.cancel_timer('doc', 'a', 't'), actorstore.cancel_timer('doc', 'a', 't')},
+	q{SELECT actorstore.join_group('g', 'doc', 'a'), actorstore.join_group('g', 'doc', 'a'), actorstore.join_group('g', 'doc', 'b')},
+	q{SELECT actorstore.broadcast('g', 'o', '5')},
+	q{SELECT actorstore.leave_group('g', 'doc', 'a')},
+	q{SELECT group_name, actor_type, actor_id FROM actorstore.group_members},
+	q{SELECT actorstore.supervise('doc', 'a', 'doc', 'z', 'one_for_all', 4, '1 day -1 hour', true, 'permanent')},
+	q{SELECT parent_id, child_id, strategy, max_restarts, restart, keep_state FROM actorstore.supervision},
+	q{SELECT actorstore.unsupervise('doc', 'z'), actorstore.unsupervise('doc', 'z')},
+	q{SELECT actorstore.pause('doc', 'b')},
+	q{SELECT actor_id, state FROM actorstore.halted_actor ORDER BY actor_id},
+	q{SELECT actorstore.resume('doc', 'b'), actorstore.resume('doc', 'b')},
+	q{SELECT actorstore.redrive('doc'), actorstore.purge_dead_letters('doc', 'infinity'), actorstore.purge_supervision_log('doc', '-infinity')},
+	q{SELECT actorstore.ask('doc', 'a', 'm')}, q{SELECT actorstore.tell('doc', 'a', 'm')}, q{SELECT actorstore.call('doc', 'a', 'm')},
+	q{SELECT actorstore.checkout('w', '{doc}')},
+	q{SELECT actorstore.complete(1, 1, '1', '[]', '{}')}, q{SELECT actorstore.fail(1, 1, 'x', '1 s')}, q{SELECT actorstore.extend_lease(1, 1, '1 s')},
+	q{SELECT actorstore.has_type_privilege('doc', 'send'), actorstore.slot_of('doc', 'a')},
+	q{SELECT actorstore.increment(actorstore.merge('{1:1}'::actorstore.vclock, '{2:1}'::actorstore.vclock), 2)},
 	q{SELECT actorstore.type_table('doc')::pg_catalog.oid OPERATOR(pg_catalog.=) 'actorstore.actor_doc'::pg_catalog.regclass::pg_catalog.oid});
 
 sub live
@@ -120,7 +148,7 @@ sub live
 
 my %expected = map { $_ => live($_) } 'postgres', 'victim';
 is_deeply($expected{victim}, $expected{postgres}, 'as one role, so as another');
-is(scalar(grep { /ERROR/ } @{ $expected{postgres} }), 5, 'the errors that belong to it');
+is(scalar(grep { /ERROR/ } @{ $expected{postgres} }), 11, 'the errors that belong to it');
 is($expected{postgres}[1], '0|{"n": 1}', 'and answers');
 
 my @temporary = map { ("CREATE TEMP TABLE $_ (a text, b text)") } 'actor', 'type', 'handler', 'type_grant', 'undeclared', 'actor_doc', 'pg_class';
@@ -131,9 +159,9 @@ my %hostility = (
 	'search_path of nonsense' => [q{SET search_path = "it's", "odd ""name""", nowhere}],
 	'temporary tables' => [ @temporary, 'SET search_path = pg_temp, hostile, pg_catalog' ],
 	'schema actorstore last' => ['SET search_path = hostile, pg_catalog, actorstore'],
-	'standard_conforming_strings' => [ 'SET escape_string_warning = off', 'SET backslash_quote = on' ],
+	'standard_conforming_strings' => [ 'SET escape_string_warning = off', 'SET backslash_quote = on', 'SET standard_conforming_strings = off' ],
 	'quote_all_identifiers' => ['SET quote_all_identifiers = on'],
-	'formats' => [ q{SET DateStyle = 'SQL, DMY'}, q{SET IntervalStyle = 'postgres'}, 'SET extra_float_digits = -15', q{SET bytea_output = 'escape'} ],
+	'formats' => [ q{SET DateStyle = 'SQL, DMY'}, q{SET IntervalStyle = 'sql_standard'}, 'SET extra_float_digits = -15', q{SET bytea_output = 'escape'} ],
 	'time zone' => [q{SET TimeZone = 'Pacific/Kiritimati'}],
 	'planner' => [ map { "SET $_ = off" } 'enable_seqscan', 'enable_indexscan', 'enable_indexonlyscan', 'enable_bitmapscan', 'enable_nestloop', 'enable_hashjoin' ],
 	'generic plans' => ['SET plan_cache_mode = force_generic_plan'],
