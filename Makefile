@@ -226,6 +226,7 @@ OBJS = \
 	src/cluster/haul.o \
 	src/cluster/haul_load.o \
 	src/cluster/haul_take.o \
+	src/cluster/wal_ahead.o \
 	src/cluster/copied.o \
 	src/cluster/page_slots.o \
 	src/cluster/plan.o \

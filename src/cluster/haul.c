@@ -20,6 +20,7 @@
 #include "cluster/global.h"
 #include "cluster/haul_load.h"
 #include "cluster/page_slots.h"
+#include "cluster/wal_ahead.h"
 #include "miscadmin.h"
 #include "state/actor.h"
 #include "state/catalog.h"
@@ -195,10 +196,14 @@ look_at_page(Haul *haul, Pass *pass, Buffer buffer)
 	bool		settled;
 	int			n;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	slots = as_page_slots_look(pass->pages, pass->rel, buffer);
-	n = find_on_page(haul, pass, buffer, slots, found, &settled);
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	/* what HAUL will delete here is not to take the page along: so it is by now what it will be then */
+	do
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		slots = as_page_slots_look(pass->pages, pass->rel, buffer);
+		n = find_on_page(haul, pass, buffer, slots, found, &settled);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	} while (haul->copies && n > 0 && as_wal_write_page(pass->rel, buffer));
 	if (haul->copies)
 		pass->copied->unsettled[BufferGetBlockNumber(buffer)] = !settled;
 	for (int i = 0; i < n; i++)
@@ -264,6 +269,8 @@ haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 
 		CHECK_FOR_INTERRUPTS();
 		as_haul_give_way(block);
+		if (haul->copies)
+			as_wal_pace();
 		buffer = as_page_slots_read(pass.pages, pass.rel, block, strategy);
 		haul_page(haul, &pass, buffer);
 		ReleaseBuffer(buffer);

@@ -73,6 +73,8 @@
 #define AS_HAUL_ROWS	1000
 #define AS_HAUL_BYTES	(96 * 1024)
 
+/* Neither side keeps others from committing for long: wal_ahead.h. */
+
 /* Actors, or pages, until others that wait for a processor are let through */
 #define AS_HAUL_GIVE_WAY	8
 

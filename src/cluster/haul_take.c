@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "cluster/haul_load.h"
 #include "cluster/row_wire.h"
+#include "cluster/wal_ahead.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -246,5 +247,6 @@ actorstore_local_take_actors(PG_FUNCTION_ARGS)
 		take(&load.rows[first], i - first);
 		first = i;
 	}
+	as_wal_pace();
 	PG_RETURN_VOID();
 }
