@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -46,23 +47,35 @@ PG_FUNCTION_INFO_V1(actorstore_sync_acknowledged);
 
 /* ---- Rows ---- */
 
-/*
- * A row, and its key in the table's only index.  Whoever locks the table against
- * writers waits for those that are about to commit.
- */
-static ItemPointerData
-insert_row(Oid table, Oid index, Datum *values, bool *nulls, Datum *key)
+/* The same as CatalogTupleInsert() where the primary key is the only index. */
+static void
+insert_with_key(Relation rel, Oid index, HeapTuple tuple, Datum *key)
 {
-	Relation	rel = table_open(table, RowExclusiveLock);
 	Relation	pkey = index_open(index, RowExclusiveLock);
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	bool		key_nulls[INDEX_MAX_KEYS] = {false};
-	ItemPointerData row;
+	bool		nulls[INDEX_MAX_KEYS] = {false};
 
 	simple_heap_insert(rel, tuple);
-	(void) index_insert(pkey, key, key_nulls, &tuple->t_self, rel, UNIQUE_CHECK_YES, false, NULL);
-	row = tuple->t_self;
+	(void) index_insert(pkey, key, nulls, &tuple->t_self, rel, UNIQUE_CHECK_YES, false, NULL);
 	index_close(pkey, RowExclusiveLock);
+}
+
+/*
+ * Whoever locks the table against writers waits for those that are about to commit.
+ * While REINDEX CONCURRENTLY is at work there is more than one index.
+ */
+static ItemPointerData
+insert_row(Oid table, Datum *values, bool *nulls, Datum *key)
+{
+	Relation	rel = table_open(table, RowExclusiveLock);
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	List	   *indexes = RelationGetIndexList(rel);
+	ItemPointerData row;
+
+	if (list_length(indexes) == 1)
+		insert_with_key(rel, linitial_oid(indexes), tuple, key);
+	else
+		CatalogTupleInsert(rel, tuple);
+	row = tuple->t_self;
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
 	return row;
@@ -88,7 +101,7 @@ as_decision_write(FullTransactionId xid, int64 incarnation, int n,
 	values[3] = PointerGetDatum(construct_array(numbers, n, INT2OID, 2, true, TYPALIGN_SHORT));
 	values[4] = PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
 	nulls[5] = true;
-	place->row = insert_row(as_catalog()->decision, as_catalog()->decision_pkey, values, nulls, values);
+	place->row = insert_row(as_catalog()->decision, values, nulls, values);
 	place->xid = xid;
 	as_sync_require();
 	ForceSyncCommit();
@@ -165,7 +178,7 @@ as_receipt_write(const char *gid)
 	key[0] = values[0];
 	key[1] = values[2];
 	key[2] = values[3];
-	(void) insert_row(as_catalog()->receipt, as_catalog()->receipt_pkey, values, nulls, key);
+	(void) insert_row(as_catalog()->receipt, values, nulls, key);
 	PopActiveSnapshot();
 	as_sync_require();
 }

@@ -88,9 +88,7 @@ load_catalog(void)
 	catalog.timer_key = need_relation("timer_pkey");
 	catalog.timer_due = need_relation("timer_due");
 	catalog.decision = need_relation("decision");
-	catalog.decision_pkey = need_relation("decision_pkey");
 	catalog.receipt = need_relation("receipt");
-	catalog.receipt_pkey = need_relation("receipt_pkey");
 
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(catalog.actor));
 	if (!HeapTupleIsValid(tuple))

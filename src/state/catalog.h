@@ -74,9 +74,7 @@ typedef struct AsCatalog
 	Oid			timer_key;		/* its index by actor and name */
 	Oid			timer_due;		/* its index by time */
 	Oid			decision;		/* actorstore.decision */
-	Oid			decision_pkey;
 	Oid			receipt;		/* actorstore.receipt */
-	Oid			receipt_pkey;
 } AsCatalog;
 
 /*

@@ -138,6 +138,13 @@ $session->query($update);
 rows_are('2', 'what stands in its place is somebody else\'s');
 $looker->quit;
 
+# Indexes that are made anew, under all that goes on.
+$one->safe_psql('d', 'REINDEX TABLE CONCURRENTLY actorstore.decision');
+$_->safe_psql('d', 'REINDEX TABLE CONCURRENTLY actorstore.receipt') foreach $two, $three;
+is($session->query($update), '', 'the next one, with other indexes');
+resolved();
+rows_are('0', 'the resolver finds its receipts');
+
 # A member that has not committed as it was told, as somebody else has seen to it, and nobody has waited for its answer.
 resolved();
 $session->query($_) foreach 'SET actorstore.wait_for_phase_two = off', $update;
