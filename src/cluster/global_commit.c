@@ -211,8 +211,14 @@ send_prepare(AsPart *member)
 	char		command[AS_GID_SIZE + 32];
 
 	write_command(command, "PREPARE TRANSACTION '", member->gid);
-	member->prepare = as_peer_add(member->peer, command, 0, NULL, false);
 	member->state = AS_PART_PREPARING;
+	if (member->peer->state == AS_PEER_IDLE)
+	{
+		member->prepare = 0;
+		as_peer_launch_alone(member->peer, command);
+		return;
+	}
+	member->prepare = as_peer_add(member->peer, command, 0, NULL, false);
 	(void) as_peer_launch(member->peer);
 }
 
