@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "cluster/transit.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/identity.h"
@@ -45,6 +46,7 @@
 
 /* Column numbers of actorstore.transit */
 #define Anum_transit_slot		1
+#define Anum_transit_taker		2
 #define Anum_transit_state		3
 
 /* the tables that it was read from */
@@ -270,9 +272,14 @@ read_transit(AsCluster *into)
 	transit_table = RelationGetRelid(rel);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		int			slot = DatumGetInt16(column(tuple, rel, Anum_transit_slot, NULL));
+		int			slot = DatumGetInt16(column(tuple, rel, Anum_transit_slot, NULL)) & (AS_SLOTS - 1);
+		char		state = DatumGetChar(column(tuple, rel, Anum_transit_state, NULL));
+		int			taker = as_cluster_find(into, DatumGetInt16(column(tuple, rel, Anum_transit_taker, NULL)));
 
-		into->transit[slot & (AS_SLOTS - 1)] = DatumGetChar(column(tuple, rel, Anum_transit_state, NULL));
+		into->transit[slot] = state;
+		if (state == AS_TRANSIT_HANDED || state == AS_TRANSIT_TAKEN)
+			into->holders[slot] = (int16) taker;
+		into->comes[slot] = state == AS_TRANSIT_PARKED && taker >= 0 && taker == into->self;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -306,6 +313,7 @@ as_cluster_read(void)
 	read_nodes(new);
 	if (new->count > 0)
 		read_epoch(new);
+	memcpy(new->holders, new->owners, sizeof(new->owners));
 	read_ballot(new);
 	read_transit(new);
 	new->arriving = read_arrival() && new->self < 0;

@@ -31,6 +31,8 @@ typedef struct AsCluster
 	int16		owners[AS_SLOTS];	/* in nodes, -1: none */
 	bool		closed[AS_SLOTS];	/* about to be given away (give.h) */
 	char		transit[AS_SLOTS];	/* AS_TRANSIT_...; 0: not in transit */
+	int16		holders[AS_SLOTS];	/* in nodes: who has what is in the slot (transit.h) */
+	bool		comes[AS_SLOTS];	/* on its way to this node, which has not taken it */
 } AsCluster;
 
 /* Read the tables; the result is in a memory context of its own. */

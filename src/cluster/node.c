@@ -273,6 +273,21 @@ as_node_owner(uint64 key_hash)
 	return i < 0 ? NULL : &now->nodes[i];
 }
 
+const AsNode *
+as_node_holder(uint64 key_hash)
+{
+	AsCluster  *now = get_cluster();
+	int			i = now->holders[as_slot_of(key_hash)];
+
+	return i < 0 ? NULL : &now->nodes[i];
+}
+
+bool
+as_node_comes(uint64 key_hash)
+{
+	return get_cluster()->comes[as_slot_of(key_hash)];
+}
+
 int
 as_node_replicas(uint64 key_hash, const AsNode **replicas, int max)
 {
@@ -331,9 +346,9 @@ look_at_slot(int slot)
 {
 	AsCluster  *now = get_cluster();
 
-	if (now->self < 0 || now->owners[slot] != now->self)
+	if (now->self < 0 || now->holders[slot] != now->self)
 		return AS_SLOT_FOREIGN;
-	if (now->transit[slot] == AS_TRANSIT_FROZEN || now->transit[slot] == AS_TRANSIT_HANDED)
+	if (now->transit[slot] == AS_TRANSIT_FROZEN)
 		return AS_SLOT_FROZEN;
 	return now->closed[slot] ? AS_SLOT_CLOSED : AS_SLOT_OURS;
 }
@@ -354,7 +369,8 @@ why_not_ours(const AsCluster *now, int slot)
 	if (now->gone)
 		return psprintf("Node \"%s\" has been removed.", now->nodes[now->self].name);
 	if (now->owners[slot] == now->self)
-		return "Its slot is about to be given to another node.";
+		return now->holders[slot] == now->self ? "Its slot is about to be given to another node." :
+			"Its slot has been handed over to another node.";
 	if (now->owners[slot] < 0)
 		return "Nobody owns its slot.";
 	return psprintf("It belongs to node \"%s\".", now->nodes[now->owners[slot]].name);

@@ -82,6 +82,15 @@ extern const AsNode *as_node_nth(int n);
 extern const AsNode *as_node_owner(uint64 key_hash);
 
 /*
+ * The node that has the actor: its owner, but where giver or taker know that its slot has
+ * been handed over, before the epoch is in force that says so (transit.h).
+ */
+extern const AsNode *as_node_holder(uint64 key_hash);
+
+/* Is the slot on its way to this node, which has not taken it yet? */
+extern bool as_node_comes(uint64 key_hash);
+
+/*
  * The first max nodes for an actor: its owner, then those that would own it
  * next.  Returns how many there are.
  */

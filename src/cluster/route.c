@@ -28,6 +28,7 @@
 /* A slot is about to be another node's: that comes here, too, in a moment. */
 #define LEARN_MS	2000
 #define LEARN_NAP_MS	5
+#define TAKEN_NAP_MS	1
 
 static int64 looked = 0;		/* the epoch by which an owner was looked up last */
 
@@ -53,7 +54,7 @@ as_route_find(const text *type, const text *id)
 
 	if (likely(!as_node_has_others()))
 		return NULL;
-	owner = as_node_owner(hash_of(type, id));
+	owner = as_node_holder(hash_of(type, id));
 	if (owner == NULL || owner == as_node_self())
 		return NULL;
 	as_route_look();
@@ -95,18 +96,34 @@ fetch_epoch(int16 from, int64 epoch)
 	wait_for_epoch(epoch, actorstore_peer_timeout);
 }
 
+/*
+ * Who asks for an actor that is on its way here, by the same map, knows that it was
+ * handed over: COMMIT PREPARED is on its way, too.
+ */
+static void
+wait_until_taken(uint64 key_hash)
+{
+	TimestampTz deadline = as_peer_deadline(LEARN_MS);
+
+	while (as_node_comes(key_hash) && GetCurrentTimestamp() < deadline)
+	{
+		as_peer_nap(TAKEN_NAP_MS);
+		AcceptInvalidationMessages();
+	}
+}
+
 bool
 as_route_is_mine(const text *type, const text *id, int64 epoch)
 {
 	const AsNode *self = as_node_self();
+	uint64		key_hash = hash_of(type, id);
 
 	if (self != NULL && epoch > as_node_epoch())
-	{
 		fetch_epoch(0, epoch);
-		self = as_node_self();
-	}
-	return self != NULL && epoch <= as_node_epoch() &&
-		as_node_owner(hash_of(type, id)) == self;
+	else if (self != NULL && epoch == as_node_epoch())
+		wait_until_taken(key_hash);
+	self = as_node_self();
+	return self != NULL && epoch <= as_node_epoch() && as_node_holder(key_hash) == self;
 }
 
 bool
@@ -352,7 +369,7 @@ as_route_divide(const text *type, int n, text **ids, AsRouteGroup **groups)
 	as_route_look();
 	for (int i = 0; i < n; i++)
 	{
-		owners[i] = as_node_owner(hash_of(type, ids[i]));
+		owners[i] = as_node_holder(hash_of(type, ids[i]));
 		if (owners[i] == NULL)
 			owners[i] = as_node_self();
 		count_owner(division, owners[i]);

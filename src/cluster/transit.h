@@ -36,7 +36,9 @@
  *					of the slots' actors are deleted at the giver; those that have
  *					changed since they were copied, and all that are not
  *					actors, are inserted at the taker; the slots are HANDED here,
- *					and TAKEN there.  All of it or nothing.
+ *					and TAKEN there.  All of it or nothing.  From then on the taker
+ *					has them, and both of these nodes know it: as_node_holder().
+ *					Who waits at the giver goes on there, before step 6; messages do not.
  *	5	settle		The taker says that it sees them TAKEN: its part is not in doubt.
  *	6	give		The next epoch makes the taker their owner.  The giver
  *					consents, as it has handed them to just that node; nobody can
@@ -56,6 +58,13 @@
  * lock that the sender shares.  If the sender moves, step 3 has all of its
  * messages arrive first, and there is none in what its old node keeps, but
  * for actors of the same batch, whose messages step 4 takes along.
+ *
+ * WHO USES THEM BETWEEN 4 AND 6.  What has been handed over can come to nobody but the
+ * taker any more, whatever epochs are decided: even if the giver is declared lost
+ * (force.h).  So the taker uses the actors, and lets the giver's sessions use them,
+ * which ask by the map in force; the taker may see that it has them a moment later than the
+ * giver sees them gone, and waits for that then.  Who is told by the giver that an actor
+ * is not its own any more, and knows only the map, waits for the next one.
  *
  * READS without a lock look for rows that may have moved.  Whoever finds nothing
  * looks again whether the slot is frozen, or another node's by now, and reads once

@@ -24,7 +24,8 @@
  * at once, and whoever gives slots away waits for that, too.
  *
  * A slot that is not empty is frozen while what is in it moves to another node
- * (cluster/transit.h): nobody holds it, also for actors that are there.
+ * (cluster/transit.h): nobody holds it, also for actors that are there.  Once that
+ * has been handed over it is the other node's, here and there.
  *
  * Whoever only puts messages on their way to an actor locks its slot, too, be it
  * his own or another node's, before he looks where they go.
