@@ -107,7 +107,10 @@ actorstore_type_counts(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Whose versions were contended, of those that the role may read. */
+/*
+ * Whose versions were contended, of those that the role may read; not of a type
+ * of another owner's that had the name before.
+ */
 Datum
 actorstore_conflicts_now(PG_FUNCTION_ARGS)
 {
@@ -123,7 +126,8 @@ actorstore_conflicts_now(PG_FUNCTION_ARGS)
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
-		if (type == NULL || !as_type_has(type, AS_PRIV_READ))
+		if (type == NULL || !type->exists || type->owner != actors[i].owner ||
+			!as_type_has(type, AS_PRIV_READ))
 			continue;
 		values[0] = PointerGetDatum(name);
 		values[1] = PointerGetDatum(cstring_to_text_with_len(actors[i].id, actors[i].id_len));

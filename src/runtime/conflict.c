@@ -48,6 +48,7 @@ static bool
 is_of(const AsConflict *actor, uint64 key_hash, const AsType *type, text *id)
 {
 	return actor->key_hash == key_hash && actor->database == MyDatabaseId &&
+		actor->owner == type->owner &&
 		actor->type_len == type->name_len && actor->id_len == (int) VARSIZE_ANY_EXHDR(id) &&
 		memcmp(actor->type, type->name, actor->type_len) == 0 &&
 		memcmp(actor->id, VARDATA_ANY(id), actor->id_len) == 0;
@@ -69,6 +70,7 @@ find_place(uint64 key_hash, const AsType *type, text *id)
 			smallest = actor;
 	}
 	smallest->database = MyDatabaseId;
+	smallest->owner = type->owner;
 	smallest->key_hash = key_hash;
 	smallest->inherited = smallest->count;
 	smallest->type_len = type->name_len;

@@ -34,6 +34,7 @@ typedef struct AsConflict
 	uint64		count;
 	uint64		inherited;		/* of the count, from whom it has the place */
 	TimestampTz last;
+	Oid			owner;			/* of the type, then: another one's has its own places */
 	int			type_len;
 	int			id_len;
 	char		type[AS_MAX_NAME_BYTES];

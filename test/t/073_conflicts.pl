@@ -68,5 +68,11 @@ is(conflicts($one, 'conflicts > 1'), "$here|253", 'who stands out is kept, with 
 is(sql('SELECT count(*), min(conflicts) FROM actorstore.stat_conflicts'), '100|1', 'of the others those that there is room for, by no more than they lost');
 sql(q{SELECT actorstore.drop_type('t')});
 is(conflicts($one, 'true'), '', 'a type that is gone is not shown');
+sql(q{SELECT actorstore.create_type('t'), actorstore.grant_type('t', 'alice', '{read}')});
+isnt(sql('SET ROLE alice; SELECT count(*) FROM actorstore.stat_conflicts'), 0, 'its owner may have it again');
+$_->safe_psql('d', 'CREATE ROLE bob; GRANT CREATE ON DATABASE d TO bob') foreach $one, $two;
+sql(q{SELECT actorstore.drop_type('t')});
+$one->safe_psql('d', q{SET ROLE bob; SELECT actorstore.create_type('t')}, kept => 1);
+is(sql('SET ROLE bob; SELECT count(*) FROM actorstore.stat_conflicts'), 0, 'whose name it gets does not see whom it had');
 
 done_testing();
