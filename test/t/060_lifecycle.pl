@@ -203,10 +203,11 @@ alive('m4');
 order('watcher', 'w', q{{"sql": "SELECT actorstore.monitor('plain', 'm4')"}});
 quiet('monitor: done');
 sql(q{SELECT actorstore.pause('watcher', 'w')});
+sql(q{SELECT actorstore.send('watcher', 'w', 'do', '{"sql": "SELECT actorstore.demonitor(''plain'', ''m4'')"}', priority => 0)});
 order('plain', 'm4', q{{"sql": "SELECT actorstore.stop()"}});
 handled($node, 'd', 'plain');
-sql(q{SELECT actorstore.send('watcher', 'w', 'do', '{"sql": "SELECT actorstore.demonitor(''plain'', ''m4'')"}', priority => 0)});
-sql(q{UPDATE actorstore.message SET position = 1 WHERE message = 'do'; SELECT actorstore.resume('watcher', 'w')});
+is(sql(q{SELECT string_agg(message, ', ' ORDER BY lane, position) FROM actorstore.message}), 'do, $down', 'demonitor: it stands before $down');
+sql(q{SELECT actorstore.resume('watcher', 'w')});
 quiet('demonitor: done');
 is(seen(), '', 'demonitor: nothing comes that is under way');
 
