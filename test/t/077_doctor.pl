@@ -39,6 +39,10 @@ is(ill($node), 'wal_level, keeper launcher, launcher', 'neither logical decoding
 is(sql(q{SELECT bool_and((hint IS NULL) = ok) FROM actorstore.doctor()}), 't', 'a hint stands by what is wrong, and only there');
 $node->append_conf('postgresql.conf', "max_worker_processes = 2");
 $node->restart;
+
+# It is started when the server has begun to answer.
+my $limit = time + patience();
+usleep(50_000) until ill($node) eq 'wal_level, launcher' || time > $limit;
 is(ill($node), 'wal_level, launcher', 'one more process');
 $node->append_conf('postgresql.conf', "max_worker_processes = 4\nactorstore.workers = 2");
 my $offset = -s $node->logfile;
