@@ -76,17 +76,17 @@ actorstore_reply(PG_FUNCTION_ARGS)
 	AsTurn	   *turn = as_need_turn("actorstore.reply()");
 	MemoryContext old;
 
-	if (turn->replied)
+	if (turn->says.replied)
 		ereport(WARNING,
 				(errmsg("the handler has replied already"),
 				 errdetail("The last reply stands.")));
 	as_said_keep(turn);
-	turn->replied = true;
-	turn->reply = (Datum) 0;
+	turn->says.replied = true;
+	turn->says.reply = (Datum) 0;
 	if (PG_ARGISNULL(0))
 		PG_RETURN_VOID();
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(turn->messages));
-	turn->reply = PointerGetDatum(PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
+	turn->says.reply = PointerGetDatum(PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
 	MemoryContextSwitchTo(old);
 	PG_RETURN_VOID();
 }
@@ -97,8 +97,8 @@ actorstore_reject(PG_FUNCTION_ARGS)
 	AsTurn	   *turn = as_need_turn("actorstore.reject()");
 
 	as_said_keep(turn);
-	turn->verdict = AS_VERDICT_REJECT;
-	turn->reject_reason = PG_ARGISNULL(0) ? "" :
+	turn->says.verdict = AS_VERDICT_REJECT;
+	turn->says.reject_reason = PG_ARGISNULL(0) ? "" :
 		keep_text(turn, PG_GETARG_TEXT_PP(0));
 	PG_RETURN_VOID();
 }
@@ -110,8 +110,8 @@ actorstore_retry_after(PG_FUNCTION_ARGS)
 	int64		span = as_arg_span(fcinfo, 0, "interval");
 
 	as_said_keep(turn);
-	turn->retry_after = span;
-	turn->verdict = AS_VERDICT_RETRY;
+	turn->says.retry_after = span;
+	turn->says.verdict = AS_VERDICT_RETRY;
 	PG_RETURN_VOID();
 }
 
@@ -122,6 +122,6 @@ actorstore_stop(PG_FUNCTION_ARGS)
 
 	as_reject_null(fcinfo, 0, "reason");
 	as_said_keep(turn);
-	turn->stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
+	turn->says.stop_reason = keep_text(turn, PG_GETARG_TEXT_PP(0));
 	PG_RETURN_VOID();
 }

@@ -12,7 +12,7 @@
 #define PREFIX "actorstore_"
 #define UUID_LENGTH 36
 
-/* An underscore and a decimal number; returns their end.  printf() takes longer than the rest of a command. */
+/* An underscore and a decimal number; returns their end.  Each transaction over several nodes writes some. */
 static char *
 write_number(char *end, uint64 number)
 {

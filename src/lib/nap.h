@@ -19,17 +19,17 @@ typedef enum AsNap
 {
 	/* sessions */
 	AS_NAP_ANSWER,				/* ask: for the actor's */
-	AS_NAP_CHANGES,			/* fetch: for a commit */
+	AS_NAP_CHANGES,				/* fetch: for a commit */
 	AS_NAP_CHECKOUT,			/* checkout: for mail */
-	AS_NAP_MAILBOX,			/* send: for room in a mailbox */
+	AS_NAP_MAILBOX,				/* send: for room in a mailbox */
 	AS_NAP_OUTBOX,				/* send: for room on the way to a node */
 	AS_NAP_PEER,				/* for another node */
 	AS_NAP_RATE,				/* another node sends more than it may */
 	AS_NAP_RESOLVER,			/* for the resolver to look */
 	AS_NAP_SLOT,				/* for a slot that moves to another node */
 	AS_NAP_TIMER,				/* for timers on their way to another node */
-	AS_NAP_WAL,				/* for WAL to be written */
-	AS_NAP_WORKERS,			/* for workers to leave a database */
+	AS_NAP_WAL,					/* for WAL to be written */
+	AS_NAP_WORKERS,				/* for workers to leave a database */
 
 	/* background processes: for something to do */
 	AS_NAP_FORWARDER_MAIN,
@@ -38,7 +38,7 @@ typedef enum AsNap
 	AS_NAP_MOVER_MAIN,
 	AS_NAP_RESOLVER_MAIN,
 	AS_NAP_STEWARD_MAIN,
-	AS_NAP_WORKER_BUSY,		/* for an actor that somebody has locked */
+	AS_NAP_WORKER_BUSY,			/* for an actor that somebody has locked */
 	AS_NAP_WORKER_MAIN,
 	AS_NNAPS
 } AsNap;

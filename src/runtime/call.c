@@ -133,5 +133,5 @@ as_call(AsType *type, AsMessage *message)
 	as_check_answers(as_type_get(message->actor_type), message);
 	as_turn_run_inline(&turn, &partition);
 	as_partition_close(&partition);
-	return turn.replied ? turn.reply : turn.state;
+	return turn.says.replied ? turn.says.reply : turn.state;
 }

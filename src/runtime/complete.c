@@ -489,7 +489,7 @@ put_off(AsTurn *turn, ErrorData *error)
 	turn->messages += turn->nrequests;
 	turn->nmessages -= turn->nrequests;
 	turn->nrequests = 0;
-	turn->verdict = AS_VERDICT_RETRY;
+	turn->says.verdict = AS_VERDICT_RETRY;
 	as_turn_failed(turn, error);
 }
 
@@ -497,13 +497,13 @@ void
 as_outside_failed(AsTurn *turn, ErrorData *error, AsLeaseEnd *end)
 {
 	if (turn->nmessages == 1 &&
-		(turn->nrequests == 0 || turn->verdict == AS_VERDICT_NONE))
+		(turn->nrequests == 0 || turn->says.verdict == AS_VERDICT_NONE))
 	{
 		fail_alone(turn, error, end);
 		return;
 	}
 	end->careful = turn->nmessages;
-	if (turn->retry_after > 0)
+	if (turn->says.retry_after > 0)
 		put_off(turn, error);
 }
 
@@ -539,8 +539,8 @@ as_fail(int64 turn_id, int64 token, const char *error, int64 retry_after)
 	end->turn_id = row.turn_id;
 	if (as_outside_messages(&row, &desk->mailbox, turn))
 	{
-		turn->verdict = error == NULL ? AS_VERDICT_RETRY : AS_VERDICT_NONE;
-		turn->retry_after = Max(retry_after, 0);
+		turn->says.verdict = error == NULL ? AS_VERDICT_RETRY : AS_VERDICT_NONE;
+		turn->says.retry_after = Max(retry_after, 0);
 		as_outside_failed(turn, &data, end);
 	}
 	MemoryContextSwitchTo(old);

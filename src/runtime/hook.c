@@ -100,19 +100,16 @@ as_hook_call(AsTurn *turn, const char *name, Datum body, const char **reason)
 	turn->messages = hook_message(turn, message_name, body, context);
 	turn->nmessages = 1;
 	turn->at = 0;
-	turn->stop_reason = NULL;
+	turn->says.stop_reason = NULL;
 	error = call_in_subtransaction(turn, handler, context);
 
 	turn->messages = before.messages;
 	turn->nmessages = before.nmessages;
 	turn->at = before.at;
-	turn->verdict = before.verdict;
-	turn->replied = before.replied;
-	turn->reply = before.reply;
+	stop_reason = turn->says.stop_reason;
+	turn->says = before.says;
 	turn->said = before.said;
 	turn->handler = before.handler;
-	stop_reason = turn->stop_reason;
-	turn->stop_reason = before.stop_reason;
 	if (error == NULL)
 	{
 		*reason = stop_reason;

@@ -255,9 +255,9 @@ as_life_exit(AsTurn *turn, const AsExit *as_given)
 void
 as_life_stop(AsTurn *turn)
 {
-	AsExit		how = {.reason = turn->stop_reason};
+	AsExit		how = {.reason = turn->says.stop_reason};
 
-	turn->stop_reason = NULL;
+	turn->says.stop_reason = NULL;
 	as_life_exit(turn, &how);
 }
 

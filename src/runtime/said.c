@@ -15,12 +15,7 @@
 struct AsSaid
 {
 	SubTransactionId subid;		/* that brings it back, if it rolls back */
-	AsVerdict	verdict;
-	char	   *reject_reason;
-	int64		retry_after;
-	char	   *stop_reason;
-	bool		replied;
-	Datum		reply;
+	AsSaying	says;
 	AsSaid	   *earlier;		/* of an outer subtransaction */
 };
 
@@ -36,12 +31,7 @@ as_said_keep(AsTurn *turn)
 		return;
 	said = MemoryContextAlloc(GetMemoryChunkContext(turn->messages), sizeof(AsSaid));
 	said->subid = subid;
-	said->verdict = turn->verdict;
-	said->reject_reason = turn->reject_reason;
-	said->retry_after = turn->retry_after;
-	said->stop_reason = turn->stop_reason;
-	said->replied = turn->replied;
-	said->reply = turn->reply;
+	said->says = turn->says;
 	said->earlier = turn->said;
 	turn->said = said;
 }
@@ -49,15 +39,8 @@ as_said_keep(AsTurn *turn)
 static void
 bring_back(AsTurn *turn)
 {
-	AsSaid	   *said = turn->said;
-
-	turn->verdict = said->verdict;
-	turn->reject_reason = said->reject_reason;
-	turn->retry_after = said->retry_after;
-	turn->stop_reason = said->stop_reason;
-	turn->replied = said->replied;
-	turn->reply = said->reply;
-	turn->said = said->earlier;
+	turn->says = turn->said->says;
+	turn->said = turn->said->earlier;
 }
 
 /* What the parent has kept itself is older. */

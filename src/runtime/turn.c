@@ -443,8 +443,8 @@ bury_deadly(AsTurn *turn)
 		answer_failure(turn, &error);
 	else if (turn->nmessages == 1)
 	{
-		turn->verdict = AS_VERDICT_REJECT;
-		turn->reject_reason = NULL;
+		turn->says.verdict = AS_VERDICT_REJECT;
+		turn->says.reject_reason = NULL;
 		blame(turn, &error);
 	}
 	else
@@ -510,8 +510,6 @@ as_turn_transaction(void)
 
 	/* who has locked the actors needs time more than we do */
 	if (fruitless || (busy && !as_sched_has_others()))
-	{
 		(void) as_nap(1, AS_NAP_WORKER_BUSY);
-	}
 	return true;
 }

@@ -58,7 +58,18 @@ typedef struct AsOpenFunction
 	bool		busy;
 } AsOpenFunction;
 
-/* What a handler had said before a subtransaction (said.h) */
+/* What a handler says of the message at hand */
+typedef struct AsSaying
+{
+	AsVerdict	verdict;
+	char	   *reject_reason;
+	int64		retry_after;	/* microseconds */
+	char	   *stop_reason;	/* NULL: stop() was not called */
+	bool		replied;		/* reply() was called */
+	Datum		reply;			/* with this jsonb; 0: NULL */
+} AsSaying;
+
+/* The same as it was before a subtransaction (said.h) */
 typedef struct AsSaid AsSaid;
 
 typedef struct AsTurn
@@ -108,12 +119,7 @@ typedef struct AsTurn
 	bool		inserting;		/* it is being written for the first time */
 	bool		created;		/* it has been written for the first time */
 	bool		redo;			/* a handler got an error that begins it again */
-	AsVerdict	verdict;
-	char	   *reject_reason;
-	int64		retry_after;	/* microseconds */
-	char	   *stop_reason;	/* NULL: stop() was not called */
-	bool		replied;		/* reply() was called for the message at hand */
-	Datum		reply;			/* with this jsonb; 0: NULL */
+	AsSaying	says;
 	AsSaid	   *said;			/* before, if it was said in a subtransaction */
 	AsBlockerKind blocker_kind; /* who has locked the actor */
 	TransactionId blocker;

@@ -36,8 +36,8 @@ bury_failed(AsMailbox *mailbox, AsTurn *turn, const char *why,
 	AsMessage  *message = &turn->messages[0];
 	AsReason	reason = {.reason = why};
 
-	if (turn->verdict == AS_VERDICT_REJECT && turn->reject_reason != NULL)
-		reason.error = turn->reject_reason;
+	if (turn->says.verdict == AS_VERDICT_REJECT && turn->says.reject_reason != NULL)
+		reason.error = turn->says.reject_reason;
 	else
 	{
 		reason.sqlerrcode = error->sqlerrcode;
@@ -83,8 +83,8 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 {
 	AsMailbox	mailbox;
 	AsMessage  *message = &turn->messages[0];
-	bool		deadly = turn->verdict == AS_VERDICT_REJECT &&
-	turn->reject_reason == NULL;
+	bool		deadly = turn->says.verdict == AS_VERDICT_REJECT &&
+	turn->says.reject_reason == NULL;
 	int			max_attempts;
 
 	turn->type = as_type_find(message->actor_type);
@@ -97,7 +97,7 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 		message->attempts = deadly ? max_attempts : message->attempts + 1;
 		hold_back(&mailbox, turn, backoff(turn->type, message->attempts), error);
 	}
-	else if (turn->verdict == AS_VERDICT_REJECT)
+	else if (turn->says.verdict == AS_VERDICT_REJECT)
 	{
 		message->attempts++;
 		if (deadly)
@@ -105,12 +105,12 @@ as_turn_failed(AsTurn *turn, ErrorData *error)
 		else
 			bury_failed(&mailbox, turn, "rejected", error);
 	}
-	else if (turn->verdict == AS_VERDICT_RETRY)
-		hold_back(&mailbox, turn, turn->retry_after, error);
+	else if (turn->says.verdict == AS_VERDICT_RETRY)
+		hold_back(&mailbox, turn, turn->says.retry_after, error);
 	else if (++message->attempts >= max_attempts)
 		give_up(&mailbox, turn, "exhausted", error);
 	else
-		hold_back(&mailbox, turn, turn->retry_after > 0 ? turn->retry_after :
+		hold_back(&mailbox, turn, turn->says.retry_after > 0 ? turn->says.retry_after :
 				  backoff(turn->type, message->attempts), error);
 	PopActiveSnapshot();
 	as_mailbox_close(&mailbox);

@@ -83,7 +83,7 @@ as_turn_bury(AsTurn *turn, AsMessage *message, const char *reason,
 static Datum
 answer_of(const AsTurn *turn)
 {
-	return turn->replied ? turn->reply : turn->state;
+	return turn->says.replied ? turn->says.reply : turn->state;
 }
 
 /*
@@ -97,16 +97,16 @@ raise_verdict(AsTurn *turn, AsMessage *message)
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_VERDICT),
 				 errmsg("the handler has refused the message")));
-	if (turn->verdict == AS_VERDICT_REJECT)
+	if (turn->says.verdict == AS_VERDICT_REJECT)
 		ereport(ERROR,
 				(errcode(ERRCODE_RAISE_EXCEPTION),
-				 errmsg("%s", turn->reject_reason[0] != '\0' ?
-						turn->reject_reason : "the actor rejects the message")));
+				 errmsg("%s", turn->says.reject_reason[0] != '\0' ?
+						turn->says.reject_reason : "the actor rejects the message")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the actor cannot handle the message now"),
 			 errhint("Try again in %lld ms.",
-					 (long long) turn->retry_after / 1000)));
+					 (long long) turn->says.retry_after / 1000)));
 }
 
 void
@@ -180,7 +180,7 @@ call_handler(AsTurn *turn, AsHandler *handler, Oid function, AsMessage *messages
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the handler has caught an error that begins its turn again")));
-	if (turn->verdict != AS_VERDICT_NONE)
+	if (turn->says.verdict != AS_VERDICT_NONE)
 		raise_verdict(turn, &messages[n - 1]);
 	if (as_actor_nwrites != nwrites)
 	{
@@ -319,7 +319,7 @@ as_turn_handle(AsTurn *turn, AsMessage *message, int n, MemoryContext context)
 	turn->handler = NULL;
 	if (message->dedup_key != NULL)
 		as_dedup_handled(message, message->cell != 0 ? answer_of(turn) :
-						 turn->reply);
+						 turn->says.reply);
 }
 
 void
@@ -335,14 +335,14 @@ as_turn_handle_request(AsTurn *turn, AsMessage *message, MemoryContext context)
 	if (turn->locked && as_request_is_withdrawn(message))
 		asked = false;
 	else if (message->dedup_key != NULL &&
-			 !as_dedup_claim_request(message, &turn->reply))
-		turn->replied = true;
+			 !as_dedup_claim_request(message, &turn->says.reply))
+		turn->says.replied = true;
 	else
 	{
 		as_turn_handle(turn, message, 1, context);
 		CommandCounterIncrement();
 		if (!turn->locked &&
-			(turn->changed || turn->stop_reason != NULL ||
+			(turn->changed || turn->says.stop_reason != NULL ||
 			 GetCurrentCommandId(false) != command))
 		{
 			as_turn_lock_late(turn);
@@ -407,7 +407,7 @@ handle_inline(AsTurn *turn)
 	call_inline(turn, handler, function, CurrentMemoryContext);
 	turn->handler = NULL;
 	CommandCounterIncrement();
-	if (turn->stop_reason != NULL)
+	if (turn->says.stop_reason != NULL)
 		as_life_stop(turn);
 	as_turn_write_state(turn);
 }

@@ -59,8 +59,8 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 		if (message->cell == 0)
 			delete_messages(mailbox, message, n);
 		turn->at += n - 1;
-		turn->replied = false;
-		turn->reply = (Datum) 0;
+		turn->says.replied = false;
+		turn->says.reply = (Datum) 0;
 		turn->said = NULL;
 		MemoryContextSwitchTo(message_context);
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -68,7 +68,7 @@ handle_messages(AsTurn *turn, AsMailbox *mailbox)
 			as_turn_handle_request(turn, message, context);
 		else
 			as_turn_handle(turn, message, n, context);
-		if (turn->stop_reason != NULL)
+		if (turn->says.stop_reason != NULL)
 			as_life_stop(turn);
 		PopActiveSnapshot();
 		MemoryContextSwitchTo(context);
