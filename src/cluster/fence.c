@@ -20,8 +20,12 @@
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
 
-/* What commands begin with that only ask. */
+/*
+ * What commands begin with that only ask; the first two also where there is no
+ * extension (peer.c).
+ */
 static const char *const harmless[] = {
+	"SELECT pg_catalog.set_config(name, '0', false)",
 	"SELECT node_uuid, incarnation,",
 	"SELECT actorstore.local_epoch(",
 	"SELECT actorstore.local_in_force(",
