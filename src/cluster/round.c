@@ -398,7 +398,8 @@ no_majority(const Round *round)
 	initStringInfo(&missing);
 	for (int i = 0; i < round->panel.n; i++)
 	{
-		if (!round->voted[i])
+		/* who has promised more to somebody else was heard */
+		if (!round->voted[i] && (round->panel.peers[i] == NULL || round->panel.peers[i]->unreplicated))
 			appendStringInfo(&missing, "%s%s", missing.len > 0 ? ", " : "",
 							 round->panel.members[i].name);
 	}
@@ -406,7 +407,8 @@ no_majority(const Round *round)
 			(errcode(AS_ERRCODE_NO_MAJORITY),
 			 errmsg("no majority of the nodes agrees to a change of membership"),
 			 errdetail("%d of %d are needed, and those that give slots away; not heard: %s.",
-					   majority(round), round->panel.n, missing.data)));
+					   majority(round), round->panel.n, missing.data),
+			 errhint("Try again when more of them can be reached.")));
 }
 
 static void
