@@ -79,6 +79,7 @@ OBJS = \
 	src/lib/nap.o \
 	src/lib/key_hash.o \
 	src/lib/slot_map.o \
+	src/lib/spread.o \
 	src/lib/table_name.o \
 	src/lib/sequence.o \
 	src/lib/histogram.o \
@@ -193,6 +194,7 @@ OBJS = \
 	src/cluster/panel.o \
 	src/cluster/round.o \
 	src/cluster/member.o \
+	src/cluster/location.o \
 	src/cluster/peer_stat.o \
 	src/cluster/peer_wait.o \
 	src/cluster/peer_io.o \

@@ -1107,7 +1107,9 @@ CREATE TABLE actorstore.node (
 	node_uuid uuid UNIQUE NOT NULL,
 	incarnation bigint NOT NULL,
 	is_self boolean NOT NULL DEFAULT false,
-	detour text		-- stands in for conninfo, which does not lead there: src/cluster/seeds.h
+	detour text,	-- stands in for conninfo, which does not lead there: src/cluster/seeds.h
+	datacenter text COLLATE "C",
+	rack text COLLATE "C"
 );
 CREATE UNIQUE INDEX node_self ON actorstore.node (is_self) WHERE is_self;
 COMMENT ON TABLE actorstore.node IS 'the databases that share the actors; how they are reached is for superusers to read';
@@ -1205,7 +1207,7 @@ CREATE FUNCTION actorstore.replicas(actor_type text, actor_id text, count int)
 RETURNS text[]
 AS 'MODULE_PATHNAME', 'actorstore_replicas' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION actorstore.replicas(text, text, int)
-	IS 'the names of the node that an actor lives on and of those that would be next, at most so many';
+	IS 'the names of the node that an actor lives on and of those that would be next, at most so many; different data centres first, then racks';
 
 CREATE VIEW actorstore.placement AS
 SELECT (o.place - 1)::int AS slot, n.node_name, e.epoch
@@ -1214,7 +1216,7 @@ FROM (SELECT epoch, owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS
 	LEFT JOIN actorstore.node AS n USING (node_number);
 COMMENT ON VIEW actorstore.placement IS 'which node owns each slot, and since which epoch this map is in force';
 
-GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self) ON actorstore.node TO PUBLIC;
+GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self, datacenter, rack) ON actorstore.node TO PUBLIC;
 GRANT SELECT ON actorstore.placement TO PUBLIC;
 
 CREATE FUNCTION actorstore.add_node(node_name text, conninfo text, weight int DEFAULT 100)
@@ -1234,6 +1236,12 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'actorstore_set_node_weight' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.set_node_weight(text, int)
 	IS 'how large a node''s share shall be, beside the others''; empty slots move at once';
+
+CREATE FUNCTION actorstore.set_node_location(node_name text, datacenter text, rack text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_set_node_location' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION actorstore.set_node_location(text, text, text)
+	IS 'in which data centre, and in which rack there, a node is: replicas() names nodes of different ones first; NULL: not said';
 
 CREATE FUNCTION actorstore.local_promise(epoch bigint, ballot bigint, OUT epoch_in_force bigint, OUT agreed boolean, OUT promised bigint,
 	OUT accepted bigint, OUT proposal jsonb)
@@ -1361,7 +1369,7 @@ REVOKE ALL ON FUNCTION actorstore.local_has_sent(smallint), actorstore.local_ans
 	actorstore.local_take(text, text[]), actorstore.local_take_actors(bytea), actorstore.local_taken(smallint[]), actorstore.local_has_taken(smallint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION actorstore.locate(text, text), actorstore.replicas(text, text, int), actorstore.init_node(text, text), actorstore.add_node(text, text, int), actorstore.remove_node(text, boolean, boolean),
-	actorstore.set_node_weight(text, int), actorstore.local_promise(bigint, bigint),
+	actorstore.set_node_weight(text, int), actorstore.set_node_location(text, text, text), actorstore.local_promise(bigint, bigint),
 	actorstore.local_close(bigint, bigint, jsonb), actorstore.local_consent(bigint, bigint),
 	actorstore.local_withdraw(bigint, bigint), actorstore.local_settle(), actorstore.local_leave(), actorstore.local_accept(bigint, bigint, jsonb),
 	actorstore.local_learn(jsonb), actorstore.local_in_force(), actorstore.local_epoch(), actorstore.local_occupied(), actorstore.local_join(jsonb)

@@ -68,6 +68,8 @@ SELECT actorstore.set_node_weight('first', 100);
 SELECT actorstore.set_node_weight('first', 0);
 SELECT actorstore.set_node_weight('second', 1);
 SELECT actorstore.remove_node('second');
+SELECT actorstore.set_node_location('first', 'north', 'r1');
+SELECT datacenter, rack FROM actorstore.node;
 SELECT actorstore.add_node('second', 'service=second');
 SELECT actorstore.add_node('second', 'service=second password=secret');
 
@@ -77,11 +79,30 @@ SELECT actorstore.locate('cart', NULL);
 SELECT actorstore.locate('cart', '');
 SELECT actorstore.locate(repeat('t', 513), 'a');
 SELECT actorstore.replicas('cart', 'a', 0);
+SELECT actorstore.set_node_location(NULL, 'north');
+SELECT actorstore.set_node_location('second', 'north');
+\set VERBOSITY default
+SELECT actorstore.set_node_location('first', '');
+SELECT actorstore.set_node_location('first', repeat('n', 64));
+SELECT actorstore.set_node_location('first', 'north', '');
+SELECT actorstore.set_node_location('second', NULL);
+\set VERBOSITY terse
+SELECT actorstore.set_node_location('first', NULL, E'two\nlines');
+SELECT datacenter, rack FROM actorstore.node;
+SELECT actorstore.set_node_location('first', repeat('n', 63), 'ü');
+SELECT datacenter = repeat('n', 63) AS longest, rack FROM actorstore.node;
+BEGIN;
+SELECT actorstore.set_node_location('first', NULL);
+ROLLBACK;
+SELECT actorstore.set_node_location('first', NULL);
+SELECT datacenter, rack, (SELECT max(epoch) FROM actorstore.epoch) AS epoch FROM actorstore.node;
+SELECT actorstore.set_node_location('first', NULL);
+SELECT max(epoch) FROM actorstore.epoch;
 SELECT actorstore.replicas('cart', 'a', NULL);
 
 -- Everybody may see where slots are, and so actors, not how nodes are reached, and change nothing; who is granted it may ask.
 SET ROLE regress_cluster;
-SELECT node_name, weight FROM actorstore.node;
+SELECT node_name, weight, datacenter, rack FROM actorstore.node;
 SELECT count(*) FROM actorstore.placement;
 SELECT node_name FROM actorstore.placement WHERE slot = actorstore.slot_of('cart', 'a');
 SELECT actorstore.locate('cart', 'a');
@@ -99,6 +120,7 @@ SELECT proposal FROM actorstore.ballot;
 SELECT actorstore.add_node('second', 'service=second');
 SELECT actorstore.remove_node('first');
 SELECT actorstore.set_node_weight('first', 1);
+SELECT actorstore.set_node_location('first', 'north');
 SELECT actorstore.local_learn('{}');
 SELECT actorstore.local_accept(2, 1, '{}');
 RESET ROLE;
@@ -115,6 +137,23 @@ SELECT owner = r[1] AS owner_first, bool_and(cardinality(r) = 3 AND r[2] <> r[1]
 	   count(*) FILTER (WHERE r[2] = 'third') > 2 * count(*) FILTER (WHERE r[2] <> 'third') AS heavier_next
 FROM (SELECT actorstore.locate('cart', i::text) AS owner, actorstore.replicas('cart', i::text, 3) AS r FROM generate_series(1, 2000) AS i) AS x
 GROUP BY 1;
+-- Labels: other data centres come first, then other racks; owners stay.  The same labels everywhere change nothing, and so does a rack of another data centre.
+INSERT INTO actorstore.node VALUES (4, 'fourth', 'service=fourth', 100, gen_random_uuid(), 1), (5, 'fifth', 'service=fifth', 100, gen_random_uuid(), 1);
+CREATE TEMPORARY TABLE ring AS SELECT i, actorstore.locate('cart', i::text) AS owner, actorstore.replicas('cart', i::text, 5) AS r FROM generate_series(1, 500) AS i;
+UPDATE actorstore.node SET datacenter = 'north', rack = 'r1';
+SELECT count(*) FILTER (WHERE actorstore.replicas('cart', i::text, 5) = r) AS as_before FROM ring;
+UPDATE actorstore.node SET datacenter = CASE WHEN node_number < 4 THEN 'north' ELSE 'south' END, rack = CASE WHEN node_number IN (1, 4) THEN 'r1' ELSE 'r2' END;
+SELECT count(*) FILTER (WHERE actorstore.locate('cart', i::text) = owner AND n[1] = owner) AS owner_first, count(*) FILTER (WHERE cardinality(n) = 5) AS all_nodes,
+	   count(*) FILTER (WHERE (n[1] IN ('fourth', 'fifth')) <> (n[2] IN ('fourth', 'fifth'))) AS two_datacenters,
+	   count(*) FILTER (WHERE ('fourth' = ANY (n[1:4])) AND ('fifth' = ANY (n[1:4])) AND ('first' = ANY (n[1:4]))) AS four_racks,
+	   count(*) FILTER (WHERE n[1:2] = actorstore.replicas('cart', i::text, 2)) AS first_ones_of_more,
+	   count(*) FILTER (WHERE n <> r) > 100 AS another_order
+FROM (SELECT *, actorstore.replicas('cart', i::text, 5) AS n FROM ring) AS x;
+-- Those without a label are one more data centre.
+UPDATE actorstore.node SET datacenter = NULL, rack = NULL WHERE node_number < 4;
+SELECT count(*) FILTER (WHERE (n[1] IN ('fourth', 'fifth')) <> (n[2] IN ('fourth', 'fifth'))) AS two_datacenters,
+	   count(*) FILTER (WHERE ('fourth' = ANY (n[1:3])) AND ('fifth' = ANY (n[1:3]))) AS three_racks
+FROM (SELECT actorstore.replicas('cart', i::text, 5) AS n FROM ring) AS x;
 ROLLBACK;
 SELECT actorstore.locate('cart', 'a'), actorstore.replicas('airport', 'ATL', 3);
 

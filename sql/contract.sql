@@ -33,7 +33,7 @@ SELECT w.name || '(' || pg_get_function_arguments(p.oid) || ')'
 FROM unnest(ARRAY['send', 'send_many', 'cancel', 'tell', 'ask', 'call', 'context', 'reply', 'reject', 'retry_after', 'stop', 'spawn',
 				  'link', 'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe',
 				  'cdc_stats', 'pause', 'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'doctor', 'unfence',
-				  'checkout', 'complete', 'fail', 'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight',
+				  'checkout', 'complete', 'fail', 'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight', 'set_node_location',
 				  'locate', 'replicas', 'rebalance', 'resolve_in_doubt', 'node_check', 'execute_on_nodes'])
 	WITH ORDINALITY AS w (name, place)
 LEFT JOIN pg_proc p ON p.proname = w.name AND p.pronamespace = 'actorstore'::regnamespace
@@ -44,7 +44,7 @@ WHERE pronamespace = 'actorstore'::regnamespace AND cardinality(proargmodes) IS 
   AND proname IN ('send', 'send_many', 'cancel', 'tell', 'ask', 'call', 'reply', 'reject', 'retry_after', 'stop', 'spawn', 'link',
 				  'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe', 'pause',
 				  'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'unfence', 'complete', 'fail',
-				  'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight', 'locate', 'replicas',
+				  'extend_lease', 'init_node', 'add_node', 'remove_node', 'set_node_weight', 'set_node_location', 'locate', 'replicas',
 				  'resolve_in_doubt')
 GROUP BY 1 ORDER BY 1;
 
@@ -55,7 +55,7 @@ FROM (SELECT true, name FROM contract
 				  'spawn', 'link', 'unlink', 'monitor', 'demonitor', 'set_timer', 'cancel_timer', 'subscribe', 'fetch', 'ack', 'unsubscribe',
 				  'cdc_stats', 'checkout', 'complete', 'fail', 'extend_lease', 'doctor'])
 	  UNION ALL SELECT false, unnest(ARRAY['pause', 'resume', 'redrive', 'purge_dead_letters', 'supervise', 'unsupervise', 'unfence', 'init_node',
-				  'add_node', 'remove_node', 'set_node_weight', 'locate', 'replicas', 'rebalance', 'resolve_in_doubt', 'node_check',
+				  'add_node', 'remove_node', 'set_node_weight', 'set_node_location', 'locate', 'replicas', 'rebalance', 'resolve_in_doubt', 'node_check',
 				  'execute_on_nodes'])) AS w (is_public, name)
 JOIN pg_proc p ON p.proname = w.name AND p.pronamespace = 'actorstore'::regnamespace
 GROUP BY 1 ORDER BY 1;

@@ -179,30 +179,48 @@ as_arg_values(FunctionCallInfo fcinfo, int n, int nids)
 	return values;
 }
 
-/* A node's name stands in logs and names of connections. */
-text *
-as_arg_node_name(FunctionCallInfo fcinfo, int n)
+/* What stands in logs and names of connections. */
+static void
+check_short_name(const text *name, const char *what, const char *hint)
 {
-	text	   *name;
-	const unsigned char *bytes;
-	int			len;
+	const unsigned char *bytes = (const unsigned char *) VARDATA_ANY(name);
+	int			len = VARSIZE_ANY_EXHDR(name);
 
-	as_reject_null(fcinfo, n, "node_name");
-	name = PG_GETARG_TEXT_PP(n);
-	bytes = (const unsigned char *) VARDATA_ANY(name);
-	len = VARSIZE_ANY_EXHDR(name);
 	if (len == 0 || len >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("node_name must have 1 to %d bytes", NAMEDATALEN - 1)));
+				 errmsg("%s must have 1 to %d bytes", what, NAMEDATALEN - 1),
+				 hint == NULL ? 0 : errhint("%s", hint)));
 	for (int i = 0; i < len; i++)
 	{
 		if (bytes[i] < ' ' || bytes[i] == 0x7f)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("node_name must not contain control characters")));
+					 errmsg("%s must not contain control characters", what)));
 	}
+}
+
+text *
+as_arg_node_name(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name;
+
+	as_reject_null(fcinfo, n, "node_name");
+	name = PG_GETARG_TEXT_PP(n);
+	check_short_name(name, "node_name", NULL);
 	return name;
+}
+
+text *
+as_arg_label(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	text	   *label;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	label = PG_GETARG_TEXT_PP(n);
+	check_short_name(label, what, "NULL says that there is none.");
+	return label;
 }
 
 void

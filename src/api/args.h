@@ -27,6 +27,9 @@ extern void as_begin_change(const char *function);
 /* The name of a node to be: 22004 if it is NULL, 22023 if it cannot be one. */
 extern text *as_arg_node_name(FunctionCallInfo fcinfo, int n);
 
+/* A label of a node, or NULL: 22023 if it cannot be one. */
+extern text *as_arg_label(FunctionCallInfo fcinfo, int n, const char *what);
+
 /* The name of a message, not one of the system's: 22023. */
 extern text *as_arg_message(FunctionCallInfo fcinfo, int n);
 

@@ -18,6 +18,7 @@
 #include "cluster/give.h"
 #include "cluster/global.h"
 #include "cluster/leave.h"
+#include "cluster/location.h"
 #include "cluster/member.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
@@ -36,6 +37,7 @@
 PG_FUNCTION_INFO_V1(actorstore_add_node);
 PG_FUNCTION_INFO_V1(actorstore_remove_node);
 PG_FUNCTION_INFO_V1(actorstore_set_node_weight);
+PG_FUNCTION_INFO_V1(actorstore_set_node_location);
 PG_FUNCTION_INFO_V1(actorstore_decide_in_doubt);
 PG_FUNCTION_INFO_V1(actorstore_local_answers);
 PG_FUNCTION_INFO_V1(actorstore_local_promise);
@@ -106,6 +108,15 @@ actorstore_set_node_weight(PG_FUNCTION_ARGS)
 {
 	as_begin_change("actorstore.set_node_weight()");
 	as_member_reweight(arg_text(fcinfo, 0, "node_name"), arg_weight(fcinfo, 1));
+	PG_RETURN_VOID();
+}
+
+Datum
+actorstore_set_node_location(PG_FUNCTION_ARGS)
+{
+	as_begin_change("actorstore.set_node_location()");
+	as_location_set(arg_text(fcinfo, 0, "node_name"),
+					as_arg_label(fcinfo, 1, "datacenter"), as_arg_label(fcinfo, 2, "rack"));
 	PG_RETURN_VOID();
 }
 

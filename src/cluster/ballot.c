@@ -142,7 +142,7 @@ as_ballot_accept(int64 epoch, int64 ballot, text *proposal, AsVote *vote)
 
 #define MEMBERS_SQL \
 	"jsonb_to_recordset($1::jsonb -> 'members') AS m (node_number smallint, node_name text, conninfo text," \
-	" weight int, node_uuid uuid, incarnation bigint)"
+	" weight int, node_uuid uuid, incarnation bigint, datacenter text, rack text)"
 
 /* Who this is; whoever was none yet must become one by this proposal. */
 static text *
@@ -205,11 +205,12 @@ learn_members(text *proposal, bool arriving, AsRows *gone)
 				  " RETURNING node_number::text, node_name, node_uuid::text",
 				  1, args);
 	as_text_query(NULL, SPI_OK_INSERT,
-				  "INSERT INTO actorstore.node AS n (node_number, node_name, conninfo, weight, node_uuid, incarnation, is_self)"
+				  "INSERT INTO actorstore.node AS n (node_number, node_name, conninfo, weight, node_uuid, incarnation, datacenter, rack, is_self)"
 				  " SELECT m.*, m.node_uuid = $2::uuid FROM " MEMBERS_SQL
 				  " ON CONFLICT (node_number) DO UPDATE SET node_name = excluded.node_name, conninfo = excluded.conninfo,"
 				  " detour = CASE WHEN n.conninfo IS NOT DISTINCT FROM excluded.conninfo THEN n.detour END,"
-				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation)",
+				  " weight = excluded.weight, incarnation = greatest(n.incarnation, excluded.incarnation),"
+				  " datacenter = excluded.datacenter, rack = excluded.rack",
 				  2, args);
 	say_members(arriving, &come, gone);
 }

@@ -32,6 +32,8 @@
 #define Anum_node_incarnation	6
 #define Anum_node_is_self		7
 #define Anum_node_detour		8
+#define Anum_node_datacenter	9
+#define Anum_node_rack			10
 
 /* Column numbers of actorstore.epoch */
 #define Anum_epoch_epoch		1
@@ -81,6 +83,41 @@ column(HeapTuple tuple, Relation rel, int number, bool *isnull)
 						isnull == NULL ? &ignored : isnull);
 }
 
+/* NULL where there is none. */
+static char *
+text_column(HeapTuple tuple, Relation rel, int number)
+{
+	bool		isnull;
+	Datum		value = column(tuple, rel, number, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static bool
+is_same_label(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The first node that has them lends its place in nodes as the number of its labels. */
+static void
+number_labels(AsCluster *into)
+{
+	for (int i = 0; i < into->count; i++)
+	{
+		AsNode	   *node = &into->nodes[i];
+		int			first = 0;
+
+		while (!is_same_label(into->nodes[first].datacenter, node->datacenter))
+			first++;
+		node->location.datacenter = (int16) first;
+		while (into->nodes[first].location.datacenter != node->location.datacenter ||
+			   !is_same_label(into->nodes[first].rack, node->rack))
+			first++;
+		node->location.rack = (int16) first;
+	}
+}
+
 static int
 compare_nodes(const void *a, const void *b)
 {
@@ -113,6 +150,8 @@ read_nodes(AsCluster *into)
 		node->weight = DatumGetInt32(column(tuple, rel, Anum_node_weight, NULL));
 		node->uuid = *DatumGetUUIDP(column(tuple, rel, Anum_node_uuid, NULL));
 		node->incarnation = DatumGetInt64(column(tuple, rel, Anum_node_incarnation, NULL));
+		node->datacenter = text_column(tuple, rel, Anum_node_datacenter);
+		node->rack = text_column(tuple, rel, Anum_node_rack);
 		if (DatumGetBool(column(tuple, rel, Anum_node_is_self, NULL)))
 		{
 			self = node->number;
@@ -124,6 +163,7 @@ read_nodes(AsCluster *into)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	qsort(into->nodes, into->count, sizeof(AsNode), compare_nodes);
+	number_labels(into);
 	into->self = as_cluster_find(into, self);
 }
 

@@ -246,7 +246,8 @@ as_node_need(const char *name)
 	if (node == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" does not exist", name)));
+				 errmsg("node \"%s\" does not exist", name),
+				 errhint("The nodes stand in actorstore.node.")));
 	return node;
 }
 
@@ -294,7 +295,10 @@ as_node_replicas(uint64 key_hash, const AsNode **replicas, int max)
 	const AsNode *owner = as_node_owner(key_hash);
 	AsCluster  *now = cluster;
 	AsMember	members[AS_MAX_NODES];
-	int16		order[AS_MAX_NODES];
+	int16		ring[AS_MAX_NODES];
+	AsNode	   *in_ring[AS_MAX_NODES];
+	AsLocation	locations[AS_MAX_NODES];
+	int			order[AS_MAX_NODES];
 	int			n;
 
 	if (owner == NULL)
@@ -305,10 +309,16 @@ as_node_replicas(uint64 key_hash, const AsNode **replicas, int max)
 		members[i].weight = now->nodes[i].weight;
 	}
 	n = as_slot_map_order(as_slot_of(key_hash), owner->number, members,
-						  now->count, order);
+						  now->count, ring);
+	for (int i = 0; i < n; i++)
+	{
+		in_ring[i] = &now->nodes[as_cluster_find(now, ring[i])];
+		locations[i] = in_ring[i]->location;
+	}
+	as_spread(locations, n, order);
 	n = Min(n, max);
 	for (int i = 0; i < n; i++)
-		replicas[i] = &now->nodes[as_cluster_find(now, order[i])];
+		replicas[i] = in_ring[order[i]];
 	return n;
 }
 

@@ -26,7 +26,7 @@
 
 #include "actorstore.h"
 
-#include "lib/slot_map.h"
+#include "lib/spread.h"
 #include "utils/uuid.h"
 
 typedef struct AsNode
@@ -38,6 +38,9 @@ typedef struct AsNode
 	int32		weight;
 	pg_uuid_t	uuid;
 	int64		incarnation;
+	const char *datacenter;		/* both may be NULL */
+	const char *rack;
+	AsLocation	location;		/* what stands for the two */
 } AsNode;
 
 /* To be called once, when the library is loaded. */
@@ -92,7 +95,8 @@ extern bool as_node_comes(uint64 key_hash);
 
 /*
  * The first max nodes for an actor: its owner, then those that would own it
- * next.  Returns how many there are.
+ * next, but of different data centres and racks first (lib/spread.h).  Returns
+ * how many there are.
  */
 extern int	as_node_replicas(uint64 key_hash, const AsNode **replicas, int max);
 

@@ -78,6 +78,7 @@ my @good = (
 	[ 'add_node', q{'nine'}, q{'host=/nowhere dbname=d'}, 100 ],
 	[ 'remove_node', q{'nine'}, 'false', 'false' ],
 	[ 'set_node_weight', q{'nine'}, 100 ],
+	[ 'set_node_location', q{'nine'}, q{'north'}, q{'r1'} ],
 	[ 'rebalance', 'true' ],
 	['stop_rebalance'],
 	[ 'node_check', q{'one'} ],

@@ -29,6 +29,7 @@ $old->safe_psql('three', q{
 	SELECT actorstore.send('list', 'a', 'note', '"before"')});
 ok(comes_true($old, 'three', q{(SELECT value FROM actorstore.get('list', 'a')) = '["before"]'}), 'an actor handles a message');
 $old->safe_psql('three', q{SELECT actorstore.init_node('three', 'dbname=three')});
+$old->safe_psql('three', q{SELECT actorstore.set_node_location('three', 'north', 'r1')});
 my ($uuid, $incarnation) = split /\|/, $old->safe_psql('three', q{SELECT node_uuid, incarnation FROM actorstore.node WHERE is_self});
 
 # Since PostgreSQL 17 pg_upgrade wants slots that have nothing more to give, and a subscription's always has.
@@ -95,6 +96,7 @@ is($new->safe_psql('three', q{SELECT string_agg(actor_id || ' ' || name, ', ') F
 
 # It is the same node, in the place of the original.
 is($new->safe_psql('three', qq{SELECT node_uuid = '$uuid', incarnation > $incarnation FROM actorstore.node WHERE is_self}), 't|t', 'the node is known, as a later one');
+is($new->safe_psql('three', q{SELECT datacenter, rack FROM actorstore.node}), 'north|r1', 'and where it is');
 
 SKIP:
 {

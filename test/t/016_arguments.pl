@@ -53,14 +53,14 @@ sub only
 # What only a handler may call says so, whatever it is called with, or complains of that.
 my %of_handlers = map { $_ => 1 } qw(context reply reject retry_after stop spawn link unlink monitor demonitor monitor_node demonitor_node);
 # What is not undone is not called in a function.
-my %of_its_own = map { $_ => 1 } qw(add_node remove_node set_node_weight stop_rebalance restore_point resolve_in_doubt);
+my %of_its_own = map { $_ => 1 } qw(add_node remove_node set_node_weight set_node_location stop_rebalance restore_point resolve_in_doubt);
 
 # NULL means something.
 my %may_be_null = map { $_ => 1 } map { my ($function, @arguments) = split / /; map { "$function $_" } @arguments } (
 	'get_many lock', 'list id_prefix after max_rows', 'set_handler handler', 'send body delay deliver_at dedup_key headers expires_at', 'ask body dedup_key', 'tell body', 'call body',
 	(map { "$_ persistence mailbox_limit on_full max_attempts backoff backoff_max turn_timeout on_exhausted rate_limit max_concurrency order_by_deadline" } 'create_type', 'alter_type'),
 	'set_timer body after at every', 'reply body', 'reject reason', 'broadcast body', 'checkout max_messages', 'complete state sends replies', 'complete_many states sends replies', 'fail error retry_after',
-	'outside state body', 'subscribe actor_types key_prefix', 'pause actor_id', 'resume actor_id', 'redrive actor_id max_rows', 'init_node conninfo', 'execute_on_nodes node_names');
+	'outside state body', 'subscribe actor_types key_prefix', 'pause actor_id', 'resume actor_id', 'redrive actor_id max_rows', 'init_node conninfo', 'set_node_location datacenter rack', 'execute_on_nodes node_names');
 # A function that is STRICT gives NULL for NULL.
 my %strict = map { $_ => 1 } qw(has_type_privilege slot_of merge increment counter);
 # Names of actors and of what belongs to them.

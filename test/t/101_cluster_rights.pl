@@ -40,6 +40,7 @@ my @administration = (
 	q{SELECT actorstore.execute_on_nodes('SELECT 1')},
 	q{SELECT actorstore.execute_on_nodes('ALTER ROLE granted SUPERUSER', '{}', '{one}')},
 	q{SELECT actorstore.init_node('me')},
+	q{SELECT actorstore.set_node_location('two', 'north')},
 	(map { $_ =~ s{CONNINFO}{\$\$$loopback\$\$}r } rows($one, 'd', q{
 		SELECT format('SELECT %s(%s)', oid::regproc, CASE proname WHEN 'add_node' THEN '''me'', CONNINFO' WHEN 'remove_node' THEN '''two''' ELSE '''two'', 50' END)
 		FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace AND proname IN ('add_node', 'remove_node', 'set_node_weight')})));
