@@ -4,7 +4,6 @@
 -- Plain CREATE everywhere: an object that exists already makes this fail.
 CREATE SCHEMA actorstore;
 COMMENT ON SCHEMA actorstore IS 'durable actors: state, types, rights, changes';
-GRANT USAGE ON SCHEMA actorstore TO PUBLIC;
 
 --
 -- Types, handlers, rights
@@ -666,14 +665,12 @@ SELECT message_id, actor_type, actor_id, message, body, headers, priority::int A
 FROM actorstore.message
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.mailbox IS 'messages that wait, of the types you may read';
-GRANT SELECT ON actorstore.mailbox TO PUBLIC;
 
 CREATE VIEW actorstore.timers WITH (security_barrier) AS
 SELECT actor_type, actor_id, name, message, body, due, every, (ARRAY['once', 'all', 'skip'])[missed + 1] AS missed, time_zone
 FROM actorstore.timer
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.timers IS 'timers that are set, of the types you may read, and when they are due next';
-GRANT SELECT ON actorstore.timers TO PUBLIC;
 
 CREATE VIEW actorstore.dead_letter WITH (security_barrier) AS
 SELECT message_id, actor_type, actor_id, message, body, headers, priority, attempts, sent_at, died_at, reason, sqlstate, error,
@@ -681,14 +678,12 @@ SELECT message_id, actor_type, actor_id, message, body, headers, priority, attem
 FROM actorstore.dead_message
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.dead_letter IS 'messages that were given up, of the types you may read';
-GRANT SELECT ON actorstore.dead_letter TO PUBLIC;
 
 CREATE VIEW actorstore.group_members WITH (security_barrier) AS
 SELECT group_name, actor_type, actor_id, owner
 FROM actorstore.group_member
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.group_members IS 'groups and their members, of the types you may read';
-GRANT SELECT ON actorstore.group_members TO PUBLIC;
 
 CREATE VIEW actorstore.halted_actor WITH (security_barrier) AS
 SELECT actor_type, nullif(actor_id, '') AS actor_id,
@@ -696,7 +691,6 @@ SELECT actor_type, nullif(actor_id, '') AS actor_id,
 FROM actorstore.halted
 WHERE actorstore.has_type_privilege(actor_type, 'read');
 COMMENT ON VIEW actorstore.halted_actor IS 'actors (and types: no actor_id) that are paused, stopped or about to be restarted, of the types you may read';
-GRANT SELECT ON actorstore.halted_actor TO PUBLIC;
 
 CREATE VIEW actorstore.supervision WITH (security_barrier) AS
 SELECT c.actor_type AS parent_type, c.actor_id AS parent_id, c.child_type, c.child_id, s.strategy, s.max_restarts, s.period,
@@ -704,7 +698,6 @@ SELECT c.actor_type AS parent_type, c.actor_id AS parent_id, c.child_type, c.chi
 FROM actorstore.supervised AS c JOIN actorstore.supervisor AS s USING (actor_type, actor_id)
 WHERE actorstore.has_type_privilege(c.child_type, 'read');
 COMMENT ON VIEW actorstore.supervision IS 'whom the actors of this node supervise, of the types you may read';
-GRANT SELECT ON actorstore.supervision TO PUBLIC;
 
 CREATE VIEW actorstore.supervision_log WITH (security_barrier) AS
 SELECT at, parent_type, parent_id, child_type, child_id, event, reason, strategy, restarts
@@ -712,7 +705,6 @@ FROM actorstore.supervision_event
 WHERE actorstore.has_type_privilege(child_type, 'read')
 ORDER BY number;
 COMMENT ON VIEW actorstore.supervision_log IS 'what became of supervised actors, and of others that failed, of the types you may read';
-GRANT SELECT ON actorstore.supervision_log TO PUBLIC;
 
 --
 -- Work done outside
@@ -788,7 +780,6 @@ FROM actorstore.lease
 WHERE actorstore.has_type_privilege(actor_type, 'read') OR actorstore.has_type_privilege(actor_type, 'serve')
 	OR pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW actorstore.stat_leases IS 'turns that are checked out, of the types you may read or serve; with pg_monitor all of them, without their actors';
-GRANT SELECT ON actorstore.stat_leases TO PUBLIC;
 
 --
 -- Change data capture
@@ -904,7 +895,6 @@ FROM actorstore.subscription AS s
 	LEFT JOIN pg_catalog.pg_replication_slots AS r ON r.slot_name = s.slot AND r.database = current_database()
 WHERE pg_has_role(s.owner::oid, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW actorstore.stat_subscriptions IS 'your subscriptions: how far they have come and what they hold back; all of them for pg_monitor';
-GRANT SELECT ON actorstore.stat_subscriptions TO PUBLIC;
 
 CREATE FUNCTION actorstore.cdc_stats(OUT total_events bigint, OUT current_sequence text, OUT retained_bytes bigint,
 	OUT active_subscriptions bigint, OUT events_dropped bigint)
@@ -1089,10 +1079,7 @@ SELECT t.entry, t.happened_at, t.event, t.verb, t.message_id, t.actor_type, t.ac
 	t.pid, t.turn, t.sqlstate
 FROM actorstore.trace_now() AS t;
 COMMENT ON VIEW actorstore.trace IS 'what has happened last to the messages that actorstore.trace_messages follows, of types you may read';
-GRANT SELECT ON actorstore.trace TO PUBLIC;
 
-GRANT SELECT ON actorstore.stat_types, actorstore.stat_latency, actorstore.stat_conflicts, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
-	actorstore.stat_scheduler, actorstore.stat_requests TO PUBLIC;
 
 --
 -- Nodes, and where actors live
@@ -1215,9 +1202,6 @@ FROM (SELECT epoch, owners FROM actorstore.epoch ORDER BY epoch DESC LIMIT 1) AS
 	unnest(e.owners) WITH ORDINALITY AS o (node_number, place)
 	LEFT JOIN actorstore.node AS n USING (node_number);
 COMMENT ON VIEW actorstore.placement IS 'which node owns each slot, and since which epoch this map is in force';
-
-GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self, datacenter, rack) ON actorstore.node TO PUBLIC;
-GRANT SELECT ON actorstore.placement TO PUBLIC;
 
 CREATE FUNCTION actorstore.add_node(node_name text, conninfo text, weight int DEFAULT 100)
 RETURNS void
@@ -1790,8 +1774,6 @@ COMMENT ON VIEW actorstore.stat_inbox
 
 REVOKE ALL ON FUNCTION actorstore.local_deliver(uuid, bigint, bigint, bigint, bytea), actorstore.local_watermarks(uuid),
 	actorstore.local_skip(uuid, bigint, bigint), actorstore.lanes_now() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION actorstore.peers_now(), actorstore.health_now(), actorstore.lanes_now() TO pg_monitor;
-GRANT SELECT ON actorstore.stat_peers, actorstore.stat_outbox, actorstore.stat_inbox TO pg_monitor;
 
 --
 -- What is wrong
@@ -2200,6 +2182,29 @@ AS 'MODULE_PATHNAME', 'actorstore_local_heartbeat' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION actorstore.local_heartbeat(uuid, smallint, bigint, actorstore.vclock, bigint[])
 	IS 'for other nodes: say that we are there, and what we have heard of all nodes';
 REVOKE ALL ON FUNCTION actorstore.local_heartbeat(uuid, smallint, bigint, actorstore.vclock, bigint[]) FROM PUBLIC;
+
+--
+-- Who may do what, but for functions that are revoked above.  ALTER DEFAULT PRIVILEGES may have given our tables to others: whoever can
+-- write them can have his own code run as somebody else.
+--
+
+CREATE FUNCTION actorstore.withdraw_default_grants(class oid, object oid) RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_withdraw_default_grants' LANGUAGE C;
+SELECT actorstore.withdraw_default_grants('pg_catalog.pg_namespace'::pg_catalog.regclass, 'actorstore'::pg_catalog.regnamespace);
+SELECT actorstore.withdraw_default_grants('pg_catalog.pg_class'::pg_catalog.regclass, oid)
+	FROM pg_catalog.pg_class WHERE relnamespace = 'actorstore'::pg_catalog.regnamespace;
+SELECT actorstore.withdraw_default_grants('pg_catalog.pg_proc'::pg_catalog.regclass, oid)
+	FROM pg_catalog.pg_proc WHERE pronamespace = 'actorstore'::pg_catalog.regnamespace;
+DROP FUNCTION actorstore.withdraw_default_grants(oid, oid);
+
+GRANT USAGE ON SCHEMA actorstore TO PUBLIC;
+GRANT SELECT ON actorstore.mailbox, actorstore.timers, actorstore.dead_letter, actorstore.group_members, actorstore.halted_actor,
+	actorstore.supervision, actorstore.supervision_log, actorstore.stat_leases, actorstore.stat_subscriptions, actorstore.trace,
+	actorstore.stat_types, actorstore.stat_latency, actorstore.stat_conflicts, actorstore.stat_actors, actorstore.stat_queues, actorstore.stat_workers,
+	actorstore.stat_scheduler, actorstore.stat_requests, actorstore.placement TO PUBLIC;
+GRANT SELECT (node_number, node_name, weight, node_uuid, incarnation, is_self, datacenter, rack) ON actorstore.node TO PUBLIC;
+GRANT EXECUTE ON FUNCTION actorstore.peers_now(), actorstore.health_now(), actorstore.lanes_now() TO pg_monitor;
+GRANT SELECT ON actorstore.stat_peers, actorstore.stat_outbox, actorstore.stat_inbox TO pg_monitor;
 
 --
 -- What pg_dump carries beside the partitions made at run time.  A grantee

@@ -12,12 +12,95 @@
  */
 #include "state/type_ddl.h"
 
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(actorstore_withdraw_default_grants);
+
+/* ---- What others have by default ---- */
+
+/* Where the catalogs keep the rights on objects of a kind */
+typedef struct Kind
+{
+	Oid			class;
+	int			cache;
+	AttrNumber	owner;
+	AttrNumber	acl;
+	bool		is_public;		/* PUBLIC has them, but where they are revoked */
+} Kind;
+
+static const Kind kinds[] = {
+	{RelationRelationId, RELOID, Anum_pg_class_relowner, Anum_pg_class_relacl, false},
+	{NamespaceRelationId, NAMESPACEOID, Anum_pg_namespace_nspowner, Anum_pg_namespace_nspacl, false},
+	{ProcedureRelationId, PROCOID, Anum_pg_proc_proowner, Anum_pg_proc_proacl, true},
+};
+
+static const Kind *
+kind_of(Oid class)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (kinds[i].class == class)
+			return &kinds[i];
+	}
+	elog(ERROR, "unexpected class %u", class);
+}
+
+static void
+withdraw(Oid role, Oid class, Oid object)
+{
+	RemoveRoleFromObjectACL(role, class, object);
+	CommandCounterIncrement();
+}
+
+void
+as_withdraw_default_grants(Oid class, Oid object)
+{
+	const Kind *kind = kind_of(class);
+	HeapTuple	tuple = SearchSysCache1(kind->cache, ObjectIdGetDatum(object));
+	Oid			owner;
+	Datum		rights;
+	Oid		   *roles = NULL;
+	int			nroles = 0;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for object %u of class %u", object, class);
+	owner = DatumGetObjectId(SysCacheGetAttr(kind->cache, tuple, kind->owner, &isnull));
+	rights = SysCacheGetAttr(kind->cache, tuple, kind->acl, &isnull);
+	if (!isnull)
+		nroles = aclmembers(DatumGetAclP(rights), &roles);
+	ReleaseSysCache(tuple);
+	if (isnull)
+		return;
+	for (int i = 0; i < nroles; i++)
+	{
+		if (roles[i] != owner)
+			withdraw(roles[i], class, object);
+	}
+	if (!kind->is_public)
+		withdraw(ACL_ID_PUBLIC, class, object);
+}
+
+/* withdraw_default_grants(class, object): for the script that makes the extension. */
+Datum
+actorstore_withdraw_default_grants(PG_FUNCTION_ARGS)
+{
+	as_withdraw_default_grants(PG_GETARG_OID(0), PG_GETARG_OID(1));
+	PG_RETURN_VOID();
+}
+
+/* ---- What is granted ---- */
 
 char *
 as_partition_name(const AsType *type)

@@ -75,6 +75,12 @@ extern char *as_partition_name(const AsType *type);
 /* Is there such a role (or InvalidOid, PUBLIC)?  It may have been dropped. */
 extern bool as_role_exists(Oid role);
 
+/*
+ * Only the owner of a table, schema or function that has just been made has rights on it,
+ * and PUBLIC those on a function: take back what ALTER DEFAULT PRIVILEGES has given others.
+ */
+extern void as_withdraw_default_grants(Oid class, Oid object);
+
 /* Grant or revoke SELECT on that table; between as_admin_begin() and _end() */
 extern void as_partition_grant(const AsType *type, Oid grantee, bool grant);
 

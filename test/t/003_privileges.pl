@@ -129,5 +129,31 @@ foreach my $call (@calls)
 is($node->safe_psql('d', 'SELECT pg_postmaster_start_time()'), $started, 'the server has lived on');
 is_deeply(contents($node, 'd'), $contents, 'and nothing has changed');
 
+# Where ALTER DEFAULT PRIVILEGES gives all that is made to others, they have no more of the extension than elsewhere, nor of types'
+# tables: who could write these would bypass the rights, or run his own code as somebody else.
+sub make_type { my ($database) = @_; $node->safe_psql($database, q{SELECT actorstore.insert('doc', 'a', '1'), actorstore.create_type('doc'), actorstore.create_type('new')}); return; }
+sub rights
+{
+	my ($database) = @_;
+	return [ rows($node, $database, q{
+		SELECT o.name, grantee::regrole, privilege_type, is_grantable
+		FROM (SELECT oid::regclass::text, relowner, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) FROM pg_class WHERE relnamespace = 'actorstore'::regnamespace
+			UNION ALL SELECT oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = 'actorstore'::regnamespace
+			UNION ALL SELECT nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE nspname = 'actorstore'
+			UNION ALL SELECT attrelid::regclass || '.' || attname, 0, attacl FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid >= 16384) AS o (name, owner, acl), aclexplode(acl)
+		ORDER BY 1, 2, 3}) ];
+}
+new_database($node, 'plain');
+$node->safe_psql('postgres', q{CREATE DATABASE generous TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql('generous', join ';', map { ("ALTER DEFAULT PRIVILEGES GRANT ALL ON $_ TO PUBLIC", "ALTER DEFAULT PRIVILEGES GRANT ALL ON $_ TO ordinary WITH GRANT OPTION") } 'TABLES', 'SEQUENCES', 'FUNCTIONS', 'SCHEMAS');
+$node->safe_psql('generous', 'CREATE EXTENSION actorstore');
+make_type($_) foreach 'plain', 'generous';
+cmp_ok(scalar(@{ rights('plain') }), '>', 400, 'rights to compare');
+is_deeply(rights('generous'), rights('plain'), 'default privileges give nobody more');
+foreach my $attempt (q{INSERT INTO actorstore.handler VALUES ('doc', '*', 'f(jsonb,jsonb)', '')}, q{UPDATE actorstore.actor_doc SET value = '2'}, q{SELECT * FROM actorstore.actor_new}, q{SELECT actorstore.pause('doc')})
+{
+	is(sqlstate($node, 'generous', "SET ROLE ordinary; $attempt"), '42501', "$attempt, in spite of them");
+}
+
 $node->stop;
 done_testing();
