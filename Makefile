@@ -116,6 +116,7 @@ OBJS = \
 	src/state/handler.o \
 	src/state/handler_find.o \
 	src/state/type_options.o \
+	src/state/rows_delete.o \
 	src/state/type_ddl.o \
 	src/runtime/slot.o \
 	src/runtime/sched.o \

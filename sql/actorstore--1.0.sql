@@ -434,6 +434,8 @@ CREATE TABLE actorstore.supervision_restart (
 	actor_id text COLLATE "C" NOT NULL,
 	at bigint NOT NULL
 );
+-- So that a publication FOR ALL TABLES forbids nothing (src/state/rows_delete.h).
+ALTER TABLE actorstore.supervision_restart REPLICA IDENTITY FULL;
 CREATE INDEX supervision_restart_key ON actorstore.supervision_restart (actor_type, actor_id, at);
 COMMENT ON TABLE actorstore.supervision_restart IS 'when supervisors have restarted children lately, in microseconds since 2000';
 
@@ -470,6 +472,7 @@ CREATE TABLE actorstore.identity (
 	backup bigint NOT NULL,
 	era int NOT NULL DEFAULT 0
 );
+ALTER TABLE actorstore.identity REPLICA IDENTITY FULL;	-- as above
 COMMENT ON COLUMN actorstore.identity.era IS 'grows with each promotion and unfence(); it stands above the numbers of turns that are checked out';
 COMMENT ON TABLE actorstore.identity IS 'the database that this was when actors last ran in it';
 

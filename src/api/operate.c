@@ -23,6 +23,7 @@
 #include "runtime/supervise.h"
 #include "state/catalog.h"
 #include "state/identity.h"
+#include "state/rows_delete.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -227,8 +228,7 @@ actorstore_unfence(PG_FUNCTION_ARGS)
 	if (fenced)
 	{
 		/* what was checked out there is not ours */
-		as_admin_execute("DELETE FROM actorstore.lease", SPI_OK_DELETE, 0, NULL,
-						 NULL, NULL);
+		as_rows_delete(as_catalog()->lease, NULL);
 		raise_incarnation();
 	}
 	as_admin_leave(&admin);

@@ -11,6 +11,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "cluster/fault.h"
 #include "cluster/global.h"
 #include "cluster/haul.h"
@@ -21,8 +22,10 @@
 #include "runtime/sched.h"
 #include "state/catalog.h"
 #include "state/owner.h"
+#include "state/rows_delete.h"
 #include "state/text_query.h"
 #include "storage/bufmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -133,22 +136,54 @@ find_rows(const Table *table, const AsTransit *transit, AsRows *places)
 				  3, args);
 }
 
+/* Rows of messages the executor might not delete (rows_delete.h). */
 static text *
-delete_rows(const Table *table, text *places, int64 n)
+delete_messages(const Table *table, text *places, int64 *n)
 {
-	text	   *args[1] = {places};
+	ArrayType  *array = DatumGetArrayTypeP(OidInputFunctionCall(F_ARRAY_IN, text_to_cstring(places), TIDOID, -1));
+	Datum	   *datums;
+	ItemPointerData *at;
+	AsRows		rows;
+	int			nplaces;
+
+	deconstruct_array(array, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, &datums, NULL, &nplaces);
+	at = palloc(Max(nplaces, 1) * sizeof(ItemPointerData));
+	for (int i = 0; i < nplaces; i++)
+		at[i] = *(ItemPointer) DatumGetPointer(datums[i]);
+	as_text_query(&rows, SPI_OK_SELECT,
+				  psprintf("SELECT array_agg(t::actorstore.%s::text ORDER BY t.%s)::text FROM actorstore.%s AS t WHERE ctid = ANY ($1::tid[])",
+						   table->name, table->order, table->name),
+				  1, &places);
+	*n = as_rows_delete_at(as_catalog()->message, at, nplaces);
+	return as_cell(&rows, 0, 0);
+}
+
+static text *
+delete_others(const Table *table, text *places, int64 *n)
+{
 	AsRows		rows;
 
 	as_text_query(&rows, SPI_OK_SELECT,
-				  psprintf("WITH gone AS (DELETE FROM actorstore.%s AS t WHERE ctid = ANY ($1::tid[]) RETURNING t.%s AS place, t::actorstore.%s::text AS r)"
-						   " SELECT array_agg(r ORDER BY place)::text, count(*)::text FROM gone",
-						   table->name, strcmp(table->order, "ctid") == 0 ? "tableoid" : table->order, table->name),
-				  1, args);
-	if (as_cell_int(&rows, 0, 1) != n)
+				  psprintf("WITH gone AS (DELETE FROM actorstore.%s AS t WHERE ctid = ANY ($1::tid[]) RETURNING t::actorstore.%s::text AS r)"
+						   " SELECT array_agg(r)::text, count(*)::text FROM gone",
+						   table->name, table->name),
+				  1, &places);
+	*n = as_cell_int(&rows, 0, 1);
+	return as_cell(&rows, 0, 0);
+}
+
+static text *
+delete_rows(const Table *table, text *places, int64 n)
+{
+	int64		ndeleted;
+	text	   *rows = strcmp(table->name, "message") == 0 ? delete_messages(table, places, &ndeleted) :
+		delete_others(table, places, &ndeleted);
+
+	if (ndeleted != n)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("somebody else has deleted rows of \"actorstore.%s\"", table->name)));
-	return as_cell(&rows, 0, 0);
+	return rows;
 }
 
 static void

@@ -38,6 +38,7 @@
 #include "replication/origin.h"
 #include "state/actor.h"
 #include "state/catalog.h"
+#include "state/rows_delete.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -430,12 +431,10 @@ as_type_drop(text *name, bool events)
 					 SPI_OK_UPDATE, 1, types, values, NULL);
 
 	/* its open turns, its mail and its timers go with its actors */
-	as_admin_execute("DELETE FROM actorstore.lease WHERE actor_type = $1",
-					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_rows_delete(as_catalog()->lease, name);
 	as_admin_execute("DELETE FROM actorstore.timer WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);
-	as_admin_execute("DELETE FROM actorstore.message WHERE actor_type = $1",
-					 SPI_OK_DELETE, 1, types, values, NULL);
+	as_rows_delete(as_catalog()->message, name);
 	as_admin_execute("DELETE FROM actorstore.dead_message WHERE actor_type = $1",
 					 SPI_OK_DELETE, 1, types, values, NULL);
 	as_admin_execute("DELETE FROM actorstore.dedup WHERE actor_type = $1",

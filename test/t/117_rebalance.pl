@@ -13,6 +13,9 @@ use Test::More;
 my @nodes = new_cluster('one', 'two', { settings => "actorstore.resolver_interval = 100\nmax_worker_processes = 16" });
 my ($one, $two) = @nodes;
 
+# What is published forbids no row to leave (134_publication.pl).
+$_->safe_psql('d', 'CREATE PUBLICATION everything FOR ALL TABLES') foreach @nodes;
+
 # All actors are on one: it alone has a weight.
 $one->safe_psql('d', q{SELECT actorstore.set_node_weight('two', 0)});
 is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.placement WHERE node_name = 'one'}), '4096', 'one owns all slots');
