@@ -30,6 +30,8 @@
 static TimeoutId overtime = MAX_TIMEOUTS;	/* not registered yet */
 static volatile sig_atomic_t overdue = false;
 
+static TimestampTz end_of_turn = 0;	/* 0: none */
+
 /*
  * The search_path that the session has between transactions: that of the last
  * handler, as the next one's is mostly the same, and settings that nobody has
@@ -61,6 +63,12 @@ end_process(void)
 }
 
 bool
+as_session_is_late(void)
+{
+	return end_of_turn != 0 && GetCurrentTimestamp() >= end_of_turn;
+}
+
+bool
 as_session_is_overdue(void)
 {
 	return overdue;
@@ -71,6 +79,7 @@ as_session_begin_turn(Oid owner, int64 timeout)
 {
 	TimestampTz end = GetCurrentTimestamp() + Max(timeout, 1000);
 
+	end_of_turn = end;
 	become(owner);
 	if (overtime == MAX_TIMEOUTS)
 		overtime = RegisterTimeout(USER_TIMEOUT, end_process);
@@ -83,6 +92,7 @@ as_session_begin_turn(Oid owner, int64 timeout)
 void
 as_session_end_turns(void)
 {
+	end_of_turn = 0;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	if (overtime != MAX_TIMEOUTS)
 		disable_timeout(overtime, false);

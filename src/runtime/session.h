@@ -26,6 +26,9 @@ extern void as_session_begin_turn(Oid owner, int64 timeout);
 /* No turn runs any more: nothing is to be interrupted. */
 extern void as_session_end_turns(void);
 
+/* Is the turn at hand out of time? */
+extern bool as_session_is_late(void);
+
 /* Does the process exit because a handler would not end? */
 extern bool as_session_is_overdue(void);
 

@@ -31,12 +31,31 @@ AsTurn	   *as_turn_current = NULL;
 
 /* ---- Messages ---- */
 
+static bool
+is_inline(const AsTurn *turn)
+{
+	return turn->ref == AS_NO_SLOT;
+}
+
+/* The server takes a time-out that fires again and again for somebody's request. */
+static void
+explain_cancel(const AsTurn *turn)
+{
+	if (geterrcode() != ERRCODE_QUERY_CANCELED || !as_session_is_late())
+		return;
+	errmsg("canceling turn due to turn_timeout");
+	errdetail("The turn_timeout of actor type \"%s\" is %lld ms.",
+			  as_type_name(turn->type), (long long) turn->type->turn_timeout / 1000);
+}
+
 void
 as_turn_describe_message(void *arg)
 {
 	AsTurn	   *turn = arg;
 	AsMessage  *message = &turn->messages[turn->at];
 
+	if (!is_inline(turn))
+		explain_cancel(turn);
 	if (message->message_id == 0)
 		errcontext("message %s to actor (%s, %s)",
 				   text_to_cstring(message->name),
@@ -49,12 +68,6 @@ as_turn_describe_message(void *arg)
 				   text_to_cstring(message->actor_type),
 				   text_to_cstring(message->actor_id),
 				   message->attempts + 1);
-}
-
-static bool
-is_inline(const AsTurn *turn)
-{
-	return turn->ref == AS_NO_SLOT;
 }
 
 /* Is the message handled for somebody who waits, here or elsewhere? */

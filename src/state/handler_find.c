@@ -4,8 +4,8 @@
  *	  Which function answers a message, and who is halted.
  *
  * A type's handlers are read once and kept with the type.  The function is
- * stored by its signature; its OID is looked up again after any function has
- * changed, and whether it may be trusted is checked then: whoever could make
+ * stored by its signature; its OID is looked up again after any function, schema
+ * or role has changed, and whether it may be trusted is checked then: whoever could make
  * a function of that name after the old one was dropped would otherwise run
  * as the type's owner.
  *
@@ -25,6 +25,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "state/type_ddl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -32,7 +33,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-/* grows whenever a function has changed */
+/* grows whenever a function has changed, or who may be trusted */
 static uint64 functions_changed = 1;
 
 static void
@@ -45,6 +46,8 @@ void
 as_handler_init(void)
 {
 	CacheRegisterSyscacheCallback(PROCOID, forget_functions, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_functions, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_functions, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_functions, (Datum) 0);
 }
 
@@ -205,12 +208,20 @@ as_handler_function(const AsType *type, AsHandler *handler)
 	if (handler->resolved == functions_changed)
 		return handler->function;
 
+	if (!as_role_exists(type->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of actor type \"%s\" does not exist any more",
+						as_type_name(type)),
+				 errhint("Give it another one: UPDATE actorstore.type SET owner = '...' WHERE actor_type = %s.",
+						 quote_literal_cstr(as_type_name(type)))));
 	found = as_handler_lookup(handler->signature);
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("handler function %s does not exist",
-						handler->signature)));
+						handler->signature),
+				 errhint("Make it anew, or call actorstore.set_handler() with another one.")));
 	if (!as_handler_is_trusted(type, found))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

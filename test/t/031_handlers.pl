@@ -275,5 +275,28 @@ ok(handled($node, 'd', 'alice') && handled($node, 'd', 'bob'), 'two owners: hand
 is(sql(q{SELECT what, count(*) FROM seen GROUP BY 1 ORDER BY 1}), "alice|200\nbob|200", 'two owners: each as himself');
 is(sql(q{SELECT count(*) FROM actorstore.actor, jsonb_array_elements_text(value) AS e WHERE actor_type IN ('alice', 'bob') AND e <> actor_type}), 0, 'two owners: nothing is mixed up');
 
+# A schema of handlers that has another name, and an owner who has gone, leaving his type to the superusers.
+sub asked
+{
+	my ($type) = @_;
+	my ($answer, $error);
+
+	$node->psql('d', "SELECT actorstore.ask('$type', 'x', 'moved')", stdout => \$answer, stderr => \$error);
+	return $answer || join '|', $error =~ /(?:ERROR|HINT):  (.*)/g;
+}
+as('bob', q{CREATE SCHEMA moving; CREATE FUNCTION moving.say(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN '"said"'::jsonb; SELECT actorstore.set_handler('bob', 'moved', 'moving.say(jsonb, jsonb)')});
+is(asked('bob'), '"said"', 'a handler in a schema');
+as('bob', 'ALTER SCHEMA moving RENAME TO moved');
+is(asked('bob'), 'handler function moving.say(pg_catalog.jsonb,pg_catalog.jsonb) does not exist|Make it anew, or call actorstore.set_handler() with another one.', 'that is renamed');
+as('bob', 'ALTER SCHEMA moved RENAME TO moving');
+is(asked('bob'), '"said"', 'and renamed back');
+sql(q{CREATE ROLE leaving; GRANT CREATE ON DATABASE d TO leaving; SET ROLE leaving; SELECT actorstore.create_type('left'); RESET ROLE; SELECT actorstore.set_handler('left', 'moved', 'who(jsonb, jsonb)')});
+is(asked('left'), '["leaving"]', 'a handler of the superuser');
+sql(q{DROP OWNED BY leaving; DROP ROLE leaving});
+my $orphaned = q{the owner of actor type "left" does not exist any more|Give it another one: UPDATE actorstore.type SET owner = '...' WHERE actor_type = 'left'.};
+is(asked('left'), $orphaned, 'nobody runs it as a role that is not there');
+sql(q{UPDATE actorstore.type SET owner = 'alice' WHERE actor_type = 'left'});
+is(asked('left'), '["leaving", "alice"]', 'until the type has an owner again');
+
 $node->stop;
 done_testing();

@@ -190,6 +190,8 @@ foreach my $what (sort keys %fate)
 	is(sql(qq{SELECT reason, sqlstate, attempts FROM actorstore.dead_letter WHERE actor_type = 'misbehave' AND actor_id = '$what'}), $fate{$what}, "$what: the dead letter");
 	is(sql(qq{SELECT value FROM actorstore.get('misbehave', '$what')}), '["before", "after"]', "$what: the others are handled");
 }
+is(sql(q{SELECT actor_id, error, detail FROM actorstore.dead_letter WHERE actor_type = 'misbehave' AND sqlstate = '57014' ORDER BY 1}),
+	"cancel|canceling statement due to user request|\n" . join("\n", map { "$_|canceling turn due to turn_timeout|The turn_timeout of actor type \"misbehave\" is 300 ms." } qw(loop sleep)), 'and why');
 sql(q{SELECT actorstore.send('misbehave', 'itself', 'm', '"itself"')});
 ok(handled($node, 'd', 'misbehave'), 'itself: handled');
 is(sql(q{SELECT value FROM actorstore.get('misbehave', 'itself')}), '["itself", "fine"]', 'itself: a message to itself comes later');
