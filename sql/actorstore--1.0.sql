@@ -908,7 +908,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		(SELECT coalesce(max(pg_wal_lsn_diff(
 			CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, restart_lsn)), 0)::bigint
 		FROM pg_replication_slots
-		WHERE database = current_database() AND slot_name LIKE 'actorstore\_%'),
+		WHERE database = current_database() AND starts_with(slot_name::text, 'actorstore_')),
 		count(*) FILTER (WHERE NOT actorstore.slot_is_lost(s.slot)), count(*) FILTER (WHERE actorstore.slot_is_lost(s.slot))
 	FROM actorstore.subscription AS s
 $$;
@@ -1802,7 +1802,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		SELECT r.slot_name, s.slot, s.subscription
 		FROM pg_replication_slots AS r FULL JOIN actorstore.subscription AS s ON s.slot = r.slot_name
 		WHERE s.subscription IS NOT NULL OR
-			(r.database = current_database() AND r.slot_name LIKE format('actorstore\_%s\_%%', (SELECT oid FROM pg_database WHERE datname = current_database())))
+			(r.database = current_database() AND starts_with(r.slot_name::text, format('actorstore_%s_', (SELECT oid FROM pg_database WHERE datname = current_database()))))
 	), checks (number, item, ok, detail, hint) AS (
 		SELECT 1, 'shared_preload_libraries', setting ~ '(^|[ ,"''/])actorstore($|[ ,"''])', setting,
 			'Put actorstore into shared_preload_libraries in postgresql.conf and restart.'
@@ -1836,7 +1836,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		UNION ALL
 		SELECT 8, 'orphaned slots', count(*) = 0, format('%s belong to no subscription', count(*)),
 			'The keeper drops them within seconds where actorstore is preloaded, the next subscribe anywhere.'
-		FROM slots WHERE subscription IS NULL AND slot_name NOT LIKE '%\_keeper'
+		FROM slots WHERE subscription IS NULL AND right(slot_name::text, 7) <> '_keeper'
 		UNION ALL
 		SELECT 9, 'fence', NOT copy, CASE WHEN copy THEN 'this database is a copy: its actors stand still' ELSE 'this database is the original' END,
 			'Once the original runs no more, SELECT actorstore.unfence().'
@@ -1908,7 +1908,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM pg_stat_replication AS r
 		WHERE r.state IN ('streaming', 'catchup')
 			AND NOT EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')
-		HAVING (count(*) > 0 OR EXISTS (SELECT FROM actorstore.node WHERE is_self AND conninfo ~ 'host(addr)?\s*=\s*[^\s,]+,'))
+		HAVING (count(*) > 0 OR EXISTS (SELECT FROM actorstore.node WHERE is_self AND conninfo ~ 'host(addr)?[[:space:]]*=[[:space:]]*[^[:space:],]+,'))
 			AND (SELECT count(*) FROM actorstore.node) > 1 AND NOT pg_is_in_recovery()
 		UNION ALL
 		SELECT 27, 'in doubt for ever', false,
@@ -1930,7 +1930,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		SELECT 30, 'synchronous standbys', there >= needed, format('%s, and COMMIT waits for %s', there, needed),
 			'Commits wait until more standbys follow: start them, and look into their logs.'
 		FROM (SELECT count(*) AS there FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS r,
-			coalesce(substring(current_setting('synchronous_standby_names') FROM '^\s*(?:[Aa][Nn][Yy]\s+|[Ff][Ii][Rr][Ss][Tt]\s+)?([0-9]+)\s*\(')::int, 1) AS needed
+			coalesce(substring(current_setting('synchronous_standby_names') FROM '^[[:space:]]*(?:[Aa][Nn][Yy][[:space:]]+|[Ff][Ii][Rr][Ss][Tt][[:space:]]+)?([0-9]+)[[:space:]]*[(]')::int, 1) AS needed
 		WHERE current_setting('synchronous_standby_names') <> '' AND NOT pg_is_in_recovery()
 		UNION ALL
 		SELECT 31, 'hot_standby', setting = 'on', setting,

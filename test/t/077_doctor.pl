@@ -105,5 +105,15 @@ $two->start;
 ok(comes_true($two, 'd', "(SELECT value = '[1]' FROM actorstore.get('t', '$there'))"), 'the node is back: it arrives');
 ok(comes_true($one, 'd', q{NOT EXISTS (SELECT FROM actorstore.doctor() WHERE item = 'outbox')}), 'and that is over, though batches are kept for a while');
 is($one->safe_psql('d', q{SELECT count(*) > 0 FROM actorstore.outbox_batch WHERE made_at < clock_timestamp() - interval '1 minute'}), 't', 'as this one is');
+
+# It says the same, and no more, where a backslash is one.
+set_at($one, "synchronous_standby_names = 'ANY 1 (nobody)'");
+my $all = q{SELECT item, ok, hint FROM actorstore.doctor()};
+$one->psql('d', $all, stdout => \my $usual);
+$one->psql('d', "SET escape_string_warning = on; SET backslash_quote = off; SET standard_conforming_strings = off; $all", stdout => \my $odd, stderr => \my $warnings);
+is($odd, $usual, 'where strings are not standard');
+is($warnings, '', 'without a warning');
+like($usual, qr/^synchronous standbys\|f/m, 'it has counted standbys');
+set_at($one, "synchronous_standby_names = ''");
 $_->stop foreach $one, $two;
 done_testing();
