@@ -202,6 +202,7 @@ OBJS = \
 	src/cluster/peer_answer.o \
 	src/cluster/peer_settings.o \
 	src/cluster/peer_connect.o \
+	src/cluster/peer_greet.o \
 	src/cluster/peer.o \
 	src/cluster/identity.o \
 	src/cluster/fault.o \

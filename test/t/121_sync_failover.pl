@@ -153,16 +153,23 @@ is($nodes[0]->safe_psql('d', "SELECT string_agg(value::text, ' ') FROM actorstor
 # The others go on with the new one, and speak to the old one no more, whichever comes first in the conninfo.
 $_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s port=%d dbname=d' WHERE node_name = 'one'}, $standby->host, $standby->port) foreach @nodes;
 is($nodes[1]->safe_psql('d', "SELECT (actorstore.put('t', '$here', '2')).version"), '1', 'the others write there');
-$_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port) foreach @nodes[ 1, 2 ];
-like($nodes[1]->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('one')}), qr/^f\|node "one" cannot be spoken to: .*older incarnation/, 'the old one is not spoken to');
+my $only_old = sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s port=%d dbname=d' WHERE node_name = 'one'}, $old->host, $old->port;
+my $old_first = sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port;
+my $check = q{SELECT ok, detail FROM actorstore.node_check('one')};
+my $refused = qr/^f\|node "one" cannot be spoken to: .*older incarnation/;
+$_->safe_psql('d', $only_old) foreach @nodes[ 1, 2 ];
+like($nodes[1]->safe_psql('d', $check), $refused, 'the old one is not spoken to');
 is(sqlstate($nodes[1], 'd', "SELECT actorstore.get_many('t', '{$here}', 'share')"), '55000', 'nor read, with locks');
 my $incarnation = $nodes[0]->safe_psql('d', 'SELECT incarnation FROM actorstore.local_identity()');
 ok(comes_true($nodes[1], 'd', "(SELECT incarnation = $incarnation FROM actorstore.node WHERE node_name = 'one')"), 'which is written down');
 $nodes[1]->restart;
-like($nodes[1]->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('one')}), qr/^f\|node "one" cannot be spoken to: .*older incarnation/, 'after a restart, too');
+like($nodes[1]->safe_psql('d', $check), $refused, 'after a restart, too');
+$_->safe_psql('d', $old_first) foreach @nodes[ 1, 2 ];
+is($nodes[1]->safe_psql('d', $check), 't|', 'where the new one stands behind it, that is found');
+is($nodes[1]->safe_psql('d', "SELECT value FROM actorstore.get_many('t', '{$here}', 'share')"), '2', 'and read');
 $_->[0]->kill foreach @waiting;
 $old->stop('immediate');
-$_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s,%s port=%d,%d dbname=d' WHERE node_name = 'one'}, $old->host, $standby->host, $old->port, $standby->port) foreach @nodes;
+$nodes[0]->safe_psql('d', $old_first);
 settled('one who was replaced');
 is($nodes[1]->safe_psql('d', "SELECT string_agg(value::text, ' ') FROM actorstore.get_many('t', '{$here,$both,$there}', 'share')"), '2 0 0', 'what it did not acknowledge is nowhere');
 

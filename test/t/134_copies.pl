@@ -253,13 +253,17 @@ is($beta->safe_psql('d', "SELECT actor_id = '$here', value FROM actorstore.get_m
 $beta->safe_psql('d', sprintf $pair, 'after');
 is($far->safe_psql('d', "SELECT value FROM actorstore.get('account', '$_')"), '"after"', "they go on with $_") foreach $here, $there;
 
-# The old primary comes back by mistake, first among the hosts: it is refused.
+# The old primary comes back by mistake, first among the hosts: others go on with the new one, and would rather have none.
 $alpha->start;
-is(sqlstate($beta, 'd', sprintf($pair, 'later'), kept => 0), '55000', 'nobody speaks to the old one');
-is($alpha->safe_psql('d', "SELECT value FROM actorstore.actor WHERE actor_type = 'account' AND actor_id = '$here'"), '"lost"', 'what was lost can be read there');
-$alpha->stop('immediate');
 $beta->safe_psql('d', sprintf($pair, 'later'), kept => 0);
-is($far->safe_psql('d', "SELECT value FROM actorstore.get('account', '$here')"), '"later"', 'without it they go on');
+is($far->safe_psql('d', "SELECT value FROM actorstore.get('account', '$here')"), '"later"', 'a new session speaks to the new one');
+is($alpha->safe_psql('d', "SELECT value FROM actorstore.actor WHERE actor_type = 'account' AND actor_id = '$here'"), '"lost"', 'what was lost can be read on the old one');
+$far->stop;
+is(sqlstate($beta, 'd', sprintf($pair, 'never'), kept => 0), '55000', 'without the new one nobody speaks to the old one');
+like(($beta->psql('d', sprintf($pair, 'never'), kept => 0))[2], qr/It is an older incarnation \(\d+\) than the one known \(\d+\)/, 'and it says why');
+$far->start;
+ok(comes_true($beta, 'd', q{(SELECT ok FROM actorstore.node_check('alpha'))}), 'the new one is back');
+$alpha->stop('immediate');
 
 # The slot has stayed behind: the copy of that node is made anew.
 $node{alpha} = $far;
