@@ -2188,17 +2188,17 @@ REVOKE ALL ON FUNCTION actorstore.local_heartbeat(uuid, smallint, bigint, actors
 
 --
 -- Who may do what, but for functions that are revoked above.  ALTER DEFAULT PRIVILEGES may have given our tables to others: whoever can
--- write them can have his own code run as somebody else.
+-- write them can have his own code run as somebody else.  It may also have taken functions from PUBLIC: who then grants all of them grants too many.
 --
 
-CREATE FUNCTION actorstore.withdraw_default_grants(class oid, object oid) RETURNS void
-AS 'MODULE_PATHNAME', 'actorstore_withdraw_default_grants' LANGUAGE C;
-SELECT actorstore.withdraw_default_grants('pg_catalog.pg_namespace'::pg_catalog.regclass, 'actorstore'::pg_catalog.regnamespace);
-SELECT actorstore.withdraw_default_grants('pg_catalog.pg_class'::pg_catalog.regclass, oid)
+CREATE FUNCTION actorstore.undo_default_privileges(class oid, object oid) RETURNS void
+AS 'MODULE_PATHNAME', 'actorstore_undo_default_privileges' LANGUAGE C;
+SELECT actorstore.undo_default_privileges('pg_catalog.pg_namespace'::pg_catalog.regclass, 'actorstore'::pg_catalog.regnamespace);
+SELECT actorstore.undo_default_privileges('pg_catalog.pg_class'::pg_catalog.regclass, oid)
 	FROM pg_catalog.pg_class WHERE relnamespace = 'actorstore'::pg_catalog.regnamespace;
-SELECT actorstore.withdraw_default_grants('pg_catalog.pg_proc'::pg_catalog.regclass, oid)
+SELECT actorstore.undo_default_privileges('pg_catalog.pg_proc'::pg_catalog.regclass, oid)
 	FROM pg_catalog.pg_proc WHERE pronamespace = 'actorstore'::pg_catalog.regnamespace;
-DROP FUNCTION actorstore.withdraw_default_grants(oid, oid);
+DROP FUNCTION actorstore.undo_default_privileges(oid, oid);
 
 GRANT USAGE ON SCHEMA actorstore TO PUBLIC;
 GRANT SELECT ON actorstore.mailbox, actorstore.timers, actorstore.dead_letter, actorstore.group_members, actorstore.halted_actor,

@@ -12,9 +12,12 @@
  */
 #include "state/type_ddl.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_init_privs.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -22,12 +25,15 @@
 #include "state/catalog.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/regproc.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(actorstore_withdraw_default_grants);
+PG_FUNCTION_INFO_V1(actorstore_undo_default_privileges);
 
-/* ---- What others have by default ---- */
+/* ---- Default privileges ---- */
 
 /* Where the catalogs keep the rights on objects of a kind */
 typedef struct Kind
@@ -63,8 +69,8 @@ withdraw(Oid role, Oid class, Oid object)
 	CommandCounterIncrement();
 }
 
-void
-as_withdraw_default_grants(Oid class, Oid object)
+bool
+as_undo_default_privileges(Oid class, Oid object)
 {
 	const Kind *kind = kind_of(class);
 	HeapTuple	tuple = SearchSysCache1(kind->cache, ObjectIdGetDatum(object));
@@ -82,7 +88,7 @@ as_withdraw_default_grants(Oid class, Oid object)
 		nroles = aclmembers(DatumGetAclP(rights), &roles);
 	ReleaseSysCache(tuple);
 	if (isnull)
-		return;
+		return false;
 	for (int i = 0; i < nroles; i++)
 	{
 		if (roles[i] != owner)
@@ -90,13 +96,46 @@ as_withdraw_default_grants(Oid class, Oid object)
 	}
 	if (!kind->is_public)
 		withdraw(ACL_ID_PUBLIC, class, object);
+	return true;
 }
 
-/* withdraw_default_grants(class, object): for the script that makes the extension. */
-Datum
-actorstore_withdraw_default_grants(PG_FUNCTION_ARGS)
+/* Has the script that makes the extension granted or revoked something of it? */
+static bool
+is_spoken_of(Oid class, Oid object)
 {
-	as_withdraw_default_grants(PG_GETARG_OID(0), PG_GETARG_OID(1));
+	Relation	rel = table_open(InitPrivsRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		is;
+
+	ScanKeyInit(&keys[0], Anum_pg_init_privs_objoid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object));
+	ScanKeyInit(&keys[1], Anum_pg_init_privs_classoid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class));
+	scan = systable_beginscan(rel, InitPrivsObjIndexId, true, NULL, 2, keys);
+	is = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return is;
+}
+
+/*
+ * undo_default_privileges(class, object): for that script.  PUBLIC may call what it
+ * does not revoke, also where by default PUBLIC may call nothing that is made.
+ */
+Datum
+actorstore_undo_default_privileges(PG_FUNCTION_ARGS)
+{
+	Oid			class = PG_GETARG_OID(0);
+	Oid			object = PG_GETARG_OID(1);
+	bool		is_for_all = kind_of(class)->is_public && !is_spoken_of(class, object);
+
+	if (as_undo_default_privileges(class, object) && is_for_all)
+	{
+		AsAdmin		admin;
+
+		as_admin_begin(&admin);
+		as_admin_utility("GRANT EXECUTE ON ROUTINE %s TO PUBLIC", format_procedure_qualified(object));
+		as_admin_leave(&admin);
+	}
 	PG_RETURN_VOID();
 }
 

@@ -177,7 +177,7 @@ make_partition(text *name, bool unlogged, Oid owner)
 	table = make_table(name, unlogged);
 	quoted = quote_qualified_identifier("actorstore", table);
 	values[1] = CStringGetDatum(table);
-	as_withdraw_default_grants(RelationRelationId, as_catalog_relation(table));
+	(void) as_undo_default_privileges(RelationRelationId, as_catalog_relation(table));
 	as_admin_utility("ALTER TABLE %s REPLICA IDENTITY FULL", quoted);
 	as_admin_utility("ALTER TABLE %s ADD PRIMARY KEY (actor_type, actor_id)",
 					 quoted);

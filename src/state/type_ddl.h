@@ -78,8 +78,9 @@ extern bool as_role_exists(Oid role);
 /*
  * Only the owner of a table, schema or function that has just been made has rights on it,
  * and PUBLIC those on a function: take back what ALTER DEFAULT PRIVILEGES has given others.
+ * False if there were none but those that the server gives.
  */
-extern void as_withdraw_default_grants(Oid class, Oid object);
+extern bool as_undo_default_privileges(Oid class, Oid object);
 
 /* Grant or revoke SELECT on that table; between as_admin_begin() and _end() */
 extern void as_partition_grant(const AsType *type, Oid grantee, bool grant);
