@@ -62,7 +62,8 @@ as_phi_value(const AsPhi *phi, int64 now, int64 pause, double stretch)
 	double		silence = (double) Max(now - phi->last, 0) / stretch;
 	double		later = erfc((silence - mean - pause) / sigma / M_SQRT2) / 2;
 
-	return later > 0 ? Min(-log10(later), MAX_PHI) : MAX_PHI;
+	/* not -log10(), which makes a minus of nothing */
+	return later > 0 ? Min(0 - log10(later), MAX_PHI) : MAX_PHI;
 }
 
 void

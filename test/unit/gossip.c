@@ -246,6 +246,7 @@ test_phi(void)
 		as_phi_beat(&phi, at, true);
 	}
 	ok(as_phi_value(&phi, at, 0, 1) < 0.001, "just after an answer nothing is suspected");
+	ok(!signbit(as_phi_value(&phi, at, 3600 * SECOND, 1)), "which is not less than nothing");
 	ok(as_phi_value(&phi, at + SECOND, 0, 1) > 0.25 && as_phi_value(&phi, at + SECOND, 0, 1) < 0.35,
 	   "half of the answers come later than the mean: phi is 0.3");
 	for (int64 silence = 0; silence < 100 * SECOND; silence += SECOND / 20)
