@@ -104,8 +104,7 @@ sleep_on(void)
 
 	if (ms <= 0)
 		return;
-	(void) pgstat_report_stat(false);
-	(void) as_nap(ms, AS_NAP_STEWARD_MAIN);
+	(void) as_worker_nap(ms, AS_NAP_STEWARD_MAIN);
 	if (TimestampDifferenceExceeds(before, GetCurrentTimestamp(),
 								   ms + OVERSLEPT_MS))
 		pg_atomic_write_u64(&timing->since, (uint64) GetCurrentTimestamp());

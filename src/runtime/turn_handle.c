@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "lib/same_text.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "runtime/lifecycle.h"
 #include "runtime/session.h"
 #include "state/actor.h"
@@ -166,6 +167,7 @@ call_handler(AsTurn *turn, AsHandler *handler, Oid function, AsMessage *messages
 	AsOpenFunction *called = as_turn_open_function(function);
 	Datum		body = handler->takes_many ? bodies_of(messages, n) : messages->body;
 	uint64		nwrites = as_actor_nwrites;
+	PgStat_FunctionCallUsage usage;
 	bool		isnull = true;
 	Datum		result = (Datum) 0;
 
@@ -182,8 +184,10 @@ call_handler(AsTurn *turn, AsHandler *handler, Oid function, AsMessage *messages
 		/* it stays so after an error: see as_turn_forget_function() */
 		called->busy = true;
 		turn->called = called;
+		pgstat_init_function_usage(fcinfo, &usage);
 		result = FunctionCallInvoke(fcinfo);
 		isnull = fcinfo->isnull;
+		pgstat_end_function_usage(&usage, true);
 		called->busy = false;
 		turn->called = NULL;
 		AtEOXact_GUC(false, guc_level);

@@ -45,6 +45,9 @@
 /* Look around so often even if nobody wakes us. */
 #define MAX_SLEEP_MS		10000
 
+/* The server is told no more often what was counted. */
+#define COUNTS_MS			1000
+
 /* Let a worker look through all mailboxes so often, whatever hints say. */
 #define SAFETY_SWEEP_MS		600000
 
@@ -335,7 +338,6 @@ sleep_on(bool stuck)
 	long		ms = stuck ? 10 : MAX_SLEEP_MS;
 
 	show_activity(false);
-	(void) pgstat_report_stat(false);
 	as_sched_prepare_sleep();
 	timekeeper = pg_atomic_compare_exchange_u32(&home->timekeeper, &nobody,
 												as_sched_self + 1);
@@ -344,11 +346,23 @@ sleep_on(bool stuck)
 	if (stuck || nothing_to_do())
 	{
 		(void) pg_atomic_fetch_add_u64(&self->nsleeps, 1);
-		(void) as_nap(ms, AS_NAP_WORKER_MAIN);
+		(void) as_worker_nap(ms, AS_NAP_WORKER_MAIN);
 	}
 	as_sched_cancel_sleep();
 	if (timekeeper)
 		pg_atomic_write_u32(&home->timekeeper, 0);
+}
+
+bool
+as_worker_nap(long ms, AsNap wait)
+{
+	bool		pending = pgstat_report_stat(false) > 0;
+	bool		roused = as_nap(ms, wait);
+
+	/* by the server's clock, which is that of our transactions, it would still be too soon */
+	if (pending && !roused && ms >= COUNTS_MS)
+		(void) pgstat_report_stat(true);
+	return roused;
 }
 
 void

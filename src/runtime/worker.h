@@ -12,6 +12,7 @@
 
 #include "actorstore.h"
 
+#include "lib/nap.h"
 #include "postmaster/bgworker.h"
 #include "runtime/sched.h"
 
@@ -34,6 +35,9 @@ extern void (*as_worker_served) (bool first);
 
 /* What it does in between. */
 extern void as_worker_check_signals(void);
+
+/* as_nap(), and the server learns what was counted: reads and writes of tables, calls of functions. */
+extern bool as_worker_nap(long ms, AsNap wait);
 
 /* To be called once, when the library is preloaded. */
 extern void as_launcher_init(void);

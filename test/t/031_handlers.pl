@@ -12,7 +12,7 @@ use ActorstoreTest;
 use Test::More;
 
 # One worker, so that every turn comes into the same session.
-my $node = new_node('handlers', settings => "actorstore.workers = 1\nactorstore.worker_memory_limit = '1GB'\nmax_prepared_transactions = 5");
+my $node = new_node('handlers', settings => "actorstore.workers = 1\nactorstore.worker_memory_limit = '1GB'\nmax_prepared_transactions = 5\ntrack_functions = all");
 new_database_with_actors($node, 'd');
 
 sub sql { my ($sql) = @_; return $node->safe_psql('d', $sql, kept => 1); }
@@ -297,6 +297,10 @@ my $orphaned = q{the owner of actor type "left" does not exist any more|Give it 
 is(asked('left'), $orphaned, 'nobody runs it as a role that is not there');
 sql(q{UPDATE actorstore.type SET owner = 'alice' WHERE actor_type = 'left'});
 is(asked('left'), '["leaving", "alice"]', 'until the type has an owner again');
+
+# The server counts them where it counts functions.
+$node->safe_psql('d', q{SELECT actorstore.call('bob', 'x', 'moved')}, kept => 0);
+ok(comes_true($node, 'd', q{(SELECT calls >= 3 FROM pg_stat_user_functions WHERE funcname = 'say')}), 'twice by workers and once by who calls: pg_stat_user_functions');
 
 $node->stop;
 done_testing();
