@@ -1956,6 +1956,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM actorstore.node WHERE detour IS NOT NULL
 		HAVING count(*) > 0
 		UNION ALL
+		SELECT 36, 'rights on tables', false, format('%s tables of the extension can be written by %s', count(DISTINCT c.oid), string_agg(DISTINCT coalesce(r.rolname, 'PUBLIC'), ', ')),
+			'Who writes them bypasses the rights on types, or has his own code run as others: REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA actorstore from these. ALTER DEFAULT PRIVILEGES may have granted it when a dump was restored.'
+		FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+		WHERE c.relnamespace = 'actorstore'::regnamespace AND c.relkind IN ('r', 'p') AND a.grantee <> c.relowner AND NOT coalesce(r.rolsuper, false)
+			AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+		HAVING count(*) > 0
+		UNION ALL
 		-- the columns are there since 17, and so is the setting
 		SELECT 35, 'synchronized slots', count(*) = count(*) FILTER (WHERE (to_jsonb(r) ->> 'synced')::boolean AND NOT r.temporary AND NOT actorstore.slot_is_lost(s.slot)),
 			format('of %s subscriptions %s would go on here', count(*),

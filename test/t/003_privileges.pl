@@ -156,6 +156,17 @@ foreach my $attempt (q{INSERT INTO actorstore.handler VALUES ('doc', '*', 'f(jso
 	is(sqlstate($node, 'generous', "SET ROLE ordinary; $attempt"), '42501', "$attempt, in spite of them");
 }
 
+# A dump that is restored where default privileges are generous brings its tables like anybody's.
+my $rights = q{SELECT ok, detail FROM actorstore.doctor() WHERE item = 'rights on tables'};
+is($node->safe_psql('plain', $rights), '', 'doctor() has nothing to say of rights');
+$node->command_ok([ 'pg_dump', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-f', $node->basedir . '/plain.sql', 'plain' ], 'a dump');
+$node->safe_psql('postgres', q{CREATE DATABASE restored TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql('restored', 'ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, ordinary');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-f', $node->basedir . '/plain.sql', 'restored' ], 'is restored');
+is($node->safe_psql('restored', $rights), 'f|2 tables of the extension can be written by PUBLIC, ordinary', 'where doctor() has');
+$node->safe_psql('restored', 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA actorstore FROM PUBLIC, ordinary');
+is($node->safe_psql('restored', $rights), '', 'until it is taken back');
+
 # Nor less: who finds that nobody may call the functions would grant all of them, and there are such as nobody should call.
 $node->safe_psql('postgres', q{CREATE DATABASE mean TEMPLATE template0 ENCODING 'UTF8'});
 $node->safe_psql('mean', 'ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION actorstore');
