@@ -89,6 +89,7 @@ set_targets(const int16 *targets, int n)
 		}
 		if (!kept)
 			as_probe_begin(probe, node);
+		probe->known = node->incarnation;
 	}
 	for (int j = 0; j < nbefore; j++)
 	{

@@ -10,6 +10,7 @@
 #include "cluster/probe.h"
 
 #include "cluster/health.h"
+#include "cluster/peer_stat.h"
 #include "common/pg_prng.h"
 #include "lib/backoff.h"
 #include "lib/steady_clock.h"
@@ -25,9 +26,13 @@
 /* an answer that takes so many beats will not come over this connection */
 #define PATIENCE		5
 
-#define ASK_SQL \
-	"SELECT hash, clock, opinions FROM actorstore.local_heartbeat($1::pg_catalog.uuid, $2::pg_catalog.int2," \
+#define HEARTBEAT \
+	"actorstore.local_heartbeat($1::pg_catalog.uuid, $2::pg_catalog.int2," \
 	" $3::pg_catalog.int8, $4::actorstore.vclock, $5::pg_catalog.int8[])"
+#define ASK_SQL "SELECT hash, clock, opinions FROM " HEARTBEAT
+
+/* The first question over a connection: a server stays the same incarnation while that lasts */
+#define GREET_SQL "SELECT hash, clock, opinions, incarnation FROM " HEARTBEAT ", actorstore.local_identity()"
 
 /* ---- Beginning and end ---- */
 
@@ -41,6 +46,7 @@ as_probe_begin(AsProbe *probe, const AsNode *node)
 										  node->conninfo == NULL ? "" : node->conninfo);
 	strlcpy(probe->uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&node->uuid))),
 			sizeof(probe->uuid));
+	probe->stat = as_peer_stat_find(node->number);
 	as_phi_begin(&probe->phi, (int64) actorstore_heartbeat_interval * 1000, as_steady_now());
 }
 
@@ -61,6 +67,7 @@ close_connection(AsProbe *probe)
 		PQfinish(probe->conn);
 	probe->conn = NULL;
 	probe->state = AS_PROBE_CLOSED;
+	probe->incarnation = 0;
 	forget_theirs(probe);
 }
 
@@ -124,19 +131,40 @@ start_connecting(AsProbe *probe)
 	begin_connection(probe, conn);
 }
 
-/* A host that has said nothing for its share of the time: go on to the next one. */
+/* This host is not the one: go on to the next one. */
 static void
-give_up_host(AsProbe *probe)
+give_up_host(AsProbe *probe, const char *why)
 {
 	PGconn	   *next = as_peer_start_next_host(probe->conn, probe->conninfo);
 
 	if (next == NULL)
 	{
-		fail(probe, "A connection takes too long.");
+		fail(probe, why);
 		return;
 	}
-	PQfinish(probe->conn);
+	close_connection(probe);
 	begin_connection(probe, next);
+}
+
+/* As sessions do (peer_greet.c), who tell us what they have learnt, and are told. */
+static int64
+known_incarnation(const AsProbe *probe)
+{
+	return Max(probe->known, as_peer_stat_incarnation(probe->stat));
+}
+
+static bool
+is_replaced(const AsProbe *probe)
+{
+	return probe->incarnation < known_incarnation(probe);
+}
+
+static void
+give_up_replaced(AsProbe *probe)
+{
+	probe->refuses = failed_at_once(probe);
+	give_up_host(probe, psprintf("It is an older incarnation (" INT64_FORMAT ") than the one known (" INT64_FORMAT ").",
+								 probe->incarnation, known_incarnation(probe)));
 }
 
 /* What we have heard, where the target may lack something of it. */
@@ -185,7 +213,7 @@ ask(AsProbe *probe)
 	values[3] = clock;
 	values[4] = opinions;
 	as_board_count(probe->node, AS_HEALTH_SENT);
-	if (!PQsendQueryParams(probe->conn, ASK_SQL, 5, NULL, values, NULL, NULL, 0) ||
+	if (!PQsendQueryParams(probe->conn, probe->incarnation == 0 ? GREET_SQL : ASK_SQL, 5, NULL, values, NULL, NULL, 0) ||
 		PQflush(probe->conn) < 0)
 	{
 		fail(probe, PQerrorMessage(probe->conn));
@@ -211,10 +239,13 @@ as_probe_beat(AsProbe *probe)
 			if (!failed_at_once(probe))
 				probe->refuses = false;
 			if (now - probe->since > (int64) actorstore_peer_timeout * 1000 / probe->nhosts)
-				give_up_host(probe);
+				give_up_host(probe, "A connection takes too long.");
 			break;
 		case AS_PROBE_READY:
-			ask(probe);
+			if (is_replaced(probe))
+				give_up_replaced(probe);
+			else
+				ask(probe);
 			break;
 		case AS_PROBE_WAITING:
 			as_board_count(probe->node, AS_HEALTH_RETRIES);
@@ -240,6 +271,17 @@ hear(const char *text)
 	for (int i = 0; i < n; i++)
 		(void) as_gossip_hear(gossip, self, &opinions[i]);
 	as_board_unlock();
+}
+
+/* Who has answered the first question? */
+static void
+take_identity(AsProbe *probe, const PGresult *result)
+{
+	if (PQnfields(result) < 4)
+		return;
+	probe->incarnation = strtoll(PQgetvalue(result, 0, 3), NULL, 10);
+	if (!is_replaced(probe))
+		as_peer_stat_saw(probe->stat, probe->incarnation);
 }
 
 static void
@@ -297,6 +339,13 @@ read_answer(AsProbe *probe)
 
 		PQclear(result);
 		fail(probe, why);
+		return;
+	}
+	take_identity(probe, result);
+	if (is_replaced(probe))
+	{
+		PQclear(result);
+		give_up_replaced(probe);
 		return;
 	}
 	take_answer(probe, result);

@@ -7,6 +7,9 @@
  *		CLOSED --time to try--> CONNECTING --> READY --ask--> WAITING --answer--> READY
  *		any --failure, or too long--> CLOSED
  *
+ * A primary that has been replaced may still answer.  That is no answer of the node's: it
+ * is looked for behind that host.
+ *
  * Nothing here waits: as_probe_go_on() does what can be done.
  *
  * Copyright (c) 2026, the actorstore developers
@@ -35,6 +38,8 @@ typedef struct AsProbe
 	char	   *name;
 	char	   *conninfo;
 	char		uuid[37];		/* as text */
+	int			stat;			/* its entry (peer_stat.h) */
+	int64		known;			/* its incarnation by the table; the caller's to set */
 
 	AsProbeState state;
 	PGconn	   *conn;			/* NULL: closed */
@@ -42,6 +47,7 @@ typedef struct AsProbe
 	int64		began;			/* the try to connect, to all hosts */
 	int64		since;			/* connecting to this host, or waiting */
 	int			nhosts;			/* that share the time to connect */
+	int64		incarnation;	/* of who has answered over it; 0: nobody yet */
 	int64		next_try;
 	int			backoff;		/* ms */
 	bool		tried;

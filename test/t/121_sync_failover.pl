@@ -150,6 +150,15 @@ foreach my $what ("put('t', '$here', '1')", "get_many('t', '{$read}', 'share')",
 ok(!$_->[0]->done, "$_->[1]: nothing is acknowledged") foreach @waiting;
 is($nodes[0]->safe_psql('d', "SELECT string_agg(value::text, ' ') FROM actorstore.get_many('t', '{$here,$both}')"), '0 0', 'nothing has happened at the new one');
 
+# Whoever asks whether the node is there goes on to the new one as soon as that is known, and not before.
+my $asks = q{(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'actorstore health' AND query LIKE '%local_heartbeat%')};
+my $successor = $nodes[0]->safe_psql('d', 'SELECT incarnation FROM actorstore.local_identity()');
+ok(comes_true($old, 'd', "$asks = 2"), 'both others ask the old one');
+$nodes[2]->safe_psql('d', "UPDATE actorstore.node SET incarnation = $successor WHERE node_name = 'one'");
+ok(comes_true($nodes[0], 'd', "$asks = 1"), 'who hears of its successor asks that');
+is($old->safe_psql('d', "SELECT $asks"), '1', 'and the old one no more');
+is($nodes[2]->safe_psql('d', q{SELECT health FROM actorstore.stat_peers WHERE node_name = 'one'}), 'up', 'meanwhile it is up');
+
 # The others go on with the new one, and speak to the old one no more, whichever comes first in the conninfo.
 $_->safe_psql('d', sprintf q{UPDATE actorstore.node SET conninfo = 'host=%s port=%d dbname=d' WHERE node_name = 'one'}, $standby->host, $standby->port) foreach @nodes;
 is($nodes[1]->safe_psql('d', "SELECT (actorstore.put('t', '$here', '2')).version"), '1', 'the others write there');
@@ -164,7 +173,14 @@ my $incarnation = $nodes[0]->safe_psql('d', 'SELECT incarnation FROM actorstore.
 ok(comes_true($nodes[1], 'd', "(SELECT incarnation = $incarnation FROM actorstore.node WHERE node_name = 'one')"), 'which is written down');
 $nodes[1]->restart;
 like($nodes[1]->safe_psql('d', $check), $refused, 'after a restart, too');
+
+# Nor does that it answers mean that the node is up.
+my $health = q{(SELECT health FROM actorstore.stat_peers WHERE node_name = 'one')};
+ok(comes_true($_, 'd', "$health = 'down'"), 'it is held to be down, on ' . $_->name) foreach @nodes[ 1, 2 ];
+like(slurp_file($nodes[1]->logfile), qr/LOG:  node "one" does not answer\n.*DETAIL:  It is an older incarnation/, 'the log says why');
+is(sqlstate($nodes[1], 'd', "SELECT actorstore.get('t', '$here')"), '55000', 'and those who want to speak to it are told');
 $_->safe_psql('d', $old_first) foreach @nodes[ 1, 2 ];
+ok(comes_true($_, 'd', "$health = 'up'"), 'where the new one stands behind it, it is up, on ' . $_->name) foreach @nodes[ 1, 2 ];
 is($nodes[1]->safe_psql('d', $check), 't|', 'where the new one stands behind it, that is found');
 is($nodes[1]->safe_psql('d', "SELECT value FROM actorstore.get_many('t', '{$here}', 'share')"), '2', 'and read');
 $_->[0]->kill foreach @waiting;
