@@ -1963,6 +1963,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
 		HAVING count(*) > 0
 		UNION ALL
+		SELECT 37, 'default_transaction_read_only', false, reset_val,
+			'Other nodes do not connect, nor end what they have prepared here: ALTER DATABASE, ALTER ROLE or ALTER SYSTEM RESET default_transaction_read_only.'
+		FROM pg_settings
+		WHERE name = 'default_transaction_read_only' AND reset_val = 'on' AND (SELECT count(*) FROM actorstore.node) > 1 AND NOT pg_is_in_recovery()
+		UNION ALL
 		-- the columns are there since 17, and so is the setting
 		SELECT 35, 'synchronized slots', count(*) = count(*) FILTER (WHERE (to_jsonb(r) ->> 'synced')::boolean AND NOT r.temporary AND NOT actorstore.slot_is_lost(s.slot)),
 			format('of %s subscriptions %s would go on here', count(*),

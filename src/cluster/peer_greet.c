@@ -24,7 +24,9 @@ as_peer_throw_unreachable(AsPeer *peer, const char *why)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not connect to node \"%s\"", peer->name),
-			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0));
+			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0,
+			 strstr(detail, "session is read-only") == NULL ? 0 :
+			 errhint("It is a standby, or default_transaction_read_only is on for its server, database or role.")));
 }
 
 /* 1.7 and 1.8 understand each other, 1.7 and 1.9 do not. */

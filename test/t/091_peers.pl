@@ -47,6 +47,18 @@ ok(comes_true($two, 'd', "NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $
 is($session->query($check), 't|t|', 'another one is opened');
 have_grown(\@before, '1 0 1', 'one is counted as opened, one as lost');
 
+# Who writes nothing by default is not spoken to, as no standby is.
+$two->safe_psql('d', 'ALTER DATABASE d SET default_transaction_read_only = on');
+$session->query(q{SET actorstore.peer_lifetime = 0; SELECT pg_sleep(0.01)});
+like($session->query($check), qr/^f\|f\|could not connect to node "two": .*session is read-only/s, 'read-only by default');
+$one->psql('d', q{SELECT actorstore.execute_on_nodes('SELECT', node_names => '{two}')}, kept => 0, stderr => \my $error);
+like($error, qr/HINT:  It is a standby, or default_transaction_read_only is on for its server, database or role\.$/m, 'which is told');
+is($two->safe_psql('d', q{SELECT ok, detail FROM actorstore.doctor() WHERE item = 'default_transaction_read_only'}, kept => 0), 'f|on', 'also by doctor(), there');
+$two->safe_psql('d', 'SET default_transaction_read_only = off; ALTER DATABASE d RESET default_transaction_read_only', kept => 0);
+is($two->safe_psql('d', q{SELECT count(*) FROM actorstore.doctor() WHERE item = 'default_transaction_read_only'}, kept => 0), '0', 'it has nothing to say where it is off');
+is($session->query($check), 't|t|', 'it is spoken to again');
+$session->query('RESET actorstore.peer_lifetime');
+
 # Too old, or the node's row has changed.
 $session->query(q{SET actorstore.peer_lifetime = 0; SELECT pg_sleep(0.01)});
 $pid = $two->safe_psql('d', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'actorstore peer'});
