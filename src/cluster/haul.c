@@ -21,7 +21,10 @@
 #include "cluster/haul_load.h"
 #include "cluster/page_slots.h"
 #include "cluster/wal_ahead.h"
+#include "lib/nap.h"
+#include "lib/steady_clock.h"
 #include "miscadmin.h"
+#include "runtime/worker.h"
 #include "state/actor.h"
 #include "state/catalog.h"
 #include "storage/bufmgr.h"
@@ -34,6 +37,9 @@
 /* Who changes types is waited for so long; vacuum, say, is through before. */
 #define TYPES_MS		200
 #define TYPES_NAP_MS	5
+
+/* Who copies slowly looks again so soon. */
+#define PACE_NAP_MS		100
 
 /* A row that is there, and was not copied */
 typedef struct Late
@@ -48,7 +54,9 @@ typedef struct Haul
 	bool		has_copy;
 	bool		goes[AS_SLOTS];
 	AsLoad		load;
-	int64		nactors;		/* so far */
+	int64		nactors;		/* so far, copied or gone */
+	double		ahead;			/* so many have been copied too early, at that time */
+	int64		ahead_at;
 	Late	   *late;
 	int			nlate;
 	int			room;			/* for late ones */
@@ -91,6 +99,7 @@ copy_row(Haul *haul, Pass *pass, Found *row)
 	as_copied_add(pass->copied, &row->place, row->xmin, DatumGetTextPP(columns[Anum_actor_type - 1]),
 				  DatumGetTextPP(columns[Anum_actor_id - 1]));
 	as_load_add(&haul->load, columns);
+	haul->ahead++;
 }
 
 /* Nobody else writes rows of frozen slots. */
@@ -247,6 +256,26 @@ haul_page(Haul *haul, Pass *pass, Buffer buffer)
 	}
 }
 
+/* The copy goes no faster than it may; a rate that is changed meanwhile holds at once.  No page is locked. */
+static void
+pace(Haul *haul)
+{
+	for (;;)
+	{
+		double		per_ms = actorstore_rebalance_rate / 1000.0;
+		int64		now = as_steady_now();
+
+		haul->ahead -= per_ms * (now - haul->ahead_at) / 1000;
+		haul->ahead_at = now;
+		if (per_ms == 0)
+			haul->ahead = 0;
+		if (haul->ahead <= per_ms)
+			return;
+		(void) as_nap((long) Min(haul->ahead / per_ms, PACE_NAP_MS), AS_NAP_MOVER_COPY);
+		as_worker_check_signals();
+	}
+}
+
 /* Rows that are put in behind the end meanwhile are none of frozen slots, or are found by HAUL. */
 static void
 haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
@@ -270,7 +299,10 @@ haul_partition(Haul *haul, Oid relation, LOCKMODE lockmode, MemoryContext row)
 		CHECK_FOR_INTERRUPTS();
 		as_haul_give_way(block);
 		if (haul->copies)
+		{
 			as_wal_pace();
+			pace(haul);
+		}
 		buffer = as_page_slots_read(pass.pages, pass.rel, block, strategy);
 		haul_page(haul, &pass, buffer);
 		ReleaseBuffer(buffer);
@@ -332,6 +364,7 @@ make_haul(AsPeer *peer, const AsTransit *transit, bool copies)
 
 	haul->copies = copies;
 	haul->memory = CurrentMemoryContext;
+	haul->ahead_at = as_steady_now();
 	for (int i = 0; i < transit->n; i++)
 		haul->goes[transit->slots[i]] = true;
 	as_load_begin(&haul->load, peer);

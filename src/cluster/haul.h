@@ -49,6 +49,9 @@
  * the slots thaw: as_haul_forget().  Only one batch moves at a time in the cluster; a copy
  * counts for just its slots and its taker.
  *
+ * HOW FAST.  COPY goes no faster than actorstore.rebalance_rate says, from page to page.  HAUL
+ * does not wait, as others wait for it: what it has sent more the next batch waits for.
+ *
  * A page that has not changed is not looked at: its rows are deleted.  One that has
  * is looked at for rows of the slots (page_slots.h).
  *
@@ -65,6 +68,9 @@
 #include "actorstore.h"
 #include "cluster/peer.h"
 #include "cluster/transit.h"
+
+/* setting, defined in mover.c: actors a second; 0: all there are */
+extern int	actorstore_rebalance_rate;
 
 /*
  * Rows that travel together, and what they take up before they go: what the

@@ -46,6 +46,9 @@
 /* Whoever copies, or has copied, waits no longer for others' locks. */
 #define LOCK_MS			1000
 
+/* With a rate, a batch is copied in such a time, if it is not a single slot. */
+#define COPY_MS			1000
+
 /* Look again so soon, if all is in order, and something is waited for */
 #define POLL_MS			10
 
@@ -75,12 +78,44 @@ static Progress last = GOES_ON;
 
 static int	nfailures = 0;
 static bool cannot_move = false;	/* what was announced: it holds what cannot */
+
+/* Not too fast */
+static TimestampTz began = 0;		/* with the batch; 0: with none */
 static TimestampTz rest_until = 0;	/* that many actors have moved */
+static int	soon = 1;				/* slots that can be copied in COPY_MS */
 
 static bool
 is_resting(void)
 {
-	return !actorstore_may_give || GetCurrentTimestamp() < rest_until;
+	return !actorstore_may_give || (actorstore_rebalance_rate > 0 && GetCurrentTimestamp() < rest_until);
+}
+
+/*
+ * How many slots the next batch may have.  Messages to its actors wait while it is copied, as does
+ * who changes types: so where copies are slow they are small.
+ */
+static int
+room(void)
+{
+	if (is_resting())
+		return 0;
+	return actorstore_rebalance_rate == 0 ? AS_SLOTS : soon;
+}
+
+/* So many actors in so many slots have moved, which the next ones may be like. */
+static void
+count_moved(int64 nactors, int nslots)
+{
+	int64		rate = actorstore_rebalance_rate;
+
+	if (rate > 0)
+	{
+		rest_until = TimestampTzPlusMilliseconds(began, nactors * 1000 / rate);
+		soon = (int) Min(AS_SLOTS, 2 * nslots);
+		if (nactors > 0)
+			soon = (int) Max(1, Min(soon, rate * nslots * COPY_MS / 1000 / nactors));
+	}
+	began = 0;
 }
 
 /* ---- Steps, each in a transaction ---- */
@@ -116,7 +151,7 @@ announce(void)
 		return IS_DONE;
 	if (is_resting())
 		return WAITS;
-	as_plan_advance(true);
+	as_plan_advance(room());
 	return as_plan_is_moving() ? GOES_ON : WAITS;
 }
 
@@ -181,6 +216,7 @@ drain_and_freeze(const AsTransit *parked)
 		return WAITS;
 	AS_FAULT("move_drained");
 	as_handover_check(parked);
+	began = GetCurrentTimestamp();
 	copy(parked);
 	as_give_wait(parked->slots, parked->n, LOCK_MS);
 	AS_FAULT("move_waited");
@@ -199,9 +235,10 @@ thaw(const AsTransit *frozen)
 static Progress
 hand_over(const AsTransit *frozen)
 {
-	TimestampTz since = GetCurrentTimestamp();
 	int64		nactors;
 
+	if (began == 0)
+		began = GetCurrentTimestamp();
 	AS_FAULT("move_frozen");
 	as_give_wait_frozen(frozen->slots, frozen->n, FREEZE_MS);
 	if (!as_transit_is_quiet(frozen))
@@ -212,8 +249,7 @@ hand_over(const AsTransit *frozen)
 	end();
 	nfailures = 0;
 	AS_FAULT("move_handed");
-	if (actorstore_rebalance_rate > 0)
-		rest_until = TimestampTzPlusMilliseconds(since, nactors * 1000 / actorstore_rebalance_rate);
+	count_moved(nactors, frozen->n);
 	begin();
 	return GOES_ON;
 }
@@ -235,7 +271,7 @@ settle_and_give(const AsTransit *handed)
 	if (!is_settled(handed))
 		return WAITS;
 	AS_FAULT("move_settled");
-	as_plan_advance(!is_resting());
+	as_plan_advance(room());
 	AS_FAULT("move_given");
 	return GOES_ON;
 }

@@ -22,9 +22,8 @@
 
 #include "actorstore.h"
 
-/* settings, defined in mover.c */
+/* setting, defined in mover.c */
 extern bool actorstore_may_give;
-extern int	actorstore_rebalance_rate;	/* actors a second; 0: all there are */
 
 /* Main function of a background worker */
 extern PGDLLEXPORT void as_mover_main(Datum arg);

@@ -47,9 +47,9 @@ as_plan_is_on(void)
 
 /* ---- The next batch ---- */
 
-/* Slots of this node's that should go to one other, and can; from the map given. */
+/* So many slots of this node's, at most, that should go to one other, and can; from the map given. */
 static void
-choose(const int16 *now, AsTransit *batch)
+choose(const int16 *now, int room, AsTransit *batch)
 {
 	int16		target[AS_SLOTS];
 	bool		stays[AS_SLOTS] = {false};
@@ -63,7 +63,7 @@ choose(const int16 *now, AsTransit *batch)
 	nkept = as_handover_kept(&kept);
 	for (int i = 0; i < nkept; i++)
 		stays[kept[i].slot] = true;
-	for (int slot = 0; slot < AS_SLOTS && batch->n < actorstore_rebalance_batch; slot++)
+	for (int slot = 0; slot < AS_SLOTS && batch->n < Min(room, actorstore_rebalance_batch); slot++)
 	{
 		if (now[slot] != self || target[slot] == self || stays[slot] ||
 			(batch->n > 0 && target[slot] != batch->taker))
@@ -83,7 +83,7 @@ as_plan_has_work(void)
 		return false;
 	batch = palloc(sizeof(AsTransit));
 	as_node_owners(now);
-	choose(now, batch);
+	choose(now, 1, batch);
 	return batch->n > 0;
 }
 
@@ -145,8 +145,8 @@ propose_advance(void *arg)
 	as_node_owners(owners);
 	for (int i = 0; i < handed->n; i++)
 		owners[handed->slots[i]] = (int16) handed->taker;
-	if (*(bool *) arg && as_plan_is_on())
-		choose(owners, batch);
+	if (*(int *) arg > 0 && as_plan_is_on())
+		choose(owners, *(int *) arg, batch);
 	if (handed->n == 0 && batch->n == 0)
 		return NULL;
 	return next_epoch(in_force, owners, batch);
@@ -187,9 +187,9 @@ as_plan_is_moving(void)
 }
 
 void
-as_plan_advance(bool announce)
+as_plan_advance(int room)
 {
-	as_round_run(propose_advance, &announce);
+	as_round_run(propose_advance, &room);
 }
 
 void

@@ -39,10 +39,10 @@ extern bool as_plan_is_moving(void);
 
 /*
  * Have an epoch decided by which what was handed over is given, and the next
- * batch is announced, if that is wanted, there is one, and nobody else's is moving.
- * Or by which what was announced is taken back.
+ * batch, of so many slots at most, is announced, if there is one, and nobody else's is
+ * moving.  Or by which what was announced is taken back.
  */
-extern void as_plan_advance(bool announce);
+extern void as_plan_advance(int room);
 extern void as_plan_take_back(void);
 
 /* Before the library is used */

@@ -18,6 +18,7 @@ static const char *const names[] = {
 	[AS_NAP_CHANGES] = "ActorstoreChanges",
 	[AS_NAP_CHECKOUT] = "ActorstoreCheckout",
 	[AS_NAP_MAILBOX] = "ActorstoreMailboxRoom",
+	[AS_NAP_MOVER_COPY] = "ActorstoreMoverCopy",
 	[AS_NAP_OUTBOX] = "ActorstoreOutboxRoom",
 	[AS_NAP_PEER] = "ActorstorePeer",
 	[AS_NAP_RATE] = "ActorstorePeerRate",

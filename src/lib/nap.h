@@ -22,6 +22,7 @@ typedef enum AsNap
 	AS_NAP_CHANGES,				/* fetch: for a commit */
 	AS_NAP_CHECKOUT,			/* checkout: for mail */
 	AS_NAP_MAILBOX,				/* send: for room in a mailbox */
+	AS_NAP_MOVER_COPY,			/* mover: as it may copy no faster */
 	AS_NAP_OUTBOX,				/* send: for room on the way to a node */
 	AS_NAP_PEER,				/* for another node */
 	AS_NAP_RATE,				/* another node sends more than it may */
