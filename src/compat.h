@@ -108,6 +108,13 @@
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
 
+/* 17: access methods may keep something between insertions */
+#if PG_VERSION_NUM >= 170000
+#define as_index_insert_cleanup(index, info) index_insert_cleanup((index), (info))
+#else
+#define as_index_insert_cleanup(index, info) ((void) 0)
+#endif
+
 /* 16: memory of settings has functions of its own */
 #if PG_VERSION_NUM >= 160000
 #define as_guc_malloc(size) guc_malloc(LOG, (size))

@@ -47,10 +47,11 @@ enum
 void
 as_lease_table_open(AsLeaseTable *leases, LOCKMODE lockmode)
 {
-	const AsCatalog *catalog = as_catalog();
+	static AsIndexNames names = {.n = 1, .names = {"lease_turn"}};
 
-	leases->rel = table_open(catalog->lease, lockmode);
-	leases->by_turn = index_open(catalog->lease_turn, lockmode);
+	leases->rel = table_open(as_catalog()->lease, lockmode);
+	as_index_set_open(&leases->indexes, leases->rel, &names, lockmode);
+	leases->by_turn = leases->indexes.known[0];
 	leases->slot = table_slot_create(leases->rel, NULL);
 }
 
@@ -58,7 +59,7 @@ void
 as_lease_table_close(AsLeaseTable *leases)
 {
 	ExecDropSingleTupleTableSlot(leases->slot);
-	index_close(leases->by_turn, NoLock);
+	as_index_set_close(&leases->indexes);
 	table_close(leases->rel, NoLock);
 }
 
@@ -141,13 +142,14 @@ take_row(AsLeaseTable *leases, AsLeaseRow *row)
 }
 
 static void
-index_row(AsLeaseTable *leases, int64 turn_id, ItemPointer place)
+index_row(AsLeaseTable *leases, int64 turn_id, TupleTableSlot *slot)
 {
 	Datum		value = Int64GetDatum(turn_id);
 	bool		isnull = false;
 
-	index_insert(leases->by_turn, &value, &isnull, place, leases->rel,
+	index_insert(leases->by_turn, &value, &isnull, &slot->tts_tid, leases->rel,
 				 UNIQUE_CHECK_NO, false, NULL);
+	as_index_set_write(&leases->indexes, slot, false);
 }
 
 static void
@@ -165,7 +167,7 @@ insert_some(AsLeaseTable *leases, AsLeaseRow *rows, int n,
 					   NULL);
 	for (int i = 0; i < n; i++)
 	{
-		index_row(leases, rows[i].turn_id, &slots[i]->tts_tid);
+		index_row(leases, rows[i].turn_id, slots[i]);
 		ExecClearTuple(slots[i]);
 	}
 }
@@ -248,7 +250,7 @@ as_lease_row_extend(AsLeaseTable *leases, const AsLeaseRow *row,
 								   GetCurrentCommandId(true),
 								   GetLatestSnapshot(), &failure, &needs_index);
 	if (result == TM_Ok && needs_index)
-		index_row(leases, row->turn_id, &slot->tts_tid);
+		index_row(leases, row->turn_id, slot);
 	ExecDropSingleTupleTableSlot(slot);
 	return outcome(result);
 }

@@ -22,6 +22,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "state/index_set.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
@@ -56,6 +57,7 @@ typedef struct AsLeaseRow
 typedef struct AsLeaseTable
 {
 	Relation	rel;
+	AsIndexSet	indexes;		/* these, and maybe others */
 	Relation	by_turn;
 	TupleTableSlot *slot;
 } AsLeaseTable;

@@ -64,12 +64,13 @@ enum
 void
 as_mailbox_open(AsMailbox *mailbox, LOCKMODE lockmode)
 {
-	const AsCatalog *catalog = as_catalog();
+	static AsIndexNames names = {.n = 3, .names = {"message_key", "message_due", "message_later"}};
 
-	mailbox->rel = table_open(catalog->message, lockmode);
-	mailbox->later = index_open(catalog->message_later, lockmode);
-	mailbox->by_key = index_open(catalog->message_key, lockmode);
-	mailbox->by_due = index_open(catalog->message_due, lockmode);
+	mailbox->rel = table_open(as_catalog()->message, lockmode);
+	as_index_set_open(&mailbox->indexes, mailbox->rel, &names, lockmode);
+	mailbox->by_key = mailbox->indexes.known[0];
+	mailbox->by_due = mailbox->indexes.known[1];
+	mailbox->later = mailbox->indexes.known[2];
 	mailbox->slot = table_slot_create(mailbox->rel, NULL);
 	mailbox->scan = NULL;
 	mailbox->at_keys = false;
@@ -81,9 +82,7 @@ as_mailbox_close(AsMailbox *mailbox)
 	if (mailbox->scan != NULL)
 		index_endscan(mailbox->scan);
 	ExecDropSingleTupleTableSlot(mailbox->slot);
-	index_close(mailbox->by_due, NoLock);
-	index_close(mailbox->by_key, NoLock);
-	index_close(mailbox->later, NoLock);
+	as_index_set_close(&mailbox->indexes);
 	table_close(mailbox->rel, NoLock);
 }
 
@@ -201,11 +200,12 @@ index_by_due(AsMailbox *mailbox, const AsMessage *message, ItemPointer place)
 }
 
 static void
-index_row(AsMailbox *mailbox, const AsMessage *message, ItemPointer place,
+index_row(AsMailbox *mailbox, const AsMessage *message, TupleTableSlot *slot,
 		  bool unchanged)
 {
-	index_by_key(mailbox, message, place, unchanged);
-	index_by_due(mailbox, message, place);
+	index_by_key(mailbox, message, &slot->tts_tid, unchanged);
+	index_by_due(mailbox, message, &slot->tts_tid);
+	as_index_set_write(&mailbox->indexes, slot, false);
 }
 
 /* A message and where its row is */
@@ -246,7 +246,7 @@ insert_one(AsMailbox *mailbox, AsMessage *message)
 
 	ExecStoreHeapTuple(form_row(mailbox, message), slot, true);
 	table_tuple_insert(mailbox->rel, slot, GetCurrentCommandId(true), 0, NULL);
-	index_row(mailbox, message, &slot->tts_tid, false);
+	index_row(mailbox, message, slot, false);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -267,7 +267,10 @@ insert_some(AsMailbox *mailbox, AsMessage *messages, int n,
 	}
 	index_rows(mailbox, rows, n);
 	for (int i = 0; i < n; i++)
+	{
+		as_index_set_write(&mailbox->indexes, slots[i], false);
 		ExecClearTuple(slots[i]);
+	}
 }
 
 void
@@ -575,7 +578,7 @@ as_mailbox_replace(AsMailbox *mailbox, AsMessage *message)
 	{
 		message->place = slot->tts_tid;
 		if (needs_index)
-			index_row(mailbox, message, &slot->tts_tid, true);
+			index_row(mailbox, message, slot, true);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;

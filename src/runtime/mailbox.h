@@ -30,6 +30,7 @@
 #include "access/relscan.h"
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "state/index_set.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
@@ -84,6 +85,7 @@ as_is_system(const text *name)
 typedef struct AsMailbox
 {
 	Relation	rel;
+	AsIndexSet	indexes;		/* these, and maybe others */
 	Relation	by_key;
 	Relation	by_due;
 	Relation	later;			/* by id, those with a time */

@@ -54,11 +54,12 @@ enum
 void
 as_timers_open(AsTimers *timers, LOCKMODE lockmode)
 {
-	const AsCatalog *catalog = as_catalog();
+	static AsIndexNames names = {.n = 2, .names = {"timer_pkey", "timer_due"}};
 
-	timers->rel = table_open(catalog->timer, lockmode);
-	timers->by_key = index_open(catalog->timer_key, lockmode);
-	timers->by_due = index_open(catalog->timer_due, lockmode);
+	timers->rel = table_open(as_catalog()->timer, lockmode);
+	as_index_set_open(&timers->indexes, timers->rel, &names, lockmode);
+	timers->by_key = timers->indexes.known[0];
+	timers->by_due = timers->indexes.known[1];
 	timers->slot = table_slot_create(timers->rel, NULL);
 }
 
@@ -66,8 +67,7 @@ void
 as_timers_close(AsTimers *timers)
 {
 	ExecDropSingleTupleTableSlot(timers->slot);
-	index_close(timers->by_due, NoLock);
-	index_close(timers->by_key, NoLock);
+	as_index_set_close(&timers->indexes);
 	table_close(timers->rel, NoLock);
 }
 
@@ -183,6 +183,7 @@ replace_row(AsTimers *timers, const AsTimer *timer, ItemPointer place,
 		(void) index_by_key(timers, timer, &slot->tts_tid, UNIQUE_CHECK_NO,
 							true);
 		index_by_due(timers, timer, &slot->tts_tid);
+		as_index_set_write(&timers->indexes, slot, false);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return result;
@@ -205,7 +206,8 @@ insert_row(AsTimers *timers, const AsTimer *timer)
 	table_tuple_insert_speculative(timers->rel, slot,
 								   GetCurrentCommandId(true), 0, NULL, token);
 	alone = index_by_key(timers, timer, &slot->tts_tid, UNIQUE_CHECK_PARTIAL,
-						 false);
+						 false) &&
+		as_index_set_write(&timers->indexes, slot, true);
 	if (alone)
 		index_by_due(timers, timer, &slot->tts_tid);
 	table_tuple_complete_speculative(timers->rel, slot, token, alone);

@@ -29,6 +29,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "state/index_set.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
@@ -64,6 +65,7 @@ typedef struct AsTimer
 typedef struct AsTimers
 {
 	Relation	rel;
+	AsIndexSet	indexes;		/* these, and maybe others */
 	Relation	by_key;
 	Relation	by_due;
 	TupleTableSlot *slot;		/* for rows that are read */

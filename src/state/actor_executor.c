@@ -20,10 +20,12 @@
 #include "compat.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 typedef struct Execution
 {
@@ -159,7 +161,30 @@ as_executor_delete(AsPartition *partition, text *id, ItemPointer place)
 	PopActiveSnapshot();
 }
 
-/* Has the primary key refused a row?  (Another unique index may have.) */
+/* Is it an index of the partition whose keys are those of the primary key? */
+static bool
+is_key(AsPartition *partition, const char *name)
+{
+	Oid			index = get_relname_relid(name, RelationGetNamespace(partition->rel));
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Form_pg_index form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	result = form->indrelid == RelationGetRelid(partition->rel) &&
+		form->indnkeyatts == 2 &&
+		form->indkey.values[0] == Anum_actor_type &&
+		form->indkey.values[1] == Anum_actor_id;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Has the primary key refused a row?  (Another unique index may have.)  While REINDEX
+ * CONCURRENTLY is at work it has a double, which may be asked first.
+ */
 static bool
 is_key_violation(AsPartition *partition, ErrorData *error)
 {
@@ -167,8 +192,7 @@ is_key_violation(AsPartition *partition, ErrorData *error)
 		error->table_name != NULL && error->constraint_name != NULL &&
 		strcmp(error->table_name,
 			   RelationGetRelationName(partition->rel)) == 0 &&
-		strcmp(error->constraint_name,
-			   RelationGetRelationName(partition->pkey)) == 0;
+		is_key(partition, error->constraint_name);
 }
 
 HeapTuple

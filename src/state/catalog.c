@@ -69,24 +69,14 @@ load_catalog(void)
 	catalog.actor_rowtype = get_rel_type_id(catalog.actor);
 	catalog.undeclared = need_relation("undeclared");
 	catalog.type = need_relation("type");
-	catalog.type_pkey = need_relation("type_pkey");
 	catalog.grants = need_relation("type_grant");
-	catalog.grants_pkey = need_relation("type_grant_pkey");
 	catalog.handler = need_relation("handler");
-	catalog.handler_pkey = need_relation("handler_pkey");
 	catalog.halted = need_relation("halted");
-	catalog.halted_pkey = need_relation("halted_pkey");
 	catalog.halted_actor = need_relation("halted_actor");
 	catalog.message = need_relation("message");
-	catalog.message_later = need_relation("message_later");
-	catalog.message_key = need_relation("message_key");
-	catalog.message_due = need_relation("message_due");
 	catalog.message_number = need_relation("message_number");
 	catalog.lease = need_relation("lease");
-	catalog.lease_turn = need_relation("lease_turn");
 	catalog.timer = need_relation("timer");
-	catalog.timer_key = need_relation("timer_pkey");
-	catalog.timer_due = need_relation("timer_due");
 	catalog.decision = need_relation("decision");
 	catalog.receipt = need_relation("receipt");
 

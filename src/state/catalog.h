@@ -55,31 +55,21 @@ typedef struct AsCatalog
 	Oid			actor_rowtype;	/* its row type */
 	Oid			undeclared;		/* its default partition */
 	Oid			type;			/* actorstore.type */
-	Oid			type_pkey;
 	Oid			grants;			/* actorstore.type_grant */
-	Oid			grants_pkey;
 	Oid			handler;		/* actorstore.handler */
-	Oid			handler_pkey;
 	Oid			halted;			/* actorstore.halted */
-	Oid			halted_pkey;
 	Oid			halted_actor;	/* the view on it; see as_catalog_tell_halted() */
 	Oid			message;		/* actorstore.message */
-	Oid			message_later;	/* its index by id, of those with a time */
-	Oid			message_key;	/* its index by actor */
-	Oid			message_due;	/* its index by time */
 	Oid			message_number; /* sequence of message ids */
 	Oid			lease;			/* actorstore.lease */
-	Oid			lease_turn;		/* its index by turn_id */
 	Oid			timer;			/* actorstore.timer */
-	Oid			timer_key;		/* its index by actor and name */
-	Oid			timer_due;		/* its index by time */
 	Oid			decision;		/* actorstore.decision */
 	Oid			receipt;		/* actorstore.receipt */
 } AsCatalog;
 
 /*
- * The OIDs in this database.  Valid until the next call.  Raises 55000 if
- * the extension's tables are gone.
+ * The OIDs in this database; none of indexes, which REINDEX CONCURRENTLY changes.
+ * Valid until the next call.  Raises 55000 if the extension's tables are gone.
  */
 extern const AsCatalog *as_catalog(void);
 

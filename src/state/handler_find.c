@@ -51,9 +51,9 @@ as_handler_init(void)
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_functions, (Datum) 0);
 }
 
+/* Through the primary key, which begins with these. */
 static SysScanDesc
-begin_scan(Relation rel, Oid index, int nkeys, const text *first,
-		   const text *second)
+begin_scan(Relation rel, int nkeys, const text *first, const text *second)
 {
 	ScanKeyData keys[2];
 
@@ -63,7 +63,7 @@ begin_scan(Relation rel, Oid index, int nkeys, const text *first,
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
 				PointerGetDatum(second));
 	keys[1].sk_collation = C_COLLATION_OID;
-	return systable_beginscan(rel, index, true, NULL, nkeys, keys);
+	return systable_beginscan(rel, as_primary_key_index(rel), true, NULL, nkeys, keys);
 }
 
 static text *
@@ -95,8 +95,7 @@ load_handlers(AsType *type)
 {
 	Relation	rel = table_open(as_catalog()->handler, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_scan(rel, as_catalog()->handler_pkey, 1,
-								  type_name(type), NULL);
+	SysScanDesc scan = begin_scan(rel, 1, type_name(type), NULL);
 	HeapTuple	tuple;
 
 	free_handlers(type);
@@ -240,8 +239,7 @@ static void
 load_halted(AsType *type)
 {
 	Relation	rel = table_open(as_catalog()->halted, AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, as_catalog()->halted_pkey, 1,
-								  type_name(type), NULL);
+	SysScanDesc scan = begin_scan(rel, 1, type_name(type), NULL);
 	HeapTuple	tuple;
 
 	type->paused = false;
@@ -296,7 +294,7 @@ as_actor_halt(AsType *type, const text *name, const text *id)
 	if (!type->some_halted)
 		return halt;
 	rel = table_open(as_catalog()->halted, AccessShareLock);
-	scan = begin_scan(rel, as_catalog()->halted_pkey, 2, name, id);
+	scan = begin_scan(rel, 2, name, id);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		TupleDesc	desc = RelationGetDescr(rel);

@@ -144,8 +144,7 @@ type_slot(const text *name, bool *is_new)
 static void
 load_grants(AsType *type, Datum name)
 {
-	const AsCatalog *catalog = as_catalog();
-	Relation	rel = table_open(catalog->grants, AccessShareLock);
+	Relation	rel = table_open(as_catalog()->grants, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -154,7 +153,7 @@ load_grants(AsType *type, Datum name)
 	ScanKeyInit(&key, Anum_grant_actor_type, BTEqualStrategyNumber, F_TEXTEQ,
 				name);
 	key.sk_collation = C_COLLATION_OID;
-	scan = systable_beginscan(rel, catalog->grants_pkey, true, NULL, 1, &key);
+	scan = systable_beginscan(rel, as_primary_key_index(rel), true, NULL, 1, &key);
 
 	/* the primary key leads through the rows grantee by grantee */
 	type->ngrants = 0;
@@ -202,7 +201,7 @@ begin_type_scan(Relation rel, const text *name, Snapshot snapshot)
 	ScanKeyInit(&key, Anum_type_actor_type, BTEqualStrategyNumber, F_TEXTEQ,
 				PointerGetDatum(name));
 	key.sk_collation = C_COLLATION_OID;
-	return systable_beginscan(rel, as_catalog()->type_pkey, true, snapshot, 1,
+	return systable_beginscan(rel, as_primary_key_index(rel), true, snapshot, 1,
 							  &key);
 }
 
