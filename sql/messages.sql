@@ -273,6 +273,20 @@ SELECT actorstore.redrive('dropper') IS NOT NULL AS ends;
 RESET statement_timeout;
 SELECT actor_id, body FROM actorstore.dead_letter WHERE actor_type = 'dropper' ORDER BY actor_id, body;
 
+-- What was let in is sent once more, whatever the limit is by now; the limit stays.
+SELECT actorstore.create_type('large', max_attempts => 1);
+SELECT actorstore.send_many('large', '{a,b,c}', 'm', ARRAY['1', to_jsonb(repeat('x', 2000)), '3']);
+SELECT regress_handled('large');
+SELECT actorstore.set_handler('large', 'm', 'regress_collect(jsonb, jsonb)');
+SET actorstore.max_message_size = '1kB';
+SELECT regress_try($$SELECT actorstore.redrive('large')$$) AS redrive;
+SHOW actorstore.max_message_size;
+SELECT regress_try($$SELECT actorstore.send('large', 'a', 'm', to_jsonb(repeat('x', 2000)))$$) AS another;
+RESET actorstore.max_message_size;
+SELECT regress_handled('large');
+SELECT actor_id, length(value::text) FROM actorstore.list('large');
+SELECT actorstore.drop_type('large');
+
 -- pause and resume: an actor, a type.
 SELECT actorstore.create_type('halting'), actorstore.set_handler('halting', '*', 'regress_collect(jsonb, jsonb)');
 SELECT actorstore.pause('halting', 'a'), actorstore.pause('halting', 'a');

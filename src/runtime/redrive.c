@@ -14,6 +14,7 @@
 #include "state/catalog.h"
 #include "state/owner.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #define ROWS_AT_ONCE	1000
@@ -77,6 +78,18 @@ take_out(text *actor_type, text *actor_id, int64 since, int64 max,
 	return n;
 }
 
+/* What was let in before is let in again, whatever the limit is by now. */
+static void
+send_again(AsType *type, AsMessage *messages, int n)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("actorstore.max_message_size", "256MB", PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) as_send(type, messages, n);
+	AtEOXact_GUC(true, level);
+}
+
 int64
 as_redrive(AsType *type, text *actor_type, text *actor_id,
 		   int64 max_rows)
@@ -98,7 +111,7 @@ as_redrive(AsType *type, text *actor_type, text *actor_id,
 		n = max <= 0 ? 0 : take_out(actor_type, actor_id, since, max,
 									messages, context);
 		if (n > 0)
-			(void) as_send(type, messages, n);
+			send_again(type, messages, n);
 		done += n;
 		MemoryContextReset(context);
 	} while (n > 0);
