@@ -159,22 +159,20 @@ need_string(const JsonbValue *key, const JsonbValue *value)
 	return text_to_cstring(need_text(key, value));
 }
 
+/* 1.0 is a whole number, 1.5 is none; what is too large for an int is just out of range. */
 static int
 need_priority(const JsonbValue *key, const JsonbValue *value)
 {
-	Numeric		number;
-	int64		priority = -1;
-
-	if (value->type == jbvNumeric)
+	for (int priority = 0; value->type == jbvNumeric && priority < AS_LANES; priority++)
 	{
-		number = value->val.numeric;
-		priority = DatumGetInt64(DirectFunctionCall1(numeric_int8,
-													 NumericGetDatum(number)));
+		if (DatumGetBool(DirectFunctionCall2(numeric_eq,
+											 NumericGetDatum(value->val.numeric),
+											 NumericGetDatum(int64_to_numeric(priority)))))
+			return priority;
 	}
-	if (priority < 0 || priority >= AS_LANES)
-		raise_bad_send(key->val.string.val, key->val.string.len,
-					   "a number from 0 to 9");
-	return (int) priority;
+	raise_bad_send(key->val.string.val, key->val.string.len,
+				   "a whole number from 0 to 9");
+	return -1;					/* keep compiler quiet */
 }
 
 static TimestampTz
