@@ -99,6 +99,7 @@ OBJS = \
 	src/cdc/slot.o \
 	src/cdc/keeper.o \
 	src/state/catalog.o \
+	src/state/after_commit.o \
 	src/state/index_set.o \
 	src/state/text_query.o \
 	src/state/identity.o \

@@ -50,6 +50,7 @@
 #include "runtime/urgent.h"
 #include "runtime/waiting.h"
 #include "runtime/worker.h"
+#include "state/after_commit.h"
 #include "state/catalog.h"
 #include "state/partition.h"
 #include "state/type.h"
@@ -425,6 +426,7 @@ _PG_init(void)
 	as_said_init();
 	as_trace_init();
 	as_deeds_init();
+	as_after_commit_init();
 	as_prepared_init();
 	as_node_init();
 	as_registry_init();

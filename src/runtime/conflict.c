@@ -98,6 +98,23 @@ as_conflict_note(AsType *type, text *id)
 	LWLockRelease(conflicts->lock);
 }
 
+void
+as_conflicts_forget(const char *type, int type_len)
+{
+	if (conflicts == NULL)
+		return;
+	LWLockAcquire(conflicts->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_CONFLICTS; i++)
+	{
+		AsConflict *actor = &conflicts->actors[i];
+
+		if (actor->database == MyDatabaseId && actor->type_len == type_len &&
+			memcmp(actor->type, type, type_len) == 0)
+			memset(actor, 0, sizeof(AsConflict));
+	}
+	LWLockRelease(conflicts->lock);
+}
+
 AsConflict *
 as_conflicts_copy(int *n)
 {

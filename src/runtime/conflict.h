@@ -47,6 +47,9 @@ extern void as_conflicts_shmem_init(void);
 /* The actor had another version than expected. */
 extern void as_conflict_note(AsType *type, text *id);
 
+/* Nothing is known of a type's actors. */
+extern void as_conflicts_forget(const char *type, int type_len);
+
 /* Those of this database, as they are now; to be freed by the caller. */
 extern AsConflict *as_conflicts_copy(int *n);
 

@@ -10,6 +10,8 @@
 #include "runtime/stat.h"
 
 #include "miscadmin.h"
+#include "runtime/conflict.h"
+#include "state/after_commit.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
@@ -30,6 +32,22 @@ as_stat_shmem_size(void)
 	return sizeof(StatsShared);
 }
 
+/* Nothing has been counted. */
+static void
+start(AsStatShared *stat)
+{
+	pg_atomic_uint64 *counters[] = {&stat->handled, &stat->turns, &stat->created,
+		&stat->failed, &stat->retried, &stat->dead, &stat->conflicts,
+	&stat->waiting_us, &stat->handling_us, &stat->timed_out};
+	AsHistogramShared *histograms[] = {&stat->waiting, &stat->handling,
+	&stat->ask_waiting, &stat->ask_handling, &stat->round_trip};
+
+	for (int i = 0; i < (int) lengthof(counters); i++)
+		pg_atomic_init_u64(counters[i], 0);
+	for (int i = 0; i < (int) lengthof(histograms); i++)
+		as_histogram_init(histograms[i]);
+}
+
 void
 as_stat_shmem_init(void)
 {
@@ -47,21 +65,7 @@ as_stat_shmem_init(void)
 
 		stat->database = InvalidOid;
 		stat->name_len = 0;
-		pg_atomic_init_u64(&stat->handled, 0);
-		pg_atomic_init_u64(&stat->turns, 0);
-		pg_atomic_init_u64(&stat->created, 0);
-		pg_atomic_init_u64(&stat->failed, 0);
-		pg_atomic_init_u64(&stat->retried, 0);
-		pg_atomic_init_u64(&stat->dead, 0);
-		pg_atomic_init_u64(&stat->conflicts, 0);
-		pg_atomic_init_u64(&stat->waiting_us, 0);
-		pg_atomic_init_u64(&stat->handling_us, 0);
-		as_histogram_init(&stat->waiting);
-		as_histogram_init(&stat->handling);
-		as_histogram_init(&stat->ask_waiting);
-		as_histogram_init(&stat->ask_handling);
-		pg_atomic_init_u64(&stat->timed_out, 0);
-		as_histogram_init(&stat->round_trip);
+		start(stat);
 	}
 }
 
@@ -84,15 +88,15 @@ as_stat_get(int n, AsStatShared **stat)
 }
 
 static int
-find(const AsType *type, uint32 used)
+find(const char *name, int name_len, uint32 used)
 {
 	for (uint32 i = 0; i < used; i++)
 	{
 		AsStatShared *stat = &stats->stats[i];
 
 		if (stat->database == MyDatabaseId &&
-			stat->name_len == type->name_len &&
-			memcmp(stat->name, type->name, type->name_len) == 0)
+			stat->name_len == name_len &&
+			memcmp(stat->name, name, name_len) == 0)
 			return i;
 	}
 	return -1;
@@ -108,12 +112,12 @@ as_stat_of(AsType *type)
 		return &stats->stats[type->stat - 1];
 	used = pg_atomic_read_u32(&stats->n);
 	pg_read_barrier();
-	n = find(type, used);
+	n = find(type->name, type->name_len, used);
 	if (n < 0)
 	{
 		LWLockAcquire(stats->lock, LW_EXCLUSIVE);
 		used = pg_atomic_read_u32(&stats->n);
-		n = find(type, used);
+		n = find(type->name, type->name_len, used);
 		if (n < 0 && used == MAX_STATS - 1)
 			n = MAX_STATS - 1;
 		else if (n < 0)
@@ -205,4 +209,29 @@ as_stat_count_failure(AsType *type, bool again)
 	(void) pg_atomic_fetch_add_u64(&stat->failed, 1);
 	if (again)
 		(void) pg_atomic_fetch_add_u64(&stat->retried, 1);
+}
+
+/* ---- Types that are dropped ---- */
+
+/* Whoever makes a type of that name anew waits for the lock that is still held. */
+static void
+start_anew(const text *name)
+{
+	uint32		used;
+	int			n;
+
+	if (stats == NULL)
+		return;
+	used = pg_atomic_read_u32(&stats->n);
+	pg_read_barrier();
+	n = find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), used);
+	if (n >= 0)
+		start(&stats->stats[n]);
+	as_conflicts_forget(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+}
+
+void
+as_stat_type_dropped(const text *type)
+{
+	as_after_commit(start_anew, type);
 }

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stat.h
- *	  What has been counted of each actor type since the server started.
+ *	  What has been counted of each actor type since the server started, or the
+ *	  type was made.
  *
  * A fixed number of types have an entry each; the last entry is shared by
- * those that came later.  An entry belongs to a type of a database for ever;
- * its name is written under a lock before it is published, the counters by
+ * those that came later.  An entry belongs to a type of a database for ever, or
+ * to whatever type has the name: it starts anew when one is dropped.  Its name is written under a lock before it is published, the counters by
  * atomic additions.
  *
  * Copyright (c) 2026, the actorstore developers
@@ -72,5 +73,8 @@ extern void as_stat_count_conflict(AsType *type);
 
 /* A message's attempt has failed; will there be another one? */
 extern void as_stat_count_failure(AsType *type, bool again);
+
+/* A type is dropped: if that is committed, one of its name starts anew. */
+extern void as_stat_type_dropped(const text *type);
 
 #endif							/* AS_STAT_H */

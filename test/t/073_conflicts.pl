@@ -1,5 +1,6 @@
 # Lost races: writes that expect another version than the actor has are counted
-# by type, and by actor on the node that owns it, for those who may read it.
+# by type, and by actor on the node that owns it, for those who may read it.  What is
+# counted of a type goes with it.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use lib "$FindBin::RealBin/../perl";
 use ActorstoreTest;
 use Test::More;
 
-my ($one, $two) = new_cluster('one', 'two');
+my ($one, $two) = new_cluster('one', 'two', { settings => 'max_worker_processes = 16' });
 
 sub sql { return $one->safe_psql('d', $_[0], kept => 1); }
 
@@ -66,10 +67,29 @@ sql("SELECT actorstore.compare_and_swap('t', id, 9, '1'), actorstore.compare_and
 is(count_of($one, 't'), 503, 'all are counted by type');
 is(conflicts($one, 'conflicts > 1'), "$here|253", 'who stands out is kept, with all of his');
 is(sql('SELECT count(*), min(conflicts) FROM actorstore.stat_conflicts'), '100|1', 'of the others those that there is room for, by no more than they lost');
+# ---- A type that is dropped, and one of its name ----
+
+sub counts { return $_[0]->safe_psql('d', q{SELECT handled, turns, created, conflicts > 0, waiting_time > 0 FROM actorstore.stat_types WHERE actor_type = 't'}); }
+sub latency { return $_[0]->safe_psql('d', q{SELECT waiting_p99 > 0, waiting_mean > 0 FROM actorstore.stat_latency WHERE actor_type = 't'}); }
+$_->safe_psql('d', q{CREATE FUNCTION one_more(state jsonb, body jsonb) RETURNS jsonb LANGUAGE sql RETURN to_jsonb(coalesce(state::int, 0) + 1)}) foreach $one, $two;
+sql(q{SELECT actorstore.set_handler('t', 'm', 'one_more(jsonb, jsonb)')});
+sql("SELECT actorstore.send('t', id, 'm') FROM unnest('{$here,$there}'::text[]) AS id");
+ok(comes_true($_, 'd', q{(SELECT handled > 0 FROM actorstore.stat_types WHERE actor_type = 't')}), 'messages are handled on ' . $_->name) foreach $one, $two;
+my @before = map { counts($_) } $one, $two;
+is_deeply(\@before, [ ('1|1|0|t|t') x 2 ], 'they are counted');
+sql(q{BEGIN; SELECT actorstore.drop_type('t'); ROLLBACK});
+sql(q{BEGIN; SAVEPOINT s; SELECT actorstore.drop_type('t'); ROLLBACK TO s; COMMIT});
+is_deeply([ map { counts($_) } $one, $two ], \@before, 'they are when dropping the type is undone');
+is_deeply([ map { latency($_) } $one, $two ], [ ('t|t') x 2 ], 'as is how long they took');
 sql(q{SELECT actorstore.drop_type('t')});
 is(conflicts($one, 'true'), '', 'a type that is gone is not shown');
 sql(q{SELECT actorstore.create_type('t'), actorstore.grant_type('t', 'alice', '{read}')});
-isnt(sql('SET ROLE alice; SELECT count(*) FROM actorstore.stat_conflicts'), 0, 'its owner may have it again');
+is_deeply([ map { counts($_) } $one, $two ], [ ('0|0|0|f|f') x 2 ], 'one of its name starts anew, everywhere');
+is_deeply([ map { latency($_) } $one, $two ], [ ('f|f') x 2 ], 'with its times');
+is(sql('SET ROLE alice; SELECT count(*) FROM actorstore.stat_conflicts'), 0, 'and without its actors');
+sql("SELECT actorstore.insert('t', '$here', '0')");
+sql("SELECT swapped FROM actorstore.compare_and_swap('t', '$here', 9, '1')");
+is(conflicts($one, 'true'), "$here|1", 'and it is counted');
 $_->safe_psql('d', 'CREATE ROLE bob; GRANT CREATE ON DATABASE d TO bob') foreach $one, $two;
 sql(q{SELECT actorstore.drop_type('t')});
 $one->safe_psql('d', q{SET ROLE bob; SELECT actorstore.create_type('t')}, kept => 1);
