@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "lib/slot_map.h"
 #include "lib/stringinfo.h"
+#include "state/after_commit.h"
 #include "state/catalog.h"
 #include "state/text_query.h"
 #include "utils/builtins.h"
@@ -168,22 +169,40 @@ own_uuid(text *proposal)
 	return args[1];
 }
 
-/* Who comes and who goes by this; who arrives does not say it of those that are here. */
+static void
+say_self(const text *name)
+{
+	ereport(LOG, (errmsg("this database is node \"%s\" now", text_to_cstring(name))));
+}
+
+static void
+say_joined(const text *name)
+{
+	ereport(LOG, (errmsg("node \"%s\" has joined", text_to_cstring(name))));
+}
+
+static void
+say_left(const text *name)
+{
+	ereport(LOG, (errmsg("node \"%s\" has left", text_to_cstring(name))));
+}
+
+/*
+ * Who comes and who goes by this, once it is so; who arrives does not say it of those
+ * that are here.
+ */
 static void
 say_members(bool arriving, const AsRows *come, const AsRows *gone)
 {
 	for (int i = 0; i < come->nrows; i++)
 	{
 		if (as_cell_bool(come, i, 1))
-			ereport(LOG,
-					(errmsg("this database is node \"%s\" now", text_to_cstring(as_cell(come, i, 0)))));
+			as_after_commit(say_self, as_cell(come, i, 0));
 		else if (!arriving)
-			ereport(LOG,
-					(errmsg("node \"%s\" has joined", text_to_cstring(as_cell(come, i, 0)))));
+			as_after_commit(say_joined, as_cell(come, i, 0));
 	}
 	for (int i = 0; i < gone->nrows; i++)
-		ereport(LOG,
-				(errmsg("node \"%s\" has left", text_to_cstring(as_cell(gone, i, 1)))));
+		as_after_commit(say_left, as_cell(gone, i, 1));
 }
 
 /* Gives those that have gone. */

@@ -89,7 +89,15 @@ is(sqlstate($a, 'd', qq{SELECT actorstore.add_node('b', '$conninfo{b}')}), '4271
 # From any node; actors keep their slots.
 my ($here) = rows($b, 'd', q{SELECT i FROM generate_series(1, 1000) AS i WHERE actorstore.locate('cart', i::text) = 'b' LIMIT 1});
 $b->safe_psql('d', qq{SELECT actorstore.put('cart', '$here', '1')});
+$a->safe_psql('d', q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON actorstore.epoch DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()});
+my ($log_from, $joined) = (-s $a->logfile, qr/LOG:  node "c" has joined/);
 $b->safe_psql('d', qq{SELECT actorstore.add_node('c', '$conninfo{c}', 200)});
+like(slurp_file($a->logfile, $log_from), qr/ERROR:  not now/, 'one node cannot write it down');
+unlike(slurp_file($a->logfile, $log_from), $joined, 'and does not say that it has');
+$a->safe_psql('d', 'DROP TRIGGER refuse ON actorstore.epoch; DROP FUNCTION refuse');
+ok($a->poll_query_until('d', 'SELECT max(epoch) FROM actorstore.epoch', epoch($b)), 'it does later');
+is(() = slurp_file($a->logfile, $log_from) =~ /$joined/g, 1, 'and says so once');
 is(shares($c), 'a 1024, b 1024, c 2048', 'a heavier node has a larger share');
 agree('three nodes', $a, $b, $c);
 is($c->safe_psql('d', qq{SELECT actorstore.locate('cart', '$here')}), 'b', 'an actor stays where it is');
