@@ -1894,13 +1894,17 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		FROM actorstore.decision WHERE lost IS NOT NULL
 		HAVING count(*) > 0
 		UNION ALL
-		SELECT 25, 'outbox', false, format('messages to node %s have been on their way for more than a minute', n.node_name),
+		SELECT 25, 'outbox', false, format(CASE WHEN w.known THEN 'messages to node %s have been on their way for more than a minute'
+				ELSE 'node %s has not been asked since this server started whether it has messages that left more than a minute ago' END, n.node_name),
 			'Can it be reached (node_check())? Is a background worker free for the forwarder (max_worker_processes)? See stat_outbox and the server log.'
-		FROM actorstore.node AS n LEFT JOIN actorstore.lanes_now() AS l USING (node_number)
+		FROM actorstore.node AS n LEFT JOIN actorstore.lanes_now() AS l USING (node_number),
+			LATERAL (SELECT coalesce(l.acked_in, 0) > 0 OR EXISTS (SELECT FROM actorstore.outbox AS o
+				WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute') AS known) AS w
 		WHERE EXISTS (SELECT FROM actorstore.outbox AS o WHERE o.node_number = n.node_number AND o.sent_at < clock_timestamp() - interval '1 minute')
-			-- or it refuses what has left; what it has is not known before it was asked
-			OR (l.acked_in > 0 AND EXISTS (SELECT FROM actorstore.outbox_batch AS b WHERE b.node_number = n.node_number
-				AND (b.incarnation, b.batch) > (l.acked_in, l.acked) AND b.made_at < clock_timestamp() - interval '1 minute'))
+			-- or it refuses what has left; what it has is not known before it was asked, which is tried as soon as the server has started
+			OR ((l.acked_in > 0 OR l.failures > 0 OR pg_postmaster_start_time() < clock_timestamp() - interval '1 minute')
+				AND EXISTS (SELECT FROM actorstore.outbox_batch AS b WHERE b.node_number = n.node_number
+				AND (b.incarnation, b.batch) > (coalesce(l.acked_in, 0), coalesce(l.acked, 0)) AND b.made_at < clock_timestamp() - interval '1 minute'))
 		UNION ALL
 		SELECT 26, 'synchronous_standby_names', current_setting('synchronous_standby_names') <> '',
 			format('%s standbys, of which COMMIT waits for %s', count(*), coalesce(nullif(current_setting('synchronous_standby_names'), ''), 'none')),

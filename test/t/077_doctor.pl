@@ -101,6 +101,11 @@ logged($one, $offset, qr/LOG:  the resolver does not reach node "two": .+$/m, 'n
 is(says($one, 'outbox'), '', 'not for long');
 $one->safe_psql('d', q{UPDATE actorstore.outbox_batch SET made_at = made_at - interval '2 minutes'});
 is(says($one, 'outbox'), 'f|messages to node two have been on their way for more than a minute', 'for long');
+
+# What it has is not known any more after a restart, before it is asked.
+$one->restart;
+ok(comes_true($one, 'd', q{EXISTS (SELECT FROM actorstore.doctor() WHERE item = 'outbox')}), 'not forgotten by a restart');
+is(says($one, 'outbox'), 'f|node two has not been asked since this server started whether it has messages that left more than a minute ago', 'as far as can be known');
 $two->start;
 ok(comes_true($two, 'd', "(SELECT value = '[1]' FROM actorstore.get('t', '$there'))"), 'the node is back: it arrives');
 ok(comes_true($one, 'd', q{NOT EXISTS (SELECT FROM actorstore.doctor() WHERE item = 'outbox')}), 'and that is over, though batches are kept for a while');
