@@ -164,6 +164,30 @@ resolved();
 rows_are('0', 'which sees the receipts');
 ok(comes_true($_, 'd', $nothing_prepared), 'nothing is left on ' . $_->name) foreach $two, $three;
 
+# A row that a session has deleted comes back with a standby that does not know of that: so long its receipts stay, by which it is resolved.
+sub receipts_are { my ($counts, $name) = @_; is(join(' ', map { $_->safe_psql('d', 'SELECT count(*) FROM actorstore.receipt') } $two, $three), $counts, $name); return; }
+receipts_are('0 0', 'no receipt is kept');
+$session->quit;
+$session = ActorstoreTest::Session->new($one, 'd');
+standby($one, 'somebody');	# the resolver looks whenever settings are read anew
+$somebody = somebody();
+resolved();
+is($session->query($update), '', 'a decision that the standby has');
+receipts_are('1 1', 'with its receipts');
+$somebody->kill_kill;
+$session->start($update);
+waits($one, 'the next one waits for a standby');
+$one->safe_psql('d', "SELECT pg_cancel_backend($session->{pid})");
+like($session->finish, qr/WARNING/, 'no more');
+rows_are('1', 'the row before it is deleted here');
+is($one->safe_psql('d', 'SELECT actorstore.resolve_in_doubt()'), '0', 'the resolver looks') foreach 1 .. 2;
+receipts_are('1 1', 'the receipts are there as long as the standby has the row');
+standby($one, '');
+$one->safe_psql('d', 'SELECT actorstore.resolve_in_doubt()') foreach 1 .. 2;
+resolved();
+rows_are('0', 'nobody is waited for');
+receipts_are('0 0', 'all are forgotten');
+
 $session->quit;
 $_->stop foreach @nodes;
 done_testing();
