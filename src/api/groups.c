@@ -306,7 +306,7 @@ look_here(text *group, int64 epoch, AsGroupMember **members)
 			return n;
 		if (GetCurrentTimestamp() >= deadline)
 			return -1;
-		as_peer_nap(HANDED_NAP_MS);
+		as_peer_nap(HANDED_NAP_MS, AS_NAP_SLOT);
 	}
 }
 

@@ -162,7 +162,7 @@ as_give_wait_frozen(const int *slots, int n, int timeout)
 						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						 errmsg("slot %d of node \"%s\" is held by a transaction for too long",
 								slots[i], as_node_need_self()->name)));
-			as_peer_nap(FROZEN_NAP_MS);
+			as_peer_nap(FROZEN_NAP_MS, AS_NAP_SLOT);
 		}
 	}
 }

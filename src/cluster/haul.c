@@ -345,7 +345,7 @@ lock_types(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("types of actors that shall move are being changed")));
-		as_peer_nap(TYPES_NAP_MS);
+		as_peer_nap(TYPES_NAP_MS, AS_NAP_SLOT);
 	}
 }
 

@@ -53,7 +53,7 @@ wait_until_empty(const char *name)
 	{
 		int			now;
 
-		as_peer_nap(NAP_MS);
+		as_peer_nap(NAP_MS, AS_NAP_LEAVE);
 		now = count_slots(name);
 		if (now < before)
 			deadline = next_deadline();
@@ -115,7 +115,7 @@ as_leave(const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("messages are still on their way to node \"%s\" or from it, or transactions in doubt", name)));
-		as_peer_nap(NAP_MS);
+		as_peer_nap(NAP_MS, AS_NAP_LEAVE);
 	}
 	as_member_remove(name);
 }

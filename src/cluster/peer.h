@@ -36,6 +36,7 @@
 #include "actorstore.h"
 #include "cluster/node.h"
 #include "datatype/timestamp.h"
+#include "lib/nap.h"
 #include "libpq-fe.h"
 #include "utils/uuid.h"
 
@@ -264,8 +265,11 @@ extern bool as_peer_origin(pg_uuid_t *uuid);
  */
 extern bool as_peer_is_out_of_reach(void);
 
-/* Sleep so many milliseconds, at least one, unless interrupted. */
-extern void as_peer_nap(int ms);
+/*
+ * Sleep so many milliseconds, at least one, unless interrupted, whatever sets the
+ * latch; it is set afterwards, if it was.
+ */
+extern void as_peer_nap(int ms, AsNap wait);
 
 /* Deadline after so many milliseconds. */
 extern TimestampTz as_peer_deadline(int ms);

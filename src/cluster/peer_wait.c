@@ -39,15 +39,20 @@ typedef struct KeptSet
 static KeptSet kept[MAX_SETS];
 
 void
-as_peer_nap(int ms)
+as_peer_nap(int ms, AsNap wait)
 {
-	TimestampTz until = as_peer_deadline(ms);
+	TimestampTz until = as_peer_deadline(Max(ms, 1));
+	bool		was_set = false;
+	long		left;
 
-	do
+	CHECK_FOR_INTERRUPTS();
+	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
 	{
+		was_set |= as_nap(left, wait);
 		CHECK_FOR_INTERRUPTS();
-		pg_usleep(1000L);
-	} while (GetCurrentTimestamp() < until);
+	}
+	if (was_set)
+		SetLatch(MyLatch);
 }
 
 TimestampTz

@@ -387,7 +387,7 @@ nap(const Round *round)
 	long		took = TimestampDifferenceMilliseconds(round->began_at, GetCurrentTimestamp());
 	int			most = (int) Min(Max(MIN_NAP_MS, 2 * took), actorstore_peer_timeout);
 
-	as_peer_nap((int) (pg_prng_double(&pg_global_prng_state) * most));
+	as_peer_nap((int) (pg_prng_double(&pg_global_prng_state) * most), AS_NAP_EPOCH);
 }
 
 static void

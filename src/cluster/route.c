@@ -80,7 +80,7 @@ wait_for_epoch(int64 epoch, int ms)
 		AcceptInvalidationMessages();
 		if (as_node_epoch() >= epoch || GetCurrentTimestamp() >= deadline)
 			return;
-		as_peer_nap(LEARN_NAP_MS);
+		as_peer_nap(LEARN_NAP_MS, AS_NAP_EPOCH);
 	}
 }
 
@@ -107,7 +107,7 @@ wait_until_taken(uint64 key_hash)
 
 	while (as_node_comes(key_hash) && GetCurrentTimestamp() < deadline)
 	{
-		as_peer_nap(TAKEN_NAP_MS);
+		as_peer_nap(TAKEN_NAP_MS, AS_NAP_SLOT);
 		AcceptInvalidationMessages();
 	}
 }

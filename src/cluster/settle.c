@@ -73,7 +73,7 @@ as_settle_wait(int except)
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("transactions that began before this database was a node do not end"),
 					 errdetail("They are: %s.", text_to_cstring(names))));
-		as_peer_nap(NAP_MS);
+		as_peer_nap(NAP_MS, AS_NAP_SETTLE);
 	}
 }
 

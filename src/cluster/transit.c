@@ -212,14 +212,14 @@ wait_until_sent(const char *sql, const AsTransit *transit, int node)
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			return false;
-		as_peer_nap(NAP_MS);
+		as_peer_nap(NAP_MS, AS_NAP_SLOT);
 	}
 	read_marks(&marks);
 	while (!are_answered(&marks, node))
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			return false;
-		as_peer_nap(NAP_MS);
+		as_peer_nap(NAP_MS, AS_NAP_SLOT);
 	}
 	return true;
 }

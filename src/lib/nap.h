@@ -21,12 +21,15 @@ typedef enum AsNap
 	AS_NAP_ANSWER,				/* ask: for the actor's */
 	AS_NAP_CHANGES,				/* fetch: for a commit */
 	AS_NAP_CHECKOUT,			/* checkout: for mail */
+	AS_NAP_EPOCH,				/* for an epoch that others know, or decide on */
+	AS_NAP_LEAVE,				/* for a node that leaves to have nothing left */
 	AS_NAP_MAILBOX,				/* send: for room in a mailbox */
 	AS_NAP_MOVER_COPY,			/* mover: as it may copy no faster */
 	AS_NAP_OUTBOX,				/* send: for room on the way to a node */
 	AS_NAP_PEER,				/* for another node */
 	AS_NAP_RATE,				/* another node sends more than it may */
 	AS_NAP_RESOLVER,			/* for the resolver to look */
+	AS_NAP_SETTLE,				/* to become a node: for older transactions */
 	AS_NAP_SLOT,				/* for a slot that moves to another node */
 	AS_NAP_TIMER,				/* for timers on their way to another node */
 	AS_NAP_WAL,					/* for WAL to be written */

@@ -57,7 +57,18 @@ my $before = ActorstoreTest::Session->new($one, 'd');
 $before->query('BEGIN; SELECT 1');
 $one->safe_psql('d', qq{SELECT actorstore.init_node('one', \$\$$conninfo{one}\$\$)});
 is($before->query(put_many(1 .. 100)), '100', 'written by one who began before the node');
-is(sqlstate($one, 'd', qq{SELECT actorstore.add_node('two', \$\$$conninfo{two}\$\$)}), '55P03', 'nothing is given away as long as he is there');
+my $adder = ActorstoreTest::Session->new($one, 'd');
+$adder->start(qq{SELECT actorstore.add_node('two', \$\$$conninfo{two}\$\$)});
+my $looks = 0;
+foreach (1 .. 10)
+{
+	$looks += $one->safe_psql('d', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'actorstore peer' AND wait_event_type = 'Extension'
+		AND wait_event = CASE WHEN current_setting('server_version_num')::int < 170000 THEN 'Extension' ELSE 'ActorstoreNodeSettle' END});
+	usleep(20_000);
+}
+cmp_ok($looks, '>=', 5, 'what is waited for is shown');
+is($adder->finish, 'ERROR:  55P03', 'nothing is given away as long as he is there');
+$adder->quit;
 is($one->safe_psql('d', q{SELECT count(*) FROM actorstore.node}), '1', 'and nothing has changed');
 $before->query('COMMIT');
 
