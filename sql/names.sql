@@ -61,6 +61,22 @@ SELECT version FROM actorstore.insert('word', 'a', '1');
 SELECT actorstore.drop_type('word');
 DROP TYPE actorstore.actor_word;
 
+-- Types whose tables have been renamed: to whoever reads all anew they are not there, nor can they be dropped, till they are renamed back.
+SELECT actorstore.create_type('renamed'), actorstore.create_type(E'o''d\\d');
+SELECT relname AS odd_table FROM pg_class WHERE oid = actorstore.type_table(E'o''d\\d') \gset
+ALTER TABLE actorstore.actor_renamed RENAME TO "else where";
+ALTER TABLE actorstore.:"odd_table" RENAME TO elsewhere;
+UPDATE actorstore.type SET declared = declared WHERE actor_type = 'renamed';	-- all is read anew
+SELECT actorstore.get('renamed', 'a');
+SELECT actorstore.drop_type('renamed');
+\set VERBOSITY sqlstate
+SELECT actorstore.drop_type(E'o''d\\d');
+\set VERBOSITY default
+ALTER TABLE actorstore."else where" RENAME TO actor_renamed;
+ALTER TABLE actorstore.elsewhere RENAME TO :"odd_table";
+SELECT version FROM actorstore.put('renamed', 'a', '1');
+SELECT actorstore.drop_type('renamed'), actorstore.drop_type(E'o''d\\d');
+
 -- Messages name them in quotes, cut nothing in the middle of a character, and are whole otherwise.
 \set VERBOSITY terse
 SELECT actorstore.update('ñandú', 'né', '1');

@@ -109,7 +109,7 @@ as_partition_open(AsPartition *partition, text *type_name, LOCKMODE lockmode)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the table of actor type \"%s\" does not exist",
 						as_type_name(partition->type)),
-				 errhint("Somebody has dropped it by hand; remove the type with actorstore.drop_type().")));
+				 errhint("Somebody has renamed or dropped it by hand: rename it back, or remove the type with actorstore.drop_type().")));
 	pkey = as_primary_key_index(rel);
 	if (RelationGetNumberOfAttributes(rel) != Natts_actor || !OidIsValid(pkey))
 		ereport(ERROR,

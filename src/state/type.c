@@ -330,6 +330,10 @@ as_type_find(const text *name)
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
+
+		/* whoever gives its table back its name tells nobody */
+		if (type->exists && !OidIsValid(type->relation))
+			type->valid = false;
 	}
 	if (type->exists)
 		return type;

@@ -39,6 +39,7 @@
 #include "state/actor.h"
 #include "state/catalog.h"
 #include "state/rows_delete.h"
+#include "state/text_query.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -387,6 +388,28 @@ delete_rows(text *name, const char *quoted, bool events)
 	}
 }
 
+/*
+ * The table is not there under its name: under another one it would stay, and nobody
+ * could put the type's actors anywhere any more.
+ */
+static void
+check_renamed(text *name)
+{
+	AsRows		rows;
+
+	if (as_text_query(&rows, SPI_OK_SELECT,
+					  "SELECT c.oid::regclass::text, format('%I.%I', 'actorstore', t.partition)"
+					  " FROM actorstore.type AS t, pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
+					  " WHERE t.actor_type = $1 AND i.inhparent = 'actorstore.actor'::regclass"
+					  " AND pg_get_expr(c.relpartbound, c.oid) = 'FOR VALUES IN (''' || replace($1, '''', '''''') || ''')'",
+					  1, &name) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table of actor type \"%s\" has another name, %s", text_to_cstring(name),
+						text_to_cstring(as_cell(&rows, 0, 0))),
+				 errhint("Give it back its own, %s.", text_to_cstring(as_cell(&rows, 0, 1)))));
+}
+
 void
 as_type_drop(text *name, bool events)
 {
@@ -399,7 +422,10 @@ as_type_drop(text *name, bool events)
 	AsAdmin		admin;
 
 	if (get_rel_name(relation) == NULL)
+	{
+		check_renamed(name);
 		quoted = NULL;			/* somebody has dropped it already */
+	}
 	else
 	{
 		quoted = as_partition_name(type);
