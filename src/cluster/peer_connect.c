@@ -36,23 +36,30 @@ typedef struct HostLists
 #define NO_LIMITS \
 	"-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
 
-/* The node's own options, with ours around them; may be cut short. */
-static void
-write_options(const char *conninfo, char *options, int size)
+/*
+ * What is told from a server to whoever it works for: that a commit was not waited for by
+ * its standbys, it says in a warning (peer_greet.c).  Notices are for clients.
+ */
+#define WARNINGS	"-c client_min_messages=warning"
+
+/* The node's own options, with ours around them. */
+static char *
+write_options(const char *conninfo)
 {
 	PQconninfoOption *all = PQconninfoParse(conninfo, NULL);
 	const char *its = "";
+	char	   *options;
 
 	for (PQconninfoOption *option = all; option != NULL && option->keyword != NULL; option++)
 	{
 		if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
 			its = option->val;
 	}
-	snprintf(options, size,
-			 KEEPALIVES " " NO_LIMITS " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
-			 " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
-			 its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
+	options = psprintf(KEEPALIVES " " NO_LIMITS " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
+					   " " WARNINGS " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
+					   its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
 	PQconninfoFree(all);
+	return options;
 }
 
 /*
@@ -62,7 +69,6 @@ write_options(const char *conninfo, char *options, int size)
 static PGconn *
 start_connection(const char *conninfo, const HostLists *hosts)
 {
-	char		options[1024];
 	const char *keywords[20];
 	const char *values[20];
 	int			n = 0;
@@ -87,8 +93,7 @@ start_connection(const char *conninfo, const HostLists *hosts)
 	if (PQlibVersion() >= 160000)
 		PARAMETER("load_balance_hosts", "disable"); /* see lists_from() */
 	PARAMETER("application_name", MyBgworkerEntry != NULL ? MyBgworkerEntry->bgw_type : "actorstore peer");
-	write_options(conninfo, options, sizeof(options));
-	PARAMETER("options", options);
+	PARAMETER("options", write_options(conninfo));
 	PARAMETER(NULL, NULL);
 	Assert(n <= (int) lengthof(values));
 #undef PARAMETER

@@ -78,6 +78,12 @@ my $new = ActorstoreTest::Session->new($one, 'd');
 $one->safe_psql('d', q{UPDATE actorstore.node SET conninfo = conninfo || ' options=''-c idle_in_transaction_session_timeout=100ms''' WHERE node_name = 'two'});
 is($new->query("BEGIN; SELECT value FROM actorstore.update('thing', '$there', '3')"), '3', 'a limit in a conninfo');
 like(join('|', map { $new->query($_) } $pause, 'COMMIT'), qr/ERROR:  (25P03|08006)/, 'is one');
+
+# However much it says: what has to be said besides is not cut off.
+$one->safe_psql('d', q{UPDATE actorstore.node SET conninfo = replace(conninfo, '-c idle_in_transaction_session_timeout=100ms', repeat('-c work_mem=1MB ', 70)) WHERE node_name = 'two'});
+is($one->safe_psql('d', q{SELECT ok, detail FROM actorstore.node_check('two')}, kept => 0), 't|', 'a conninfo with many options');
+is($one->safe_psql('d', "SET ROLE alice; SELECT value FROM actorstore.update('thing', '$there', '4')", kept => 0), '4', 'for a role of ours');
+is($two->safe_psql('d', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'actorstore health'}) > 0 ? 1 : 0, 1, 'and for those that ask whether it is there');
 $_->quit foreach $session, $new;
 
 $_->stop foreach @nodes;

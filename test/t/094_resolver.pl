@@ -169,7 +169,8 @@ $one->reload;
 settled('no standby is asked for');
 values_are($n, 'committed everywhere');
 
-# The same there: a PREPARE that its standbys have not seen is none.
+# The same there: a PREPARE that its standbys have not seen is none, also where clients are told nothing but errors.
+$two->safe_psql('d', q{ALTER DATABASE d SET client_min_messages = error});
 $two->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
 $two->reload;
 ok(comes_true($two, 'd', q{current_setting('synchronous_standby_names') = 'nobody'}), 'the same on a participant');
@@ -182,6 +183,7 @@ ok(comes_true($two, 'd', q{NOT EXISTS (SELECT FROM pg_stat_activity WHERE query 
 $two->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $two->reload;
 is(answer(), 'ERROR:  40000', 'not prepared');
+$two->safe_psql('d', q{ALTER DATABASE d RESET client_min_messages});
 settled('undone');
 values_are($n, 'undone everywhere');
 

@@ -75,8 +75,9 @@ writes_undone('beside one that wrote there', '08006', $far);
 writes_undone('beside who wrote here', '08006', $here);
 writes_undone('beside both', '08006', $here, $far);
 
-# So does one whose standbys do not confirm that it may say so, whatever it waits for by itself.
+# So does one whose standbys do not confirm that it may say so, whatever it waits for by itself, and tells its clients.
 $two->safe_psql('d', q{ALTER DATABASE d SET synchronous_commit = off});
+$two->safe_psql('d', q{ALTER DATABASE d SET client_min_messages = error});
 $two->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
 $two->reload;
 ok(comes_true($two, 'd', q{current_setting('synchronous_standby_names') = 'nobody'}), 'a standby that is not there');
