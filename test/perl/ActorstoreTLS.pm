@@ -123,6 +123,7 @@ sub admit_peers
 	my ($node, $database) = @_;
 
 	return if !with_tls();
+	delete $admitted{ $node->port . " $database" };	# what follows calls create_type() itself
 	$node->safe_psql($database, qq{
 		SET log_statement = none;
 		DO \$do\$

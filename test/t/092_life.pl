@@ -44,6 +44,7 @@ $holder->query($_) foreach 'BEGIN', 'LOCK TABLE t';
 $session->query('BEGIN');
 $session->start($update);
 ok(comes_true($two, 'd', q{EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'actorstore peer' AND wait_event_type = 'Lock')}), 'a statement waits for a lock');
+ok(comes_true($one, 'd', "EXISTS (SELECT FROM actorstore.global_transaction WHERE pid = $session->{pid} AND cardinality(node_names) = 2)"), 'the other node is reached, too');
 is_seen('active');
 $holder->query('ROLLBACK');
 $holder->quit;
