@@ -26,8 +26,10 @@ extern void as_session_begin_turn(Oid owner, int64 timeout);
 /* No turn runs any more: nothing is to be interrupted. */
 extern void as_session_end_turns(void);
 
-/* Is the turn at hand out of time? */
+/* Is the turn at hand out of time?  Then this is what a cancel was for. */
 extern bool as_session_is_late(void);
+
+#define AS_LATE_MESSAGE	"canceling turn due to turn_timeout"
 
 /* Does the process exit because a handler would not end? */
 extern bool as_session_is_overdue(void);

@@ -319,12 +319,17 @@ catch_error(void)
 {
 	MemoryContext old;
 	ErrorData  *error;
+	bool		late = as_session_is_late();
 
 	HOLD_INTERRUPTS();
 	as_session_end_turns();
 	/* FreeErrorData() would not free all of it: it goes with the turn */
 	old = MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
+
+	/* in the commit: no message was at hand */
+	if (late && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		error->message = pstrdup(AS_LATE_MESSAGE);
 	MemoryContextSwitchTo(old);
 	FlushErrorState();
 	AbortCurrentTransaction();

@@ -44,7 +44,7 @@ explain_cancel(const AsTurn *turn)
 {
 	if (geterrcode() != ERRCODE_QUERY_CANCELED || !as_session_is_late())
 		return;
-	errmsg("canceling turn due to turn_timeout");
+	errmsg(AS_LATE_MESSAGE);
 	errdetail("The turn_timeout of actor type \"%s\" is %lld ms.",
 			  as_type_name(turn->type), (long long) turn->type->turn_timeout / 1000);
 }

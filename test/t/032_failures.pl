@@ -151,6 +151,9 @@ is(sql(q{SELECT value, (SELECT count(*) FROM actorstore.dead_letter WHERE actor_
 # ---- Handlers that misbehave ----
 
 sql(q{
+CREATE TABLE put_off (i int);
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1000); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER sleep AFTER INSERT ON put_off DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleep();
 CREATE FUNCTION misbehave(state jsonb, body jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
 	t text := 'x';
@@ -171,6 +174,7 @@ BEGIN
 		WHEN 'recurse' THEN RETURN misbehave(state, body);
 		WHEN 'large' THEN RETURN to_jsonb(repeat('x', 11 * 1024 * 1024));
 		WHEN 'far' THEN PERFORM actorstore.send('good', 'a', 'm', delay => '-1 s');
+		WHEN 'defer' THEN INSERT INTO put_off VALUES (1);
 		WHEN 'itself' THEN PERFORM actorstore.send((actorstore.context()).actor_type, 'itself', 'm', '"fine"');
 		ELSE NULL;
 	END CASE;
@@ -178,12 +182,13 @@ BEGIN
 END $$;
 SELECT actorstore.create_type('misbehave', max_attempts => 2, backoff => '10 ms', turn_timeout => '300 ms'), actorstore.set_handler('misbehave', '*', 'misbehave(jsonb, jsonb)')});
 my %fate = (
+	defer => 'exhausted|57014|2',
 	loop => 'exhausted|57014|2', sleep => 'exhausted|57014|2', cancel => 'exhausted|57014|2', allocate => 'exhausted|53200|2', recurse => 'exhausted|54001|2', large => 'exhausted|54000|2',
 	far => 'exhausted|22023|2', terminate => 'deadly|57P01|1');
 foreach my $what (sort keys %fate)
 {
 	# what ends by itself may take its time
-	my $timeout = $what =~ /^(loop|sleep)$/ ? '300 ms' : '1 min';
+	my $timeout = $what =~ /^(loop|sleep|defer)$/ ? '300 ms' : '1 min';
 	sql(qq{SELECT actorstore.alter_type('misbehave', turn_timeout => '$timeout')});
 	sql(qq{SELECT actorstore.send('misbehave', '$what', 'm', '"before"'), actorstore.send('misbehave', '$what', 'm', '"$what"'), actorstore.send('misbehave', '$what', 'm', '"after"')});
 	ok(handled($node, 'd', 'misbehave'), "$what: handled");
@@ -191,7 +196,7 @@ foreach my $what (sort keys %fate)
 	is(sql(qq{SELECT value FROM actorstore.get('misbehave', '$what')}), '["before", "after"]', "$what: the others are handled");
 }
 is(sql(q{SELECT actor_id, error, detail FROM actorstore.dead_letter WHERE actor_type = 'misbehave' AND sqlstate = '57014' ORDER BY 1}),
-	"cancel|canceling statement due to user request|\n" . join("\n", map { "$_|canceling turn due to turn_timeout|The turn_timeout of actor type \"misbehave\" is 300 ms." } qw(loop sleep)), 'and why');
+	"cancel|canceling statement due to user request|\ndefer|canceling turn due to turn_timeout|\n" . join("\n", map { "$_|canceling turn due to turn_timeout|The turn_timeout of actor type \"misbehave\" is 300 ms." } qw(loop sleep)), 'and why');
 sql(q{SELECT actorstore.send('misbehave', 'itself', 'm', '"itself"')});
 ok(handled($node, 'd', 'misbehave'), 'itself: handled');
 is(sql(q{SELECT value FROM actorstore.get('misbehave', 'itself')}), '["itself", "fine"]', 'itself: a message to itself comes later');
