@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "cluster/node.h"
 #include "cluster/peer.h"
+#include "cluster/peer_stat.h"
 #include "executor/executor.h"
 #include "state/catalog.h"
 #include "tcop/tcopprot.h"
@@ -45,19 +46,41 @@ only_asks(void)
 	return false;
 }
 
+/* Is a later incarnation known of the node that has opened this session? */
+static bool
+is_replaced(const pg_uuid_t *uuid)
+{
+	int64		incarnation = as_peer_origin_incarnation();
+
+	for (int i = 0; i < as_node_count() && incarnation != 0; i++)
+	{
+		const AsNode *node = as_node_nth(i);
+
+		if (memcmp(&node->uuid, uuid, sizeof(pg_uuid_t)) == 0)
+			return incarnation < Max(node->incarnation, as_peer_stat_incarnation(as_peer_stat_find(node->number)));
+	}
+	return false;
+}
+
 static void
 check(void)
 {
 	pg_uuid_t	uuid;
 
 	AcceptInvalidationMessages();
-	if (!OidIsValid(as_catalog_relation("node")) || !as_node_some_are_lost())
+	if (!OidIsValid(as_catalog_relation("node")) || !as_peer_origin(&uuid))
 		return;
-	if (as_peer_origin(&uuid) && as_node_is_lost(&uuid))
+	if (as_node_is_lost(&uuid))
 		ereport(ERROR,
 				(errcode(AS_ERRCODE_NOT_THE_OWNER),
 				 errmsg("the node that has opened this session has been removed, and declared lost"),
 				 errhint("It will never be a node again. What it still has can be read there from its tables.")));
+	if (is_replaced(&uuid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the server that has opened this session is its node no more"),
+				 errdetail("A later incarnation of the node is known here."),
+				 errhint("Stop it; its clients belong to the server that has replaced it.")));
 }
 
 void

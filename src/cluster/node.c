@@ -31,6 +31,7 @@ static bool cluster_valid = false;
 
 /* this node's, as text, as it was last read */
 static char own_uuid[UUID_TEXT_SIZE] = "";
+static int64 own_incarnation = 0;	/* without the timeline */
 
 /* Somebody may still look at the one before: it goes with the transaction. */
 static void
@@ -50,13 +51,16 @@ has_owners(const AsCluster *in)
 }
 
 static void
-note_own_uuid(void)
+note_own_identity(void)
 {
+	const AsNode *self;
+
+	own_uuid[0] = '\0';
 	if (cluster->self < 0)
-		own_uuid[0] = '\0';
-	else
-		strlcpy(own_uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&cluster->nodes[cluster->self].uuid))),
-				sizeof(own_uuid));
+		return;
+	self = &cluster->nodes[cluster->self];
+	strlcpy(own_uuid, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&self->uuid))), sizeof(own_uuid));
+	own_incarnation = self->incarnation & ~INT64CONST(0xffffffff);
 }
 
 static void
@@ -70,7 +74,7 @@ load(void)
 	PG_TRY();
 	{
 		replace_cluster(as_cluster_read());
-		note_own_uuid();
+		note_own_identity();
 		as_owner_applies = !cluster_valid || has_owners(cluster);
 	}
 	PG_CATCH();
@@ -168,6 +172,12 @@ const char *
 as_node_uuid_peek(void)
 {
 	return own_uuid;
+}
+
+int64
+as_node_incarnation_peek(void)
+{
+	return own_uuid[0] == '\0' ? 0 : own_incarnation | as_identity_timeline();
 }
 
 bool

@@ -65,6 +65,9 @@ extern const AsNode *as_node_need(const char *name);
 /* The uuid of this node as it was last read, as text; empty if it was none.  Reads nothing. */
 extern const char *as_node_uuid_peek(void);
 
+/* The same of its incarnation; 0 if it was none. */
+extern int64 as_node_incarnation_peek(void);
+
 /* Is there any node that was declared lost (force.h)? */
 extern bool as_node_some_are_lost(void);
 

@@ -259,6 +259,9 @@ extern int	as_peer_coordinator(void);
 /* The uuid of the node that did, if that has said so. */
 extern bool as_peer_origin(pg_uuid_t *uuid);
 
+/* Its incarnation when it did; 0 if it has not said so. */
+extern int64 as_peer_origin_incarnation(void);
+
 /*
  * While the error of an attempt to connect is handled: does it say that the node
  * cannot be reached, or must not be spoken to?

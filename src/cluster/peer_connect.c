@@ -56,8 +56,8 @@ write_options(const char *conninfo)
 			its = option->val;
 	}
 	options = psprintf(KEEPALIVES " " NO_LIMITS " %s -c client_connection_check_interval=1s -c extra_float_digits=3 -c default_transaction_isolation=read\\ committed"
-					   " " WARNINGS " -c actorstore.coordinator=" UINT64_FORMAT ".%d.%s",
-					   its, as_boot_peek(), MyProcPid, as_node_uuid_peek());
+					   " " WARNINGS " -c actorstore.coordinator=" UINT64_FORMAT ".%d." INT64_FORMAT ".%s",
+					   its, as_boot_peek(), MyProcPid, as_node_incarnation_peek(), as_node_uuid_peek());
 	PQconninfoFree(all);
 	return options;
 }

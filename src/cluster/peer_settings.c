@@ -190,3 +190,14 @@ as_peer_origin(pg_uuid_t *uuid)
 		uuid->data[i] = (unsigned char) bytes[i];
 	return true;
 }
+
+int64
+as_peer_origin_incarnation(void)
+{
+	AsCoordinator it;
+	int64		incarnation;
+	unsigned int first;			/* of the uuid: older nodes say nothing before that */
+
+	return as_peer_is_own_session() &&
+		sscanf(coordinator, UINT64_FORMAT ".%d." INT64_FORMAT ".%2x", &it.boot, &it.pid, &incarnation, &first) == 4 ? incarnation : 0;
+}

@@ -338,6 +338,9 @@ read_answer(AsProbe *probe)
 		char	   *why = pstrdup(PQresultErrorMessage(result));
 
 		PQclear(result);
+
+		/* whoever asks for something else is told as soon */
+		probe->refuses = as_steady_now() - probe->since < (int64) actorstore_heartbeat_interval * 1000;
 		fail(probe, why);
 		return;
 	}

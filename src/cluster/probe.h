@@ -51,7 +51,7 @@ typedef struct AsProbe
 	int64		next_try;
 	int			backoff;		/* ms */
 	bool		tried;
-	bool		refuses;		/* the last try to connect failed at once */
+	bool		refuses;		/* the last try to connect, or to ask, failed at once */
 	bool		complained;		/* in the log */
 
 	AsPhi		phi;

@@ -184,6 +184,14 @@ ok(comes_true($_, 'd', "$health = 'up'"), 'where the new one stands behind it, i
 is($nodes[1]->safe_psql('d', $check), 't|', 'where the new one stands behind it, that is found');
 is($nodes[1]->safe_psql('d', "SELECT value FROM actorstore.get_many('t', '{$here}', 'share')"), '2', 'and read');
 $_->[0]->kill foreach @waiting;
+
+# Nor do they take anything from it: not what it would not have to wait for, as another node alone decides.
+my $on_two = "SELECT actorstore.put('t', '$of{two}[1]', '1')";
+$old->psql('d', $on_two, kept => 0, stderr => \my $said);
+like($said, qr/ERROR:  the server that has opened this session is its node no more\nDETAIL:  A later incarnation of the node is known here\./, 'it writes nothing elsewhere');
+is(sqlstate($old, 'd', "SELECT actorstore.get_many('t', '{$there}', 'share')", kept => 0), '55000', 'reads nothing');
+is($nodes[0]->safe_psql('d', "$on_two IS NOT NULL", kept => 0), 't', 'the new one does');
+ok(comes_true($old, 'd', q{(SELECT health = 'down' FROM actorstore.stat_peers WHERE node_name = 'two')}), 'no heartbeats, either');
 $old->stop('immediate');
 $nodes[0]->safe_psql('d', $old_first);
 settled('one who was replaced');
