@@ -267,28 +267,50 @@ as_init_range_table(EState *estate, RangeTblEntry *rte)
 }
 
 /*
+ * Which indexes are to hear of a row's new version.  16: it may be one that no index entry
+ * leads to, though what an index says that summarizes blocks, as BRIN does, has changed.
+ */
+typedef enum AsIndexNeed
+{
+	AS_NO_INDEX,
+	AS_SUMMARIES,
+	AS_ALL_INDEXES
+} AsIndexNeed;
+
+#if PG_VERSION_NUM >= 160000
+#define as_index_is_summary(info) ((info)->ii_Summarizing)
+#else
+#define as_index_is_summary(info) false
+#endif
+
+/*
  * table_tuple_update() without a crosscheck snapshot, waiting for concurrent
- * writers.  *needs_index says whether index entries are due; 16 tells more
- * (summarizing indexes), which matters to no caller here.
+ * writers.
  */
 static inline TM_Result
 as_table_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 					  CommandId cid, Snapshot snapshot, TM_FailureData *tmfd,
-					  bool *needs_index)
+					  AsIndexNeed *need)
 {
 	LockTupleMode lockmode;
-#if PG_VERSION_NUM >= 160000
-	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update_indexes = TU_None;
 
 	result = table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
 								true, tmfd, &lockmode, &update_indexes);
-	*needs_index = (result == TM_Ok && update_indexes != TU_None);
-	return result;
+	*need = update_indexes == TU_All ? AS_ALL_INDEXES :
+		update_indexes == TU_Summarizing ? AS_SUMMARIES : AS_NO_INDEX;
 #else
-	return table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
-							  true, tmfd, &lockmode, needs_index);
+	bool		update_indexes = false;
+
+	result = table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
+								true, tmfd, &lockmode, &update_indexes);
+	*need = update_indexes ? AS_ALL_INDEXES : AS_NO_INDEX;
 #endif
+	if (result != TM_Ok)
+		*need = AS_NO_INDEX;
+	return result;
 }
 
 #endif							/* AS_COMPAT_H */

@@ -242,15 +242,17 @@ as_lease_row_extend(AsLeaseTable *leases, const AsLeaseRow *row,
 	AsLeaseRow	longer = *row;
 	TM_FailureData failure;
 	TM_Result	result;
-	bool		needs_index;
+	AsIndexNeed need;
 
 	longer.until = until;
 	ExecStoreHeapTuple(form_row(leases, &longer), slot, true);
 	result = as_table_tuple_update(leases->rel, &place, slot,
 								   GetCurrentCommandId(true),
-								   GetLatestSnapshot(), &failure, &needs_index);
-	if (result == TM_Ok && needs_index)
+								   GetLatestSnapshot(), &failure, &need);
+	if (need == AS_ALL_INDEXES)
 		index_row(leases, row->turn_id, slot);
+	else if (need == AS_SUMMARIES)
+		as_index_set_write_summaries(&leases->indexes, slot);
 	ExecDropSingleTupleTableSlot(slot);
 	return outcome(result);
 }

@@ -567,18 +567,20 @@ as_mailbox_replace(AsMailbox *mailbox, AsMessage *message)
 													&TTSOpsHeapTuple);
 	TM_FailureData failure;
 	TM_Result	result;
-	bool		needs_index;
+	AsIndexNeed need;
 
 	ExecStoreHeapTuple(form_row(mailbox, message), slot, true);
 	result = as_table_tuple_update(mailbox->rel, &message->place, slot,
 								   GetCurrentCommandId(true),
 								   GetActiveSnapshot(), &failure,
-								   &needs_index);
+								   &need);
 	if (result == TM_Ok)
 	{
 		message->place = slot->tts_tid;
-		if (needs_index)
+		if (need == AS_ALL_INDEXES)
 			index_row(mailbox, message, slot, true);
+		else if (need == AS_SUMMARIES)
+			as_index_set_write_summaries(&mailbox->indexes, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;

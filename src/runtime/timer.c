@@ -172,19 +172,21 @@ replace_row(AsTimers *timers, const AsTimer *timer, ItemPointer place,
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(timers->rel),
 													&TTSOpsHeapTuple);
 	TM_Result	result;
-	bool		needs_index;
+	AsIndexNeed need;
 
 	ExecStoreHeapTuple(form_row(timers, timer), slot, true);
 	result = as_table_tuple_update(timers->rel, place, slot,
 								   GetCurrentCommandId(true),
-								   GetActiveSnapshot(), failure, &needs_index);
-	if (result == TM_Ok && needs_index)
+								   GetActiveSnapshot(), failure, &need);
+	if (need == AS_ALL_INDEXES)
 	{
 		(void) index_by_key(timers, timer, &slot->tts_tid, UNIQUE_CHECK_NO,
 							true);
 		index_by_due(timers, timer, &slot->tts_tid);
 		as_index_set_write(&timers->indexes, slot, false);
 	}
+	else if (need == AS_SUMMARIES)
+		as_index_set_write_summaries(&timers->indexes, slot);
 	ExecDropSingleTupleTableSlot(slot);
 	return result;
 }

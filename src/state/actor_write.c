@@ -126,7 +126,7 @@ replace_version(AsPartition *partition, text *id, ItemPointer place,
 				HeapTuple *row, TM_FailureData *failure)
 {
 	TM_Result	result;
-	bool		needs_index;
+	AsIndexNeed need;
 
 	if (!partition->plain)
 	{
@@ -141,8 +141,8 @@ replace_version(AsPartition *partition, text *id, ItemPointer place,
 	result = as_table_tuple_update(partition->rel, place, partition->new_slot,
 								   GetCurrentCommandId(true),
 								   GetActiveSnapshot(), failure,
-								   &needs_index);
-	if (result == TM_Ok && needs_index)
+								   &need);
+	if (need == AS_ALL_INDEXES)
 		as_index_row(partition, id, &partition->new_slot->tts_tid,
 					 UNIQUE_CHECK_NO, true);
 	return result;

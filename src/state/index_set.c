@@ -223,3 +223,15 @@ as_index_set_write_others(AsIndexSet *set, TupleTableSlot *slot, bool speculativ
 	ResetPerTupleExprContext(set->others->estate);
 	return alone;
 }
+
+void
+as_index_set_write_summaries(AsIndexSet *set, TupleTableSlot *slot)
+{
+	for (int i = 0; set->others != NULL && i < set->others->n; i++)
+	{
+		if (as_index_is_summary(set->others->infos[i]))
+			(void) write_other(set, i, slot, false);
+	}
+	if (set->others != NULL)
+		ResetPerTupleExprContext(set->others->estate);
+}

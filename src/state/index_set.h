@@ -62,7 +62,10 @@ extern void as_index_set_close(AsIndexSet *set);
 extern bool as_index_set_write_others(AsIndexSet *set, TupleTableSlot *slot,
 									  bool speculative);
 
-/* The same where nearly always there are none. */
+/* The same for a version that only summaries hear of (compat.h). */
+extern void as_index_set_write_summaries(AsIndexSet *set, TupleTableSlot *slot);
+
+/* as_index_set_write_others() where nearly always there are none. */
 static inline bool
 as_index_set_write(AsIndexSet *set, TupleTableSlot *slot, bool speculative)
 {
