@@ -144,7 +144,7 @@ sub sender
 		qq{DO \$\$ BEGIN FOR i IN 1 .. $n LOOP INSERT INTO sent (sender, id) VALUES ('$name', actorstore.send('narrow', 'a', '$name', '0')); COMMIT; END LOOP; END \$\$} ], '>', \my $out, '2>', \my $err);
 }
 my @senders = map { sender($_, 60) } 'one', 'two', 'three', 'four';
-becomes_true(q{(SELECT count(*) = 4 FROM pg_stat_activity WHERE query LIKE 'DO %narrow%' AND wait_event = 'Extension')}, 'all of them wait');
+becomes_true(q{(SELECT count(*) = 4 FROM pg_stat_activity WHERE query LIKE 'DO %narrow%' AND wait_event_type = 'Extension')}, 'all of them wait');
 sql(q{SELECT actorstore.resume('narrow')});
 $_->finish foreach @senders;
 ok(handled($node, 'd', 'narrow'), 'all are handled');
@@ -156,7 +156,7 @@ my @line;
 foreach my $n (1 .. 6)
 {
 	push @line, sender("number $n", 1);
-	becomes_true(qq{(SELECT count(*) = $n FROM pg_stat_activity WHERE query LIKE 'DO %narrow%' AND wait_event = 'Extension')}, "number $n waits");
+	becomes_true(qq{(SELECT count(*) = $n FROM pg_stat_activity WHERE query LIKE 'DO %narrow%' AND wait_event_type = 'Extension')}, "number $n waits");
 }
 sql(q{SELECT actorstore.resume('narrow')});
 $_->finish foreach @line;
@@ -167,10 +167,10 @@ sql(q{SELECT actorstore.alter_type('narrow', mailbox_limit => 3)});
 # Who gives up lets the next one go on.
 sql(q{SELECT actorstore.pause('narrow'); SELECT actorstore.send('narrow', 'b', 'first', '0') FROM generate_series(1, 3)});
 my $first = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c', q{SET statement_timeout = '20s'; SELECT actorstore.send('narrow', 'b', 'given up', '0')} ], '>', \my $out, '2>', \my $err);
-becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%given up%' AND wait_event = 'Extension' AND pid <> pg_backend_pid())}, 'one waits');
+becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%given up%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid())}, 'one waits');
 my $second = sender('second', 1);
 my $third = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('d'), '-c', q{SELECT actorstore.send('narrow', 'b', 'third', '0')} ], '>', \my $out3, '2>', \my $err3);
-becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%third%' AND wait_event = 'Extension' AND pid <> pg_backend_pid())}, 'and others behind it');
+becomes_true(q{EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%third%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid())}, 'and others behind it');
 $second->finish;
 is(sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%given up%' AND pid <> pg_backend_pid()}), 't', 'it is cancelled');
 $first->finish;

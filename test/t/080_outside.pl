@@ -172,7 +172,7 @@ my @clients = map { ActorstoreTest::Session->new($node, 'd') } 1 .. 3;
 foreach my $client (@clients)
 {
 	$client->start(checkout_sql('out', max_wait => $client == $clients[2] ? '1000 years' : $wait));
-	becomes_true("(SELECT wait_event = 'Extension' FROM pg_stat_activity WHERE pid = $client->{pid})", 'a client waits');
+	becomes_true("(SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $client->{pid})", 'a client waits');
 }
 $clients[0]->pump(0);
 sql("SELECT pg_cancel_backend($clients[1]->{pid})");
@@ -195,7 +195,7 @@ foreach (
 {
 	my ($statement, $without, $name) = @$_;
 	$client->start($statement);
-	becomes_true("(SELECT wait_event = 'Extension' AND (backend_xmin IS NULL) = '$without' FROM pg_stat_activity WHERE pid = $client->{pid})", "who waits $name");
+	becomes_true("(SELECT wait_event_type = 'Extension' AND (backend_xmin IS NULL) = '$without' FROM pg_stat_activity WHERE pid = $client->{pid})", "who waits $name");
 	sql(q{SELECT actorstore.put('out', 'x', '"new"'), actorstore.send('out', 'x', 'm')});
 	my ($id, $token, $seen) = split /\|/, $client->finish;
 	is($seen, $name eq 'has no snapshot' ? '"new"' : 't', 'and gets a turn');

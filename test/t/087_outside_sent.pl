@@ -42,7 +42,7 @@ my $client = ActorstoreTest::Session->new($node, 'd');
 quiet();
 my $before = commits();
 $client->start("SELECT actor_id, messages->0->>'body' FROM actorstore.checkout('c', '{out}', max_wait => '$wait')");
-becomes_true("(SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $client->{pid} AND wait_event = 'Extension')", 'a client waits');
+becomes_true("(SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $client->{pid} AND wait_event_type = 'Extension')", 'a client waits');
 sql(q{SELECT actorstore.send('out', 'a', 'm', '1')});
 is($client->finish, 'a|1', 'it is woken by who sends');
 sql(q{SELECT actorstore.send('out', 'b' || n, 'm', to_jsonb(n)) FROM generate_series(1, 5) AS n;
