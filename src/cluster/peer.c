@@ -164,6 +164,7 @@ connect_peer(AsPeer *peer, const AsNode *node)
 					 errmsg("too many connections to other nodes"),
 					 errhint("Raise actorstore.max_peer_connections.")));
 	}
+	peer->said_incarnation = as_node_incarnation_peek();
 	peer->conn = as_peer_start_connection(peer->conninfo);
 	if (peer->conn == NULL)
 	{
@@ -228,7 +229,7 @@ as_peer_open(const char *name, const char *conninfo)
 	return open_peer(name, conninfo, NULL);
 }
 
-/* May a connection that is kept be used once more? */
+/* May a connection that is kept be used once more?  We may have become a later incarnation ourselves. */
 static bool
 is_good(AsPeer *peer, const AsNode *node)
 {
@@ -237,6 +238,7 @@ is_good(AsPeer *peer, const AsNode *node)
 		strcmp(peer->conninfo, node->conninfo) == 0 &&
 		memcmp(&peer->uuid, &node->uuid, sizeof(peer->uuid)) == 0 &&
 		!as_peer_is_replaced(peer, node) &&
+		peer->said_incarnation == as_node_incarnation_peek() &&
 		(!actorstore_require_tls || PQsslInUse(peer->conn)) &&
 		!TimestampDifferenceExceeds(peer->opened_at, GetCurrentTimestamp(),
 									actorstore_peer_lifetime * 1000);

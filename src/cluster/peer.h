@@ -73,6 +73,7 @@ typedef struct AsPeer
 	bool		unkept;			/* close it once it is not needed */
 	bool		in_transaction; /* of ours: not to be closed (global.h) */
 	TimestampTz opened_at;
+	int64		said_incarnation;	/* ours, as it was told (fence.h) */
 	uint64		connection;		/* no other of this process has that number */
 
 	/* what the peer says it is */

@@ -28,6 +28,15 @@ int			actorstore_max_clock_skew = 5000;
 bool		actorstore_require_tls = false;
 static char *coordinator = NULL;
 
+/* What it says of the node that has opened this session; it stays the same till the end */
+static struct
+{
+	bool		is_read;
+	bool		is_known;
+	pg_uuid_t	uuid;
+	int64		incarnation;	/* 0: it has not said so */
+}			origin;
+
 #define SETTINGS_SQL \
 	"SELECT pg_catalog.set_config('search_path', $1, false), pg_catalog.set_config('datestyle', $2, false)," \
 	" pg_catalog.set_config('intervalstyle', $3, false), pg_catalog.set_config('timezone', $4, false)," \
@@ -175,29 +184,41 @@ as_peer_coordinator(void)
 		sscanf(coordinator, UINT64_FORMAT ".%d", &it.boot, &it.pid) == 2 ? it.pid : 0;
 }
 
+/* Each command asks: what was said at the session's start is read once. */
+static void
+read_origin(void)
+{
+	AsCoordinator it;
+	unsigned int bytes[UUID_LEN];
+	unsigned int first;			/* of the uuid: older nodes say nothing before that */
+	const char *at = strrchr(coordinator, '.');
+
+	if (sscanf(coordinator, UINT64_FORMAT ".%d." INT64_FORMAT ".%2x", &it.boot, &it.pid, &origin.incarnation, &first) != 4)
+		origin.incarnation = 0;
+	origin.is_known = at != NULL &&
+		sscanf(at, ".%2x%2x%2x%2x-%2x%2x-%2x%2x-%2x%2x-%2x%2x%2x%2x%2x%2x",
+			   &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5], &bytes[6], &bytes[7],
+			   &bytes[8], &bytes[9], &bytes[10], &bytes[11], &bytes[12], &bytes[13], &bytes[14], &bytes[15]) == UUID_LEN;
+	for (int i = 0; i < UUID_LEN && origin.is_known; i++)
+		origin.uuid.data[i] = (unsigned char) bytes[i];
+	origin.is_read = true;
+}
+
 bool
 as_peer_origin(pg_uuid_t *uuid)
 {
-	unsigned int bytes[UUID_LEN];
-	const char *at = coordinator == NULL ? NULL : strrchr(coordinator, '.');
-
-	if (at == NULL ||
-		sscanf(at, ".%2x%2x%2x%2x-%2x%2x-%2x%2x-%2x%2x-%2x%2x%2x%2x%2x%2x",
-			   &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5], &bytes[6], &bytes[7],
-			   &bytes[8], &bytes[9], &bytes[10], &bytes[11], &bytes[12], &bytes[13], &bytes[14], &bytes[15]) != UUID_LEN)
+	if (!as_peer_is_own_session())
 		return false;
-	for (int i = 0; i < UUID_LEN; i++)
-		uuid->data[i] = (unsigned char) bytes[i];
-	return true;
+	if (!origin.is_read)
+		read_origin();
+	*uuid = origin.uuid;
+	return origin.is_known;
 }
 
 int64
 as_peer_origin_incarnation(void)
 {
-	AsCoordinator it;
-	int64		incarnation;
-	unsigned int first;			/* of the uuid: older nodes say nothing before that */
+	pg_uuid_t	uuid;
 
-	return as_peer_is_own_session() &&
-		sscanf(coordinator, UINT64_FORMAT ".%d." INT64_FORMAT ".%2x", &it.boot, &it.pid, &incarnation, &first) == 4 ? incarnation : 0;
+	return as_peer_origin(&uuid) ? origin.incarnation : 0;
 }

@@ -82,6 +82,9 @@ sub take_over
 # ---- A participant's, while it is prepared (40) ----
 
 my $standby = standby_of(1);
+my $reader = ActorstoreTest::Session->new($standby, 'd');
+my $reads = "SELECT value FROM actorstore.get('t', '$here')";
+is($reader->query($reads), '0', 'a session on the standby asks another node');
 stop_at('K4');
 $two->stop('immediate');
 take_over(1, $standby);
@@ -91,6 +94,10 @@ release($one, 'K4');
 like(answer(), qr/^(?!.*ERROR)/s, 'it commits');
 settled('a participant');
 values_are("$n $n $n", 'a participant: committed everywhere');
+
+# It has said to the other node who it was when it first asked: not who it is since then.
+is($reader->query($reads), '0', 'the session that was there before asks once more');
+$reader->quit;
 
 # ---- The coordinator's, before the decision and after it (39) ----
 
