@@ -71,11 +71,12 @@ as_peer_stat_find(int16 node_number)
 
 	for (int i = 0; shared != NULL && i < AS_PEER_STATS; i++)
 	{
-		uint64		key = 0;
+		pg_atomic_uint64 *taken_by = &shared->entries[i].key;
+		uint64		key = pg_atomic_read_u64(taken_by);
 
-		if (pg_atomic_read_u64(&shared->entries[i].key) == wanted ||
-			pg_atomic_compare_exchange_u64(&shared->entries[i].key, &key, wanted) ||
-			key == wanted)
+		/* commands between nodes come here: what others have is only read */
+		if (key == wanted ||
+			(key == 0 && (pg_atomic_compare_exchange_u64(taken_by, &key, wanted) || key == wanted)))
 			return i;
 	}
 	return -1;
