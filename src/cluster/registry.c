@@ -19,6 +19,7 @@
 #include "runtime/flow.h"
 #include "runtime/lifecycle.h"
 #include "runtime/outgoing.h"
+#include "runtime/stat.h"
 #include "state/catalog.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -93,6 +94,7 @@ drop(AsChange *change)
 	as_life_type_drops(change->type);
 	as_type_drop(change->type, change->events);
 	as_life_type_dropped(change->type);
+	as_stat_type_dropped(change->type);
 	as_outgoing_note_doubt();
 }
 

@@ -20,7 +20,6 @@
 #include "runtime/node_watch.h"
 #include "runtime/outgoing.h"
 #include "runtime/sched.h"
-#include "runtime/stat.h"
 #include "runtime/supervise.h"
 #include "state/actor.h"
 #include "state/catalog.h"
@@ -494,7 +493,6 @@ as_life_type_dropped(text *type)
 	text	   *args[1] = {type};
 
 	as_links_type_dropped(type);
-	as_stat_type_dropped(type);
 	as_deeds_doubt();
 	for (int i = 0; i < (int) lengthof(deletions); i++)
 		(void) as_text_query(NULL, SPI_OK_DELETE, deletions[i], 1, args);
